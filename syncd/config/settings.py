@@ -1,0 +1,172 @@
+"""What a config file means, as frozen values.  `config.load.load` is the only door to them.
+
+Durations are seconds, sizes are bytes.  Validators here guard single values;
+faults that need two places to see (one table for two streams) are found in `load`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+COLUMN_TYPES = frozenset(
+    {
+        "text", "bigint", "integer", "smallint", "numeric", "double precision", "real",
+        "boolean", "date", "timestamp", "timestamptz", "uuid", "jsonb",
+    }
+)  # fmt: skip
+
+
+@attrs.frozen(eq=True, repr=False)
+class Secret:
+    """A secret's value and where it came from.  Shows itself in no repr, str or log."""
+
+    value: str
+    origin: str
+    """As the operator wrote it: `env ADPLATFORM_EMAIL`, `credential adplatform-password`."""
+
+    def reveal(self) -> str:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"<secret from {self.origin}>"
+
+    __str__ = __repr__
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseSettings:
+    """Where the tables live."""
+
+    url: Secret | str | None = None
+    """A libpq URL or conninfo; None runs an embedded Postgres under the state directory."""
+
+
+@attrs.frozen(kw_only=True)
+class BudgetSettings:
+    """How often one API may be asked: never more than `requests` in any stretch of `per`."""
+
+    name: str
+    """Sources with the same name share it."""
+
+    requests: int
+    per: float
+    slack: float = 0.25
+    """Within so long of being written a request has been counted by the server."""
+
+
+@attrs.frozen(kw_only=True)
+class AuthSettings:
+    """Basic credentials buy a bearer token."""
+
+    kind: Literal["token"] = "token"  # noqa: S105 - the name of a scheme, not a secret
+    url: str = "/auth/token"
+    username: Secret | str
+    password: Secret
+    spends: bool = False
+    """Whether a login costs a token of the budget."""
+
+
+@attrs.frozen(kw_only=True)
+class PageSettings:
+    """How the list is cut into pages."""
+
+    kind: Literal["number"] = "number"
+    size: int = 100
+    first: int = 1
+    page_param: str = "page"
+    size_param: str = "limit"
+    more: str = "has_more"
+    """Path of the flag that says whether another page follows."""
+
+    total: str | None = None
+    """Path of the number of records, a hint for progress only."""
+
+
+@attrs.frozen(kw_only=True)
+class CallSettings:
+    """One call for each record."""
+
+    method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
+    path: str
+    concurrency: int = 5
+    when: Literal["always", "changed"] = "always"
+    repeat: Literal["idempotent", "with-key", "never"] = "never"
+    key_header: str = "Idempotency-Key"
+    success: str | None = None
+    """Path of a flag in the answer that must be true; None: the status alone decides."""
+
+    keep: Mapping[str, str] = attrs.field(factory=dict)
+    """Column to path in the answer."""
+
+
+@attrs.frozen(kw_only=True)
+class StreamSettings:
+    """One list of a source, kept in one table."""
+
+    name: str
+    path: str
+    every: float = 900.0
+    """Start to start, in seconds."""
+
+    params: Mapping[str, str] = attrs.field(factory=dict)
+    records: str = ""
+    """Path of the list in the answer; empty: the answer is the list."""
+
+    where: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """Field to its allowed values, as text; other records are counted, not kept."""
+
+    key: tuple[str, ...]
+    columns: Mapping[str, str]
+    volatile: frozenset[str] = frozenset()
+    schema: str = "public"
+    table: str
+    indexes: tuple[tuple[str, ...], ...] = ()
+    page: PageSettings = attrs.field(factory=PageSettings)
+    call: CallSettings | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SourceSettings:
+    """One API as one account sees it."""
+
+    name: str
+    base_url: str
+    headers: Mapping[str, str | Secret] = attrs.field(factory=dict)
+    auth: AuthSettings | None = None
+    budget: BudgetSettings | None = None
+    timeout: float = 15.0
+    """One whole attempt, connect to last byte."""
+
+    retries: int = 5
+    backoff: float = 1.0
+    """The first wait between two tries is up to so long; it doubles from there."""
+
+    connections: int = 10
+    keepalive: float = 4.0
+    """An idle connection is closed after so long; keep it below the server's own limit."""
+
+    max_body: int = 64 * 2**20
+    """Bytes of one answer after decompression."""
+
+    retry_after: str | None = "retry_after"
+    """Path of a wait in the body of a 429 or 503, in seconds; a Retry-After header wins."""
+
+    streams: Mapping[str, StreamSettings] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The whole file."""
+
+    database: DatabaseSettings = attrs.field(factory=DatabaseSettings)
+    state: Path
+    """Where an embedded Postgres and what else lasts on this host lives."""
+
+    drain: float = 30.0
+    """On SIGTERM, requests in flight get so long."""
+
+    sources: Mapping[str, SourceSettings]
+    path: Path | None = None
+    """The file it was read from."""

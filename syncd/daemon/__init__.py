@@ -1,0 +1,1 @@
+"""The process that lives for months: streams as tasks, signals, leaving politely."""

@@ -1,0 +1,140 @@
+"""Everything we expect to go wrong, sorted by who has to act.
+
+    SyncdError
+    ├── ConfigError               the operator corrects the file; lists every fault
+    ├── TryAgain                  nobody: we wait, then go on from the checkpoint
+    │   ├── ApiUnavailable            timed out, connection lost, 5xx; may carry a hint
+    │   ├── RateLimited               429; may say how long to wait
+    │   └── StoreUnavailable          Postgres is away, or broke off while committing
+    ├── StreamBroken              the operator looks at one stream; the others go on
+    │   ├── AccessDenied              401, 403, or a login refused
+    │   ├── UnexpectedAnswer          the API no longer sends what we were promised
+    │   ├── StoreRefused              Postgres refuses the work: a right, a table, a type
+    │   └── CheckpointMoved           someone else is writing to this table
+    ├── LeaseHeld                 another syncd runs this source; says who
+    ├── SchemaError               the database's schema needs the operator
+    ├── CallFailed                one record's call: becomes a dead letter
+    └── Draining                  a wait that was ended because we are leaving
+
+Anything else is a bug.  It is caught nowhere and stops the daemon.
+"""
+
+from typing import Literal
+
+import attrs
+
+
+class SyncdError(Exception):
+    """Root of all that syncd expects; `str()` is a sentence an operator can act on."""
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing that is wrong with a config file."""
+
+    path: str
+    """Where, as the operator would write it: `sources.adplatform.budget.requests`."""
+
+    message: str
+    """What was found and what is allowed."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(SyncdError):
+    """The config is wrong; `faults` holds everything that is, not just the first."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+class TryAgain(SyncdError):
+    """Nobody has to act: wait, then ask again from the checkpoint.
+
+    `hint` is the wait that the other side asked for, in seconds, or None.
+    """
+
+    def __init__(self, reason: str, *, hint: float | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+class ApiUnavailable(TryAgain):
+    """No answer, a broken one, or a 5xx.
+
+    `sent` tells what is known of the request itself: "no" when not a byte of it
+    can have been acted on, "refused" when an answer said that it was not carried
+    out, "unknown" otherwise.  A POST with "unknown" must not be repeated blindly.
+    `stale_connection` marks a kept-alive connection that the server had closed.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        hint: float | None = None,
+        sent: Literal["no", "refused", "unknown"] = "unknown",
+        stale_connection: bool = False,
+    ) -> None:
+        super().__init__(reason, hint=hint)
+        self.sent = sent
+        self.stale_connection = stale_connection
+
+
+class RateLimited(TryAgain):
+    """The API refused a request for its quota's sake (429); nothing was carried out."""
+
+
+class StoreUnavailable(TryAgain):
+    """Postgres is away.  If it broke off in COMMIT the outcome is unknown until read back."""
+
+
+class StreamBroken(SyncdError):
+    """This stream cannot go on until someone acts; `hint` says on what."""
+
+    def __init__(self, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{reason}. {hint}" if hint else reason)
+        self.reason = reason
+        self.hint = hint
+
+
+class AccessDenied(StreamBroken):
+    """The API does not accept our credentials."""
+
+
+class UnexpectedAnswer(StreamBroken):
+    """The API answered with something that the config does not describe."""
+
+
+class StoreRefused(StreamBroken):
+    """Postgres refuses the work: a missing right, a missing table, a full page of bad rows."""
+
+
+class CheckpointMoved(StreamBroken):
+    """The checkpoint is not where we left it: our lease was taken, or someone wrote to it."""
+
+
+class LeaseHeld(SyncdError):
+    """Another syncd holds the right to run this source."""
+
+
+class SchemaError(SyncdError):
+    """The database's schema is older or newer than this syncd, or may not be changed by us."""
+
+
+class CallFailed(SyncdError):
+    """One record's own call will not succeed by being repeated now.
+
+    `kind` is the dead letter's: "call-failed" or "outcome-unknown".
+    """
+
+    def __init__(self, kind: Literal["call-failed", "outcome-unknown"], reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+class Draining(SyncdError):
+    """Raised out of a wait (budget, backoff, rest) that ended because syncd is leaving."""

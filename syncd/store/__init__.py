@@ -1,0 +1,1 @@
+"""Postgres: rows, checkpoints, tokens, leases.  The only room that knows psycopg."""

@@ -1,0 +1,1 @@
+"""The loop and its tools.  Knows neither HTTP nor SQL: it sees both through `ports`."""

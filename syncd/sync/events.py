@@ -1,0 +1,109 @@
+"""What the loop tells whoever listens: logs, progress bars, and later metrics.
+
+The loop calls one function, `Report`, with one of these facts.  Listeners must
+return at once and never raise; they see things after they happened.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+
+from syncd.sync.model import Checkpoint, Counts, Outcome, StreamId
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened to one stream."""
+
+    stream: StreamId
+
+
+@attrs.frozen(kw_only=True)
+class CycleStarted(Event):
+    checkpoint: Checkpoint
+    totals: Counts
+    """Not empty when a cycle is taken up again."""
+
+
+@attrs.frozen(kw_only=True)
+class PageFetched(Event):
+    page: int
+    """1 for the first page of the cycle."""
+
+    records: int
+    calls: int
+    """Calls that this page's records need; those the ledger holds are not among them."""
+
+    total: int | None
+
+
+@attrs.frozen(kw_only=True)
+class CallAnswered(Event):
+    key: str
+    ok: bool
+
+
+@attrs.frozen(kw_only=True)
+class Waiting(Event):
+    """A wait began; it ends by the next event, or at `seconds` from now."""
+
+    why: Literal["budget", "backoff", "hint", "database"]
+    seconds: float
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Retrying(Event):
+    attempt: int
+    """The try that failed, 1 for the first."""
+
+    reason: str
+    key: str | None = None
+    """The record whose call it was; None for a list request."""
+
+
+@attrs.frozen(kw_only=True)
+class PutAside(Event):
+    """A record became a dead letter."""
+
+    key: str | None
+    kind: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class PageCommitted(Event):
+    checkpoint: Checkpoint
+    totals: Counts
+
+
+@attrs.frozen(kw_only=True)
+class CycleEnded(Event):
+    cycle: int
+    outcome: Outcome
+    reason: str
+    totals: Counts
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Parked(Event):
+    """The stream stopped and needs a person."""
+
+    reason: str
+    hint: str
+
+
+@attrs.frozen(kw_only=True)
+class LoggedIn(Event):
+    """The source bought a new bearer token; `stream` names whose request asked for it."""
+
+    expires_in: float
+
+
+Report = Callable[[Event], None]
+
+
+def nobody(_: Event) -> None:
+    """Listens to nothing."""

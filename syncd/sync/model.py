@@ -1,0 +1,273 @@
+"""What moves through syncd, as plain frozen facts: records, pages, checkpoints, counts.
+
+Records stay JSON: a field is the bytes that the API wrote, so that no number
+passes through a float on its way to Postgres.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+DeadLetterKind = Literal["contract", "refused", "call-failed", "outcome-unknown"]
+"""Refused by the record's contract; by Postgres; its call failed for good; outcome unknown."""
+
+Outcome = Literal["ok", "suspicious", "failed", "abandoned"]
+
+
+@attrs.frozen(kw_only=True)
+class StreamId:
+    """Names one stream of one source, everywhere: rows, logs, ledger."""
+
+    source: str
+    stream: str
+
+    def __str__(self) -> str:
+        return f"{self.source}.{self.stream}"
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """The user's table of one stream.  Names are arbitrary text and always quoted in SQL."""
+
+    schema: str
+    name: str
+    columns: Mapping[str, str] = attrs.field(hash=False)
+    """Column name to Postgres type, in the file's order; kept columns among them."""
+
+    key: tuple[str, ...]
+    volatile: frozenset[str] = frozenset()
+    """A difference in these alone writes the row, but is no change: no call, no stamp."""
+
+    kept: frozenset[str] = frozenset()
+    """Columns filled from the answer of a record's call; volatile as well."""
+
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Lease:
+    """The right to run one source."""
+
+    source: str
+    fence: int
+    """Grows with every takeover; whoever holds an older one writes nothing."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Record:
+    """One record that passed its contract."""
+
+    key: str
+    """Canonical key: a JSON array of the key columns' values as Postgres will hold them."""
+
+    fields: Mapping[str, bytes]
+    """The API's own JSON text of each top-level field, columns or not."""
+
+    raw: bytes
+    """The whole record as the API wrote it: what a dead letter keeps."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Reject:
+    """One record that broke its contract."""
+
+    key: str | None
+    """Canonical key if it could be read; a reject without one forbids deletes."""
+
+    reason: str
+    raw: bytes
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Page:
+    """One answer of the API, decoded: every record in it is in exactly one of the lists."""
+
+    records: list[Record]
+    rejects: list[Reject] = attrs.field(factory=list)
+    left_out: list[str] = attrs.field(factory=list)
+    """Keys of records that a `where` rule left out."""
+
+    folded: int = 0
+    """Records whose key came again later in the same page; the last one won."""
+
+    next_cursor: str | None = None
+    """The request for the next page; None ends the cycle."""
+
+    total: int | None = None
+    """What the API says it has: a hint for progress and warnings, never a stop rule."""
+
+    @property
+    def seen(self) -> int:
+        return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
+
+    def fingerprint(self) -> str:
+        """Equal for two pages that hold the same keys: how a page that repeats is noticed."""
+        keys = [r.key for r in self.records] + self.left_out
+        keys += [r.key or r.raw.decode("utf-8", "replace") for r in self.rejects]
+        return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:32]
+
+
+@attrs.frozen(kw_only=True)
+class Checkpoint:
+    """Where a stream stands, as Postgres has committed it."""
+
+    stream: StreamId
+    seq: int
+    """Grows by one with every change; a commit names the value it expects."""
+
+    fence: int
+    """The lease's fencing token that this checkpoint obeys."""
+
+    cycle: int | None = None
+    """The running cycle, or None between cycles."""
+
+    cursor: str | None = None
+    """Request for the next page of the running cycle; None asks for the first page."""
+
+    pages: int = 0
+    """Pages committed in the running cycle."""
+
+    fingerprint: str = ""
+    """Of what makes the cursor valid (address, path, page size, params, filters)."""
+
+    last_page: str | None = None
+    """`Page.fingerprint()` of the last committed page of this cycle."""
+
+    next_start: float | None = None
+    """Seconds from now until the next cycle is due, as read; None when it never ran."""
+
+    resumed: bool = False
+    """The running cycle was taken up by a process that did not begin it."""
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """What became of what was asked, for one cycle.  seen = the sum of the five below it."""
+
+    seen: int = 0
+    written: int = 0
+    unchanged: int = 0
+    left_out: int = 0
+    dead: int = 0
+    folded: int = 0
+    calls: int = 0
+    """Record calls answered in this cycle."""
+
+    requests: int = 0
+    """Requests sent, list and call, failed tries included; logins not."""
+
+    retried: int = 0
+    refused: int = 0
+    """Requests that the API refused for its quota's sake (429)."""
+
+    @property
+    def balanced(self) -> bool:
+        """Promise 4: every record that was seen has an end."""
+        ends = self.written + self.unchanged + self.left_out + self.dead + self.folded
+        return self.seen == ends
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Row:
+    """One row as it goes to the table."""
+
+    key: str
+    json: bytes
+    """A JSON object: the columns' values, the kept fields of its call among them."""
+
+    called: bool = False
+    """Whether the kept fields are in it; if not, the row keeps the ones it has."""
+
+    raw: bytes = b""
+    """For the dead letter, should Postgres refuse the row."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class DeadLetter:
+    """A record or a call put aside, with its reason."""
+
+    kind: DeadLetterKind
+    key: str | None
+    reason: str
+    payload: bytes
+    idempotency_key: str | None = None
+    """The first key of its call: a later retry uses the same one."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PageCommit:
+    """Everything that one page changes, to become visible in one transaction or not at all."""
+
+    rows: list[Row]
+    dead: list[DeadLetter]
+    left_out: int
+    folded: int
+    next_cursor: str | None
+    """None ends the cycle in the same transaction."""
+
+    last_page: str
+    rest: float | None = None
+    """With the end of a cycle: seconds from the cycle's start until the next is due."""
+
+    calls: int = 0
+    requests: int = 0
+    retried: int = 0
+    refused: int = 0
+
+    @property
+    def seen(self) -> int:
+        return len(self.rows) + len(self.dead) + self.left_out + self.folded
+
+
+@attrs.frozen(kw_only=True)
+class Committed:
+    """What Postgres answered to a commit."""
+
+    checkpoint: Checkpoint
+    totals: Counts
+    """Of the whole cycle so far, this page included."""
+
+    outcome: Outcome | None = None
+    """Set when this page ended the cycle."""
+
+    reason: str = ""
+    """Why the outcome is what it is, in words."""
+
+
+@attrs.frozen(kw_only=True)
+class Intent:
+    """A record's call that is about to be made; stored before its first try."""
+
+    idempotency_key: str
+    stream: StreamId
+    cycle: int
+    record_key: str
+
+
+@attrs.frozen(kw_only=True)
+class LedgerEntry:
+    """What the ledger knows of a call: settled calls are never made again."""
+
+    idempotency_key: str
+    outcome: Literal["open", "done", "failed", "unknown"]
+    """"open": the intent was stored and no answer was; after a crash that means unknown."""
+
+    kept: bytes | None = None
+    """For "done": a JSON object of what its answer gives to the row."""
+
+    reason: str = ""
+
+
+def idempotency_key(stream: StreamId, cycle: int, record_key: str) -> str:
+    """The same call of the same cycle always has the same key, also after a crash.
+
+    Formatted as a UUID (version 8, RFC 9562) because many APIs ask for one.
+    """
+    text = "\x1f".join((stream.source, stream.stream, str(cycle), record_key))
+    digest = bytearray(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])
+    digest[6] = (digest[6] & 0x0F) | 0x80
+    digest[8] = (digest[8] & 0x3F) | 0x80
+    h = digest.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

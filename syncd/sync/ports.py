@@ -1,0 +1,257 @@
+"""What the loop needs of the world, and nothing of how it is done.
+
+`api` and `store` fulfil these; `syncd.testing` has fakes that pass the same
+contract tests.  Every method is one attempt with a deadline of its own: to wait
+and to ask again is the business of `sync.retry` alone.
+
+Errors are those of `syncd.errors`.  Store methods raise StoreUnavailable when
+Postgres is away, CheckpointMoved when the fence or the sequence number is not
+the expected one (nothing was written then), and StoreRefused when an operator
+has to act.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+import attrs
+
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    Intent,
+    Lease,
+    LedgerEntry,
+    Page,
+    PageCommit,
+    Record,
+    Row,
+    StreamId,
+    Table,
+)
+
+# --- the token bucket -----------------------------------------------------------------
+
+
+class Permit(Protocol):
+    """The right to send one request, spent as late as can be.
+
+    The client calls `spend` when all that it needs (a bearer, a pool slot) is
+    there, `confirm` when the connection stands and the first byte is about to be
+    written, `written` when the last byte of the request was handed to the
+    socket, and `answered` when the last byte of the answer was read.
+    """
+
+    async def spend(self) -> None:
+        """Wait for a token, FIFO, and take it.  A waiter that is cancelled costs none."""
+
+    async def confirm(self) -> None:
+        """Spend anew if the token has grown too old to be written now."""
+
+    def written(self) -> None: ...
+
+    def answered(self) -> None: ...
+
+    def refused(self) -> None:
+        """The answer was a 429: from now on this budget counts from answers."""
+
+
+class Budget(Protocol):
+    """Who may send the next request, and when."""
+
+    def permit(
+        self,
+        *,
+        lease: Lease,
+        spent_on: str,
+        intent: Intent | None = None,
+        on_wait: Callable[[float], None] | None = None,
+    ) -> AbstractAsyncContextManager[Permit]:
+        """One attempt's permit.  A token that was taken and never written is given back.
+
+        `intent` is stored in the very statement that takes the token, and both only
+        if `lease` still holds (else CheckpointMoved).  `on_wait` hears the seconds
+        of each wait as it begins.
+        """
+
+    async def hold_off(self, seconds: float) -> None:
+        """Nobody who shares this budget sends anything for so long."""
+
+    def outlook(self, requests: int) -> float:
+        """Seconds until so many further requests could have been sent, at the earliest."""
+
+
+@attrs.frozen(kw_only=True)
+class TokenState:
+    """One token that is not free, as the store sees it."""
+
+    number: int
+    version: int
+    """Grows each time the token is taken or settled."""
+
+    free_in: float
+    """Seconds until it is free, on the store's clock."""
+
+
+@attrs.frozen(kw_only=True)
+class Taken:
+    """A token, ours until it is settled; by itself it comes back after `timeout + per`."""
+
+    number: int
+    version: int
+
+
+@attrs.frozen(kw_only=True)
+class NotYet:
+    """No token is free."""
+
+    seconds: float
+    """Until the first is, or until the hold ends, whichever is later."""
+
+    held: bool
+    """True while a hold_off keeps everybody waiting."""
+
+    tokens: tuple[TokenState, ...] = ()
+
+
+class TokenStore(Protocol):
+    """The rows behind the bucket, on the store's clock."""
+
+    async def open_budget(self, budget: str, *, requests: int, per: float) -> bool:
+        """Make the budget's tokens be `requests` in number; debts already run up stay.
+
+        True if the budget counts from answers (see `count_from_answers`).
+        """
+
+    async def take_token(
+        self,
+        budget: str,
+        *,
+        lifetime: float,
+        spent_on: str,
+        lease: Lease,
+        intent: Intent | None,
+        overdue: Mapping[int, int],
+    ) -> Taken | NotYet:
+        """Take a free token, store the intent and check the lease in one statement.
+
+        lifetime: seconds (timeout + per) after which the token frees itself.
+        overdue: number to version of tokens that were watched for longer than they
+        can be in use: they count as free whatever the clock says.
+        """
+
+    async def settle_tokens(
+        self, budget: str, settlements: Sequence[tuple[Taken, float, float]]
+    ) -> None:
+        """Each is (token, seconds since the server counted it, seconds it then takes).
+
+        The token is free at `clock_timestamp() - since + takes`.  A token whose
+        version has moved on is left alone.  `since` may be negative (a moment ahead).
+        """
+
+    async def give_back(self, budget: str, token: Taken) -> None:
+        """The token was never written: it is free now."""
+
+    async def hold_budget(self, budget: str, seconds: float) -> None: ...
+
+    async def count_from_answers(self, budget: str) -> None:
+        """Remember, for good, that this budget's tokens count from the answer."""
+
+    async def store_intent(self, intent: Intent, lease: Lease) -> None:
+        """For sources without a budget: the intent, if the lease holds."""
+
+
+# --- the ledger and the tables ----------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Settlement:
+    """The answer to one call."""
+
+    intent: Intent
+    outcome: Literal["done", "failed", "unknown"]
+    kept: bytes | None = None
+    reason: str = ""
+
+
+class Store(TokenStore, Protocol):
+    """Everything that lasts."""
+
+    async def acquire_lease(self, source: str) -> Lease:
+        """Take the right to run `source`, or raise LeaseHeld saying who has it.
+
+        Taken over at once from a holder that is provably gone.
+        """
+
+    async def renew_leases(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        """Renew all in one statement; returns those that were still ours."""
+
+    async def release_leases(self, leases: Sequence[Lease]) -> None: ...
+
+    async def open_stream(self, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
+        """Make the table be there (if the role may) and read where the stream stands."""
+
+    async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
+        """On a new connection and FOR UPDATE: what it says is committed or never will be."""
+
+    async def begin_cycle(
+        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+    ) -> tuple[Checkpoint, Counts]:
+        """Begin a cycle, or take up the running one (then with its counts so far).
+
+        `abandon` says why the running cycle, if any, is given up for a new one.
+        """
+
+    async def differing(
+        self, table: Table, source: str, rows: Sequence[Row]
+    ) -> set[str]:
+        """Keys of those rows that are new, deleted, or differ in a column that is not volatile."""
+
+    async def commit_page(
+        self, table: Table, checkpoint: Checkpoint, page: PageCommit
+    ) -> Committed:
+        """Rows, dead letters, counters and checkpoint in one transaction.
+
+        Rows that Postgres refuses for their value become dead letters; a page of ten
+        or more that is refused whole raises StoreRefused with nothing written.
+        A connection lost before COMMIT was sent, or with its answer, raises
+        StoreUnavailable: `read_checkpoint` tells which it was.
+        """
+
+    async def note_trouble(
+        self, checkpoint: Checkpoint, *, parked: bool, reason: str, counts: Counts
+    ) -> None:
+        """Write on the cycle's row why it stands, and the requests made since the last commit."""
+
+    async def ledger(self, keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        """What is known of these idempotency keys."""
+
+    async def settle_calls(self, settlements: Sequence[Settlement]) -> None: ...
+
+
+# --- the API ------------------------------------------------------------------------------
+
+
+class Source(Protocol):
+    """One stream of one API.  Each method makes one attempt."""
+
+    @property
+    def has_call(self) -> bool: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that makes a cursor valid."""
+
+    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
+        """Ask for one page."""
+
+    async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
+        """Make the record's own call; a JSON object of the kept columns comes back.
+
+        Raises CallFailed when the answer says that asking again is of no use, or
+        when the outcome is unknown and the call may not be repeated.
+        """
+
+    def row(self, record: Record, kept: bytes | None) -> Row:
+        """The row of a record; `kept` is what its call gave, None if none was made."""
