@@ -30,6 +30,7 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
+from syncd.sync.waits import Waits
 
 # --- the token bucket -----------------------------------------------------------------
 
@@ -42,6 +43,10 @@ class Permit(Protocol):
     written, `written` when the last byte of the request was handed to the
     socket, and `answered` when the last byte of the answer was read.
     """
+
+    @property
+    def sent(self) -> int:
+        """Requests that were begun to be written on this permit (two after a replay)."""
 
     async def spend(self) -> None:
         """Wait for a token, FIFO, and take it.  A waiter that is cancelled costs none."""
@@ -65,14 +70,15 @@ class Budget(Protocol):
         *,
         lease: Lease,
         spent_on: str,
+        waits: Waits,
         intent: Intent | None = None,
         on_wait: Callable[[float], None] | None = None,
     ) -> AbstractAsyncContextManager[Permit]:
         """One attempt's permit.  A token that was taken and never written is given back.
 
         `intent` is stored in the very statement that takes the token, and both only
-        if `lease` still holds (else CheckpointMoved).  `on_wait` hears the seconds
-        of each wait as it begins.
+        if `lease` still holds (else CheckpointMoved).  `waits` can end the wait for a
+        token; `on_wait` hears the seconds of each one as it begins.
         """
 
     async def hold_off(self, seconds: float) -> None:
@@ -80,6 +86,17 @@ class Budget(Protocol):
 
     def outlook(self, requests: int) -> float:
         """Seconds until so many further requests could have been sent, at the earliest."""
+
+
+@attrs.frozen(kw_only=True)
+class BudgetState:
+    """What the store remembers of a budget."""
+
+    from_answers: bool
+    """It counts from answers (see `count_from_answers`)."""
+
+    held_for: float
+    """Seconds that a hold_off still lasts; 0 if there is none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -118,10 +135,10 @@ class NotYet:
 class TokenStore(Protocol):
     """The rows behind the bucket, on the store's clock."""
 
-    async def open_budget(self, budget: str, *, requests: int, per: float) -> bool:
+    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
         """Make the budget's tokens be `requests` in number; debts already run up stay.
 
-        True if the budget counts from answers (see `count_from_answers`).
+        A source without a budget opens one of 0 requests, for its hold alone.
         """
 
     async def take_token(
@@ -203,9 +220,7 @@ class Store(TokenStore, Protocol):
         `abandon` says why the running cycle, if any, is given up for a new one.
         """
 
-    async def differing(
-        self, table: Table, source: str, rows: Sequence[Row]
-    ) -> set[str]:
+    async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         """Keys of those rows that are new, deleted, or differ in a column that is not volatile."""
 
     async def commit_page(

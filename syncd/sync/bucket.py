@@ -1,0 +1,403 @@
+"""The token bucket: one API's request budget, shared by all who spend it.
+
+The bucket answers one question, "may I send the next request now?", and makes
+the caller wait when the answer is no.  Its tokens are rows on the store's clock,
+so that a restart, a command or a second host finds the budget as it was left.
+
+A token comes back `per` after the request must have reached the server: at the
+moment its answer came, or `slack` after it was written, whichever is earlier;
+plus 0.1 % of `per` for clocks that run at different rates.  So no window of
+`per` holds more than `requests` as the server counts.  The classic bucket (burst
+C, refilled at C / per) would let nearly 2 C through in one window.
+
+The store's clock may be stepped, ours cannot: a token that this process spent is
+checked by our monotonic clock as well, and one that was watched unchanged for as
+long as it can be in use is free whatever the store's clock says.
+
+It knows nothing of HTTP and never retries: `sync.retry` decides whether to ask
+again, and reports a Retry-After with `hold_off()`.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from syncd.config.settings import BudgetSettings
+from syncd.errors import StoreUnavailable
+from syncd.sync.model import Intent, Lease
+from syncd.sync.ports import NotYet, Taken, TokenStore
+from syncd.sync.waits import Waits
+
+DRIFT = 1.001  # two clocks differ by less than 0.1 % in rate
+POLL = 30.0  # seconds; a longer hold is looked at again, since someone may have ended it
+GIVE_BACK = 2.0  # seconds that leaving may take to return or settle what it holds
+
+OnWait = Callable[[float], None]
+
+
+@attrs.define(eq=False)
+class TokenBucket:
+    """One budget in this process.  `run` must be running for tokens to be settled."""
+
+    settings: BudgetSettings
+    store: TokenStore
+    timeout: float
+    """The longest that one attempt may take, in seconds, over all sources that share it."""
+
+    from_answers: bool = False
+    """Count from answers alone: set after a refusal that nothing here explains."""
+
+    _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _spent: dict[int, tuple[int, float]] = attrs.field(factory=dict, init=False)
+    """What this process spent: token to (version, our time at which it is free)."""
+
+    _watched: dict[int, tuple[int, float]] = attrs.field(factory=dict, init=False)
+    """Tokens in use by anyone: token to (version, our time at which we first saw it)."""
+
+    _due: "dict[Spending, float]" = attrs.field(factory=dict, init=False)
+    """Tokens to be settled, and when."""
+
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _held_until: float = attrs.field(default=float("-inf"), init=False)
+    _seen_free_at: dict[int, float] = attrs.field(factory=dict, init=False)
+    _remembered: bool = attrs.field(default=True, init=False)
+    """Whether the store knows of `from_answers`."""
+
+    @property
+    def takes(self) -> float:
+        """Seconds from being counted until a token is free."""
+        return self.settings.per * DRIFT
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds after which a token frees itself if nobody says when it was counted."""
+        return self.timeout + self.takes
+
+    async def open(self) -> None:
+        """Make the rows fit the settings, and learn what is remembered of this budget."""
+        state = await self.store.open_budget(
+            self.settings.name, requests=self.settings.requests, per=self.settings.per
+        )
+        self.from_answers = state.from_answers
+        self._held_until = trio.current_time() + state.held_for
+
+    @asynccontextmanager
+    async def permit(
+        self,
+        *,
+        lease: Lease,
+        spent_on: str,
+        waits: Waits,
+        intent: Intent | None = None,
+        on_wait: OnWait | None = None,
+    ) -> AsyncIterator["TokenPermit"]:
+        permit = TokenPermit(self, lease, spent_on, waits, intent, on_wait)
+        try:
+            yield permit
+        finally:
+            await permit.close()
+
+    async def hold_off(self, seconds: float) -> None:
+        self._held_until = max(self._held_until, trio.current_time() + seconds)
+        await self.store.hold_budget(self.settings.name, seconds)
+
+    async def give_back(self, token: Taken) -> None:
+        """Free a token that was never written."""
+        self._spent.pop(token.number, None)
+        await self.store.give_back(self.settings.name, token)
+
+    def outlook(self, requests: int) -> float:
+        if requests <= 0:
+            return 0.0
+        now = trio.current_time()
+        free_at = {**self._seen_free_at, **{n: at for n, (_, at) in self._spent.items()}}
+        waits = sorted(max(0.0, at - now) for at in free_at.values())
+        waits = [0.0] * (self.settings.requests - len(waits)) + waits
+        rounds, last = divmod(requests - 1, self.settings.requests)
+        return max(waits[last] + rounds * self.takes, self._held_until - now)
+
+    def refused(self) -> None:
+        """Count from answers from now on: the server counted something later than we thought."""
+        if self.from_answers:
+            return
+        self.from_answers, self._remembered = True, False
+        self._due = {s: at for s, at in self._due.items() if s.answered_at is not None}
+        self._news.set()
+
+    # --- taking ---------------------------------------------------------------------------
+
+    async def take(self, permit: "TokenPermit") -> None:
+        """Wait for a token and put it into the permit as soon as it is taken."""
+        async with self._turn:  # FIFO: trio's Lock is fair
+            overdue: dict[int, int] = {}
+            while True:
+                answer = await self.store.take_token(
+                    self.settings.name,
+                    lifetime=self.lifetime,
+                    spent_on=permit.spent_on,
+                    lease=permit.lease,
+                    intent=permit.intent,
+                    overdue=overdue,
+                )
+                now = trio.current_time()
+                if isinstance(answer, Taken):
+                    early = self._spent.get(answer.number, (0, now))[1] - now
+                    permit.spending = Spending(token=answer, spent_at=now)
+                    self._expect(answer, now + max(early, 0) + self.lifetime)
+                    if early > 0:
+                        # The store's clock was stepped forward.  We keep the token, so
+                        # that nobody else is misled by it, and wait for our own clock.
+                        permit.tell_wait(early)
+                        await trio.sleep(early)
+                        permit.spending.spent_at = trio.current_time()
+                    return
+                self._look_at(answer, now)
+                asked, overdue = overdue, self._overdue(answer, now)
+                if overdue and overdue != asked:
+                    continue
+                pause = self._until_worth_asking(answer, now)
+                permit.tell_wait(pause)
+                await trio.sleep(pause)
+
+    def _expect(self, token: Taken, free_at: float) -> None:
+        self._spent[token.number] = (token.version, free_at)
+        self._seen_free_at.pop(token.number, None)
+
+    def _look_at(self, answer: NotYet, now: float) -> None:
+        """Remember what others hold, and since when we see them hold it."""
+        self._held_until = now + answer.seconds if answer.held else now
+        self._seen_free_at = {s.number: now + s.free_in for s in answer.tokens}
+        seen = {}
+        for state in answer.tokens:
+            version, since = self._watched.get(state.number, (state.version, now))
+            seen[state.number] = (state.version, since if version == state.version else now)
+        self._watched = seen
+
+    def _free_by_our_clock(self, answer: NotYet) -> dict[int, tuple[int, float]]:
+        """Token to (version, our time at which it is free whatever the store's clock says)."""
+        moments = {}
+        for state in answer.tokens:
+            version, since = self._watched[state.number]
+            moments[state.number] = (version, since + self.lifetime)
+            ours = self._spent.get(state.number)
+            if ours and ours[0] == state.version:
+                moments[state.number] = ours
+        return moments
+
+    def _overdue(self, answer: NotYet, now: float) -> dict[int, int]:
+        if answer.held:
+            return {}
+        moments = self._free_by_our_clock(answer)
+        return {n: version for n, (version, at) in moments.items() if at <= now}
+
+    def _until_worth_asking(self, answer: NotYet, now: float) -> float:
+        if answer.held:
+            return min(max(answer.seconds, 0.0), POLL)
+        moments = [at - now for _, at in self._free_by_our_clock(answer).values()]
+        # A token may be free and its row locked by another taker: ask again soon, but
+        # never spin.
+        return max(min([answer.seconds, *moments]), 0.001)
+
+    # --- settling -------------------------------------------------------------------------
+
+    def settle_at(self, spending: "Spending", when: float) -> None:
+        """Have the token settled by `run` at that moment of our clock."""
+        self._due[spending] = when
+        self._news.set()
+
+    async def run(self) -> None:
+        """Settle tokens as they are due, for as long as the bucket is in use."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._settle_what_is_due()
+                except StoreUnavailable:
+                    # Nothing is lost: unsettled, a token comes back later than it need.
+                    failures += 1
+                    await trio.sleep(min(0.25 * 2**failures, 15))
+                    continue
+                failures = 0
+                self._news = trio.Event()
+                with trio.move_on_at(min(self._due.values(), default=float("inf"))):
+                    await self._news.wait()
+        finally:
+            with trio.move_on_after(GIVE_BACK, shield=True):
+                await self.flush()
+
+    async def _settle_what_is_due(self) -> None:
+        if not self._remembered:
+            await self.store.count_from_answers(self.settings.name)
+            self._remembered = True
+        now = trio.current_time()
+        await self._settle([s for s, at in self._due.items() if at <= now])
+
+    async def flush(self) -> None:
+        """Settle all that was written, now: the last act of a process that leaves in peace."""
+        try:
+            await self._settle(list(self._due))
+        except StoreUnavailable:
+            return
+
+    async def _settle(self, spendings: "list[Spending]") -> None:
+        if not spendings:
+            return
+        now = trio.current_time()
+        counted = {s: s.counted_at(self) for s in spendings}
+        await self.store.settle_tokens(
+            self.settings.name, [(s.token, now - at, self.takes) for s, at in counted.items()]
+        )
+        for spending, at in counted.items():
+            self._due.pop(spending, None)
+            token = spending.token
+            if self._spent.get(token.number, (0, 0.0))[0] == token.version:
+                self._spent[token.number] = (token.version, at + self.takes)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Spending:
+    """One token and the request that it was spent on; times are ours."""
+
+    token: Taken
+    spent_at: float
+    writing: bool = False
+    written_at: float | None = None
+    answered_at: float | None = None
+
+    def counted_at(self, bucket: TokenBucket) -> float:
+        """Our time at which the server has counted the request for certain."""
+        moments = [] if self.answered_at is None else [self.answered_at]
+        if self.written_at is not None and not (bucket.from_answers and moments):
+            moments.append(self.written_at + bucket.settings.slack)
+        return min(moments)
+
+
+@attrs.define(eq=False)
+class TokenPermit:
+    """One attempt's right to send; see `ports.Permit` for who calls what and when."""
+
+    _bucket: TokenBucket
+    lease: Lease
+    spent_on: str
+    _waits: Waits
+    intent: Intent | None
+    _on_wait: OnWait | None
+    sent: int = attrs.field(default=0, init=False)
+    spending: Spending | None = attrs.field(default=None, init=False)
+
+    async def spend(self) -> None:
+        await self.close()
+        with self._waits.interruptible():
+            await self._bucket.take(self)
+
+    async def confirm(self) -> None:
+        # A process that slept (SIGSTOP, suspend) must not write on a token that has
+        # meanwhile come back to somebody else.
+        age = trio.current_time() - self._current.spent_at
+        if age > self._bucket.settings.slack / 2:
+            await self.spend()
+        self._current.writing = True
+        self.sent += 1
+
+    def written(self) -> None:
+        now = self._current.written_at = trio.current_time()
+        if not self._bucket.from_answers:
+            self._bucket.settle_at(self._current, now + self._bucket.settings.slack)
+
+    def answered(self) -> None:
+        now = self._current.answered_at = trio.current_time()
+        self._bucket.settle_at(self._current, now)
+
+    def refused(self) -> None:
+        self._bucket.refused()
+
+    @property
+    def _current(self) -> Spending:
+        if self.spending is None:
+            raise RuntimeError("a permit was used before spend()")
+        return self.spending
+
+    def tell_wait(self, seconds: float) -> None:
+        if self._on_wait is not None:
+            self._on_wait(seconds)
+
+    async def close(self) -> None:
+        """Give back a token that was never used to write."""
+        spending, self.spending = self.spending, None
+        if spending is None or spending.writing:
+            return
+        with trio.move_on_after(GIVE_BACK, shield=True):
+            try:
+                await self._bucket.give_back(spending.token)
+            except StoreUnavailable:
+                return  # it comes back by itself after `lifetime`
+
+
+@attrs.define(eq=False)
+class Unlimited:
+    """No budget: requests go at once, unless the API asked everybody to hold off."""
+
+    name: str
+    store: TokenStore
+    _held_until: float = attrs.field(default=float("-inf"), init=False)
+
+    async def open(self) -> None:
+        state = await self.store.open_budget(self.name, requests=0, per=0.0)
+        self._held_until = trio.current_time() + state.held_for
+
+    async def run(self) -> None:
+        """Nothing is ever due."""
+        await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def permit(
+        self,
+        *,
+        lease: Lease,
+        spent_on: str,  # noqa: ARG002 - the port's word; nothing is spent here
+        waits: Waits,
+        intent: Intent | None = None,
+        on_wait: OnWait | None = None,
+    ) -> AsyncIterator["FreePermit"]:
+        yield FreePermit(self, lease, waits, intent, on_wait)
+
+    async def hold_off(self, seconds: float) -> None:
+        self._held_until = max(self._held_until, trio.current_time() + seconds)
+        await self.store.hold_budget(self.name, seconds)
+
+    def outlook(self, requests: int) -> float:  # noqa: ARG002 - any number can go at once
+        return max(0.0, self._held_until - trio.current_time())
+
+    async def wait(self, waits: Waits, on_wait: OnWait | None) -> None:
+        while (pause := self._held_until - trio.current_time()) > 0:
+            if on_wait is not None:
+                on_wait(pause)
+            await waits.sleep(pause)
+
+
+@attrs.define(eq=False)
+class FreePermit:
+    """The permit of a source without a budget: only the intent of a call is stored."""
+
+    _budget: Unlimited
+    _lease: Lease
+    _waits: Waits
+    _intent: Intent | None
+    _on_wait: OnWait | None
+    sent: int = attrs.field(default=0, init=False)
+
+    async def spend(self) -> None:
+        await self._budget.wait(self._waits, self._on_wait)
+        if self._intent is not None:
+            await self._budget.store.store_intent(self._intent, self._lease)
+
+    async def confirm(self) -> None:
+        self.sent += 1
+
+    def written(self) -> None: ...
+
+    def answered(self) -> None: ...
+
+    def refused(self) -> None: ...

@@ -1,0 +1,47 @@
+"""Which waits end at once when syncd leaves?  Those that go through here.
+
+A wait for the budget, a backoff or a rest may take hours; a request that is in
+flight is awaited.  Only the waits are told to end, so that leaving cancels
+nothing that has begun.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from syncd.errors import Draining
+
+
+@attrs.define(eq=False)
+class Waits:
+    """The waits of all that leaves together."""
+
+    ended: bool = attrs.field(default=False, init=False)
+    _scopes: set[trio.CancelScope] = attrs.field(factory=set, init=False)
+
+    def end(self) -> None:
+        """End all waits that are under way, and each later one as it begins."""
+        self.ended = True
+        for scope in self._scopes:
+            scope.cancel()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Run the body as a wait: raises Draining if `end()` cut it short."""
+        if self.ended:
+            raise Draining("leaving")
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            raise Draining("leaving")
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; raises Draining as soon as `end()` is called."""
+        with self.interruptible():
+            await trio.sleep(max(0.0, seconds))
