@@ -251,6 +251,7 @@ class TokenBucket:
         )
         for spending, at in counted.items():
             self._due.pop(spending, None)
+            spending.settled = True
             token = spending.token
             if self._spent.get(token.number, (0, 0.0))[0] == token.version:
                 self._spent[token.number] = (token.version, at + self.takes)
@@ -265,6 +266,7 @@ class Spending:
     writing: bool = False
     written_at: float | None = None
     answered_at: float | None = None
+    settled: bool = False
 
     def counted_at(self, bucket: TokenBucket) -> float:
         """Our time at which the server has counted the request for certain."""
@@ -308,7 +310,8 @@ class TokenPermit:
 
     def answered(self) -> None:
         now = self._current.answered_at = trio.current_time()
-        self._bucket.settle_at(self._current, now)
+        if not self._current.settled:
+            self._bucket.settle_at(self._current, now)
 
     def refused(self) -> None:
         self._bucket.refused()

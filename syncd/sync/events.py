@@ -31,6 +31,9 @@ class PageFetched(Event):
     page: int
     """1 for the first page of the cycle."""
 
+    last: bool
+    """No page follows."""
+
     records: int
     calls: int
     """Calls that this page's records need; those the ledger holds are not among them."""
@@ -44,11 +47,14 @@ class CallAnswered(Event):
     ok: bool
 
 
+Why = Literal["budget", "backoff", "hint", "database"]
+
+
 @attrs.frozen(kw_only=True)
 class Waiting(Event):
     """A wait began; it ends by the next event, or at `seconds` from now."""
 
-    why: Literal["budget", "backoff", "hint", "database"]
+    why: Why
     seconds: float
     reason: str = ""
 

@@ -234,6 +234,9 @@ class Store(TokenStore, Protocol):
         StoreUnavailable: `read_checkpoint` tells which it was.
         """
 
+    async def committed(self, checkpoint: Checkpoint) -> Committed:
+        """What a commit made on top of `checkpoint`, which is known to have happened, came to."""
+
     async def note_trouble(
         self, checkpoint: Checkpoint, *, parked: bool, reason: str, counts: Counts
     ) -> None:
@@ -253,6 +256,10 @@ class Source(Protocol):
 
     @property
     def has_call(self) -> bool: ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a call whose outcome is unknown may be made again, with its first key."""
 
     @property
     def fingerprint(self) -> str:

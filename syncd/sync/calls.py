@@ -1,0 +1,220 @@
+"""How is each record's own call made once, and its answer kept?
+
+The calls of one page run a few at a time inside the page.  What the ledger holds
+is not asked again; what was in flight when a process died has an unknown outcome.
+An answer is settled as soon as it is read.  When syncd leaves, calls in flight are
+awaited and the rest is left: their page stays uncommitted, the settled ones count.
+"""
+
+from collections import deque
+
+import attrs
+import trio
+
+from syncd.errors import CallFailed, Draining, RateLimited, StreamBroken, TryAgain
+from syncd.sync import events
+from syncd.sync.context import StreamContext
+from syncd.sync.model import (
+    Checkpoint,
+    DeadLetter,
+    Intent,
+    LedgerEntry,
+    Page,
+    Record,
+    Row,
+    idempotency_key,
+)
+from syncd.sync.ports import Settlement
+
+INTERRUPTED = "syncd was stopped while this call was in flight, and it may not be repeated"
+
+
+async def make_calls(
+    stream: StreamContext, checkpoint: Checkpoint, page: Page
+) -> tuple[list[Row], list[DeadLetter]]:
+    """Make the calls that the page's records need; returns its rows and its dead letters."""
+    dead = [
+        DeadLetter(kind="contract", key=r.key, reason=r.reason, payload=r.raw) for r in page.rejects
+    ]
+    need = await _in_need_of_a_call(stream, page)
+    plain = [stream.source.row(r, None) for r in page.records if r.key not in need]
+    calls = _PageCalls(stream=stream, checkpoint=checkpoint)
+    wanted = await calls.look_up([r for r in page.records if r.key in need])
+    stream.report(
+        events.PageFetched(
+            stream=stream.id,
+            page=checkpoint.pages + 1,
+            last=page.next_cursor is None,
+            records=page.seen,
+            calls=len(wanted),
+            total=page.total,
+        )
+    )
+    await calls.make(wanted)
+    dead += calls.dead
+    for letter in dead:
+        stream.report(
+            events.PutAside(
+                stream=stream.id, key=letter.key, kind=letter.kind, reason=letter.reason
+            )
+        )
+    return plain + calls.rows, dead
+
+
+async def _in_need_of_a_call(stream: StreamContext, page: Page) -> set[str]:
+    if not stream.source.has_call:
+        return set()
+    if not stream.only_changed:
+        return {r.key for r in page.records}
+    rows = [stream.source.row(r, None) for r in page.records]
+    return await stream.retry.through_outages(
+        lambda: stream.store.differing(stream.table, stream.id.source, rows), stream.on_failure
+    )
+
+
+@attrs.define(eq=False, kw_only=True)
+class _PageCalls:
+    """The calls of one page's records, and what became of them."""
+
+    stream: StreamContext
+    checkpoint: Checkpoint
+    rows: list[Row] = attrs.field(factory=list, init=False)
+    dead: list[DeadLetter] = attrs.field(factory=list, init=False)
+    _queue: deque[Record] = attrs.field(factory=deque, init=False)
+    _answered: bool = attrs.field(default=False, init=False)
+    """The API has answered one of this page's calls, for good or ill."""
+
+    _exhausted: list[tuple[Record, TryAgain]] = attrs.field(factory=list, init=False)
+    _stop: StreamBroken | Draining | None = attrs.field(default=None, init=False)
+
+    async def look_up(self, records: list[Record]) -> list[Record]:
+        """Take from the ledger what was settled before; returns the records still to call."""
+        if not records:
+            return []
+        keys = [self._key(r) for r in records]
+        known = await self.stream.retry.through_outages(
+            lambda: self.stream.store.ledger(keys), self.stream.on_failure
+        )
+        return [
+            record
+            for record, key in zip(records, keys, strict=True)
+            if not self._settled(record, known.get(key))
+        ]
+
+    def _settled(self, record: Record, entry: LedgerEntry | None) -> bool:
+        if entry is None or (entry.outcome == "open" and self.stream.source.repeatable):
+            return False
+        if entry.outcome == "open":
+            self._put_aside(record, CallFailed("outcome-unknown", INTERRUPTED))
+            return True
+        self._answered = True
+        if entry.outcome == "done":
+            self.rows.append(self.stream.source.row(record, entry.kept))
+        elif entry.outcome == "unknown":
+            self._put_aside(record, CallFailed("outcome-unknown", entry.reason))
+        else:
+            self._put_aside(record, CallFailed("call-failed", entry.reason))
+        return True
+
+    async def make(self, records: list[Record]) -> None:
+        self._queue.extend(records)
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(self.stream.concurrency, len(records))):
+                nursery.start_soon(self._work)
+        # Nothing was cancelled: what had begun has ended, the rest waits for another time.
+        if self._stop is not None:
+            raise self._stop
+        if self._exhausted and not self._answered:
+            # Not one call got through: that is the API's trouble, not these records'.
+            raise self._exhausted[0][1]
+        for record, error in self._exhausted:
+            failed = CallFailed("call-failed", f"gave up after {self._tries} tries: {error}")
+            await self._settle(record, failed)
+            self._put_aside(record, failed)
+
+    @property
+    def _tries(self) -> int:
+        return self.stream.retry.retries + 1
+
+    async def _work(self) -> None:
+        while self._queue and not self._stop and (self._answered or not self._exhausted):
+            record = self._queue.popleft()
+            try:
+                await self._call(record)
+            except TryAgain as error:
+                self._exhausted.append((record, error))
+            except (StreamBroken, Draining) as error:
+                self._stop = self._stop or error
+
+    async def _call(self, record: Record) -> None:
+        intent = self._intent(record)
+
+        async def attempt() -> bytes:
+            spent_on = f"{self.stream.id} call {record.key}"
+            async with self.stream.permit(spent_on, intent) as permit:
+                try:
+                    return await self.stream.source.call(record, intent.idempotency_key, permit)
+                except RateLimited:
+                    self.stream.tally.refused += 1
+                    raise
+
+        try:
+            kept = await self.stream.retry.run(
+                attempt,
+                lambda n, error, pause: self.stream.on_failure(n, error, pause, key=record.key),
+            )
+        except CallFailed as error:
+            self._answered = True
+            await self._settle(record, error)
+            self._put_aside(record, error)
+        else:
+            self._answered = True
+            await self._settle(record, kept)
+            self.rows.append(self.stream.source.row(record, kept))
+
+    async def _settle(self, record: Record, answer: bytes | CallFailed) -> None:
+        self.stream.tally.calls += 1
+        if isinstance(answer, CallFailed):
+            settlement = Settlement(
+                intent=self._intent(record),
+                outcome="unknown" if answer.kind == "outcome-unknown" else "failed",
+                reason=answer.reason,
+            )
+        else:
+            settlement = Settlement(intent=self._intent(record), outcome="done", kept=answer)
+        await self.stream.retry.through_outages(
+            lambda: self.stream.ledger.settle(settlement), self.stream.on_failure, to_the_end=True
+        )
+        self.stream.report(
+            events.CallAnswered(
+                stream=self.stream.id, key=record.key, ok=settlement.outcome == "done"
+            )
+        )
+
+    def _put_aside(self, record: Record, error: CallFailed) -> None:
+        self.dead.append(
+            DeadLetter(
+                kind=error.kind,
+                key=record.key,
+                reason=error.reason,
+                payload=record.raw,
+                idempotency_key=self._key(record),
+            )
+        )
+
+    def _intent(self, record: Record) -> Intent:
+        return Intent(
+            idempotency_key=self._key(record),
+            stream=self.stream.id,
+            cycle=self._cycle,
+            record_key=record.key,
+        )
+
+    def _key(self, record: Record) -> str:
+        return idempotency_key(self.stream.id, self._cycle, record.key)
+
+    @property
+    def _cycle(self) -> int:
+        if self.checkpoint.cycle is None:
+            raise RuntimeError("a page was run outside of a cycle")
+        return self.checkpoint.cycle

@@ -1,0 +1,94 @@
+"""What does one running stream consist of?  All that the loop needs, in one place.
+
+Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
+are functions over it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+
+from syncd.errors import StoreUnavailable, TryAgain
+from syncd.sync import events
+from syncd.sync.ledger import Ledger
+from syncd.sync.model import Counts, Intent, Lease, StreamId, Table
+from syncd.sync.ports import Budget, Permit, Source, Store
+from syncd.sync.retry import Retry
+from syncd.sync.waits import Waits
+
+
+@attrs.define(kw_only=True)
+class Tally:
+    """What was asked since the last commit."""
+
+    calls: int = 0
+    requests: int = 0
+    retried: int = 0
+    refused: int = 0
+
+    def counts(self) -> Counts:
+        return Counts(**attrs.asdict(self))
+
+    def clear(self) -> None:
+        self.calls = self.requests = self.retried = self.refused = 0
+
+
+@attrs.define(eq=False, kw_only=True)
+class StreamContext:
+    """One stream of one source, ready to run."""
+
+    id: StreamId
+    table: Table
+    every: float
+    """Start to start, in seconds."""
+
+    concurrency: int = 1
+    """Record calls under way at once."""
+
+    only_changed: bool = False
+    """Make calls for records that are new or differ, not for all."""
+
+    lease: Lease
+    source: Source
+    store: Store
+    ledger: Ledger
+    budget: Budget
+    retry: Retry
+    waits: Waits
+    report: events.Report = events.nobody
+    tally: Tally = attrs.field(factory=Tally, init=False)
+
+    @asynccontextmanager
+    async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:
+        """One attempt's permit, with what it sent counted whatever becomes of it."""
+        async with self.budget.permit(
+            lease=self.lease,
+            spent_on=spent_on,
+            waits=self.waits,
+            intent=intent,
+            on_wait=self._waiting_for_budget,
+        ) as permit:
+            try:
+                yield permit
+            finally:
+                self.tally.requests += permit.sent
+
+    def on_failure(
+        self, attempt: int, error: TryAgain, pause: float, *, key: str | None = None
+    ) -> None:
+        """Tell that a try failed, and how long we wait before the next."""
+        why: events.Why = "backoff"
+        if isinstance(error, StoreUnavailable):
+            why = "database"
+        else:
+            if error.hint is not None:
+                why = "hint"
+            self.tally.retried += 1
+            self.report(
+                events.Retrying(stream=self.id, attempt=attempt, reason=str(error), key=key)
+            )
+        self.report(events.Waiting(stream=self.id, why=why, seconds=pause, reason=str(error)))
+
+    def _waiting_for_budget(self, seconds: float) -> None:
+        self.report(events.Waiting(stream=self.id, why="budget", seconds=seconds))
