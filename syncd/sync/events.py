@@ -102,6 +102,21 @@ class Parked(Event):
 
 
 @attrs.frozen(kw_only=True)
+class Paused(Event):
+    """The retries are used up; the same cycle goes on from its checkpoint later."""
+
+    seconds: float
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Resting(Event):
+    """The next cycle is due in so many seconds."""
+
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
 class LoggedIn(Event):
     """The source bought a new bearer token; `stream` names whose request asked for it."""
 

@@ -1,0 +1,272 @@
+"""What does a person see while a cycle runs, and at its end?
+
+On a terminal: one live line a stream, with pages and records done, what is being
+waited for, and an arrival time computed from the budget.  Off a terminal: a plain
+line for each page and for each trouble.  At the end, for both, a summary.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import attrs
+import trio
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from syncd.errors import StreamBroken, SyncdError
+from syncd.sync import events
+from syncd.sync.context import StreamContext
+from syncd.sync.model import Committed, Counts, StreamId
+
+REFRESH = 0.25  # seconds between two pictures
+
+
+@attrs.define(eq=False)
+class View:
+    """What is known of one stream, as its events told."""
+
+    context: StreamContext
+    totals: Counts = attrs.field(factory=Counts)
+    pages: int = 0
+    """Committed in this cycle."""
+
+    total: int | None = None
+    """Records that the API says it has."""
+
+    page_size: int = 0
+    """Records on the fullest page so far."""
+
+    page_records: int = 0
+    """Records on the page under way; 0 while it is being fetched."""
+
+    page_calls: int = 0
+    page_answered: int = 0
+    retries: int = 0
+    dead: int = 0
+    state: str = "starting"
+    wait_until: float = 0.0
+    wait_why: str = ""
+    ended: bool = False
+
+    def hear(self, event: events.Event) -> None:
+        """Take in one event."""
+        match event:
+            case events.CycleStarted(totals=totals, checkpoint=checkpoint):
+                self.totals, self.pages = totals, checkpoint.pages
+                self.state = "fetching"
+            case events.PageFetched():
+                self.total = event.total
+                self.page_size = max(self.page_size, event.records)
+                self.page_records, self.page_calls = event.records, event.calls
+                self.page_answered = 0
+                self.state = "calling" if event.calls else "writing"
+            case events.CallAnswered():
+                self.page_answered += 1
+            case events.PageCommitted(totals=totals, checkpoint=checkpoint):
+                self.totals = totals
+                self.pages = checkpoint.pages or self.pages + 1
+                self.page_records = self.page_calls = self.page_answered = 0
+                self.state = "fetching"
+            case events.Retrying():
+                self.retries += 1
+            case events.PutAside():
+                self.dead += 1
+            case events.CycleEnded(outcome=outcome, totals=totals):
+                self.totals, self.ended = totals, True
+                self.state = outcome
+            case events.Parked():
+                self.ended, self.state = True, "parked"
+            case _:
+                pass
+        if isinstance(event, events.Waiting):
+            self.wait_until = trio.current_time() + event.seconds
+            self.wait_why = event.why
+        elif not isinstance(event, events.Retrying):
+            self.wait_until = 0.0
+
+    @property
+    def done(self) -> int:
+        """Records that have come to their end, those of the page under way included."""
+        under_way = self.page_answered if self.page_calls else 0
+        return self.totals.seen + under_way
+
+    def requests_left(self) -> int | None:
+        """Requests until the end of the cycle if nothing fails; None if that cannot be told."""
+        if self.total is None or not self.page_size:
+            return None
+        after = max(0, self.total - self.totals.seen - self.page_records)
+        pages = math.ceil(after / self.page_size) + (0 if self.page_records else 1)
+        calls = self.page_calls - self.page_answered
+        if self.context.source.has_call and not self.context.only_changed:
+            calls += after
+        return pages + calls
+
+    def arrival(self) -> float | None:
+        """Seconds until the cycle can have ended, by the budget alone."""
+        left = self.requests_left()
+        return None if left is None else self.context.budget.outlook(left)
+
+    def waiting(self) -> str:
+        """What is being waited for, in words; empty when nothing is."""
+        left = self.wait_until - trio.current_time()
+        if left <= 0.05 or not self.wait_why:
+            return ""
+        what = {
+            "budget": "budget: next token",
+            "backoff": "retry",
+            "hint": "the API asked to wait: next try",
+            "database": "Postgres is away: next try",
+        }[self.wait_why]
+        return f"{what} in {seconds(left)}"
+
+    def pages_text(self) -> str:
+        """Such as `page 7 of 10`."""
+        page = self.pages + (0 if self.ended else 1)
+        if self.total is None or not self.page_size:
+            return f"page {page}"
+        return f"page {page} of {max(page, math.ceil(self.total / self.page_size))}"
+
+
+def seconds(value: float) -> str:
+    """A duration as a person says it: `4 s`, `3 min 10 s`, `2 h 5 min`."""
+    whole = math.ceil(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+@attrs.define(eq=False)
+class Progress:
+    """Shows the cycles of all streams while they run."""
+
+    console: Console
+    _views: dict[StreamId, View] = attrs.field(factory=dict, init=False)
+    _started: float = attrs.field(factory=time.monotonic, init=False)
+
+    @classmethod
+    def on(cls, file: TextIO) -> "Progress":
+        return cls(Console(file=file, highlight=False))
+
+    def watch(self, context: StreamContext) -> None:
+        """Show this stream as well."""
+        self._views[context.id] = View(context)
+
+    def hear(self, event: events.Event) -> None:
+        """Take in one event; off a terminal, print what a person would want to know."""
+        view = self._views.get(event.stream)
+        if view is None:
+            return
+        view.hear(event)
+        if not self.console.is_terminal:
+            line = self._line(event, view)
+            if line:
+                self.console.print(Text(line), soft_wrap=True)
+
+    def _line(self, event: events.Event, view: View) -> str:
+        name = f"{event.stream}: "
+        match event:
+            case events.CycleStarted(checkpoint=checkpoint):
+                if checkpoint.pages:
+                    return f"{name}taking cycle {checkpoint.cycle} up after page {checkpoint.pages}"
+                return f"{name}cycle {checkpoint.cycle} begins"
+            case events.PageCommitted():
+                arrival = view.arrival()
+                ahead = f", at the earliest done in {seconds(arrival)}" if arrival else ""
+                return f"{name}page {view.pages} committed, {view.totals.seen} records{ahead}"
+            case events.Retrying():
+                what = f"call {event.key}" if event.key else "list request"
+                return f"{name}{what}, try {event.attempt} failed: {event.reason}"
+            case events.Waiting() if event.seconds >= 1 or event.why in ("hint", "database"):
+                return f"{name}{view.waiting()}" + (f" ({event.reason})" if event.reason else "")
+            case events.PutAside():
+                return f"{name}put aside {event.key or 'a record without key'}: {event.reason}"
+            case events.Parked():
+                return f"{name}parked: {event.reason}. {event.hint}"
+            case _:
+                return ""
+
+    async def run(self) -> None:
+        """Keep the picture fresh; ends by being cancelled, with the last state on screen."""
+        if not self.console.is_terminal:
+            await trio.sleep_forever()
+        # No refresh thread: the picture is drawn on the loop, between two steps.
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+            while True:
+                live.update(self._picture(), refresh=True)
+                await trio.sleep(REFRESH)
+
+    def _picture(self) -> Group:
+        grid = Table.grid(padding=(0, 1))
+        for stream, view in self._views.items():
+            total = max(view.total or 0, view.done)
+            bar = ProgressBar(
+                total=max(total, 1), completed=view.done, width=24, pulse=view.total is None
+            )
+            records = f"{view.done}/{view.total}" if view.total else f"{view.done}"
+            grid.add_row(
+                Text(str(stream), style="bold"), bar, records, view.pages_text(), _aside(view)
+            )
+        waits = [w for v in self._views.values() if (w := v.waiting())]
+        left = max((a for v in self._views.values() if (a := v.arrival())), default=None)
+        elapsed = f"{seconds(time.monotonic() - self._started)} gone"
+        ahead = f", at the earliest {seconds(left)} to go" if left else ""
+        foot = f"{elapsed}{ahead}" + (f" · {waits[0]}" if waits else "")
+        return Group(grid, Text(foot, style="dim"))
+
+    def summary(self, results: Mapping[StreamId, Committed | SyncdError], took: float) -> None:
+        """Print what every stream came to."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("stream")
+        names = ("records", "written", "unchanged", "left out", "dead", "success")
+        names += ("requests", "retries", "429s", "duration")
+        for name in names:
+            table.add_column(name, justify="right")
+        for stream, view in self._views.items():
+            result = results.get(stream)
+            totals = result.totals if isinstance(result, Committed) else view.totals
+            good = totals.seen - totals.dead
+            rate = f"{100 * good / totals.seen:.1f} %" if totals.seen else "-"
+            cells = (totals.seen, totals.written, totals.unchanged, totals.left_out, totals.dead)
+            asked = (totals.requests, totals.retried, totals.refused)
+            table.add_row(str(stream), *map(str, cells), rate, *map(str, asked), seconds(took))
+        self.console.print(table)
+        for stream, result in results.items():
+            for line in _verdict(stream, result):
+                self.console.print(Text(line), soft_wrap=True)
+
+
+def _aside(view: View) -> Text:
+    parts = []
+    if view.page_calls:
+        parts.append(f"{view.page_answered}/{view.page_calls} calls")
+    if view.retries:
+        parts.append(f"{view.retries} retries")
+    if view.dead:
+        parts.append(f"{view.dead} dead")
+    parts.append(view.waiting() or view.state)
+    return Text(" · ".join(parts), style="dim")
+
+
+def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
+    if isinstance(result, Committed):
+        dead = result.totals.dead
+        lines = [f"{stream}: suspicious: {result.reason}"] if result.outcome == "suspicious" else []
+        if dead:
+            lines.append(
+                f"{stream}: {dead} dead letters, kept in syncd.dead_letter with their reasons"
+            )
+        return lines
+    lines = [f"{stream}: not finished: {getattr(result, 'reason', result)}"]
+    if isinstance(result, StreamBroken) and result.hint:
+        lines.append(f"  {result.hint}")
+    lines.append("  what is committed stays; the next run goes on from there")
+    return lines
