@@ -53,7 +53,7 @@ class View:
     wait_why: str = ""
     ended: bool = False
 
-    def hear(self, event: events.Event) -> None:
+    def hear(self, event: events.Event) -> None:  # noqa: C901 - one case for each event
         """Take in one event."""
         match event:
             case events.CycleStarted(totals=totals, checkpoint=checkpoint):
@@ -226,8 +226,10 @@ class Progress:
         """Print what every stream came to."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("stream")
-        names = ("records", "written", "unchanged", "left out", "dead", "success")
-        names += ("requests", "retries", "429s", "duration")
+        names = [
+            *("records", "written", "unchanged", "left out", "dead", "success"),
+            *("requests", "retries", "429s", "duration"),
+        ]
         for name in names:
             table.add_column(name, justify="right")
         for stream, view in self._views.items():

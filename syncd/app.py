@@ -1,0 +1,233 @@
+"""Wiring: builds everything from Settings, and opens and closes it in order.
+
+The only module that knows every concrete class.  What it opens, from the outside in:
+signals, the embedded Postgres if none is configured, the store, each source's HTTP
+client and budget, and then the supervisor's nurseries.
+"""
+
+import random
+import signal
+import ssl
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import attrs
+import trio
+from loguru import logger
+
+from syncd.api.client import ApiClient
+from syncd.api.source import ApiSource
+from syncd.config.settings import Secret, Settings, SourceSettings, StreamSettings
+from syncd.daemon.supervisor import Supervisor
+from syncd.errors import StoreUnavailable
+from syncd.progress import Progress
+from syncd.store.embedded import embedded_postgres
+from syncd.store.postgres import PostgresStore, open_store
+from syncd.sync import events
+from syncd.sync.bucket import TokenBucket, Unlimited
+from syncd.sync.context import StreamContext
+from syncd.sync.ledger import Ledger
+from syncd.sync.model import Lease, StreamId, Table
+from syncd.sync.retry import Retry
+from syncd.sync.waits import Waits
+
+GOODBYE = 5.0  # seconds that giving the leases back may take
+PATIENCE = 120.0  # seconds; for so long `once` waits for a Postgres that goes away
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """Yield where the tables live as conninfo; an embedded Postgres runs for as long."""
+    url = settings.database.url
+    if url is not None:
+        yield url.reveal() if isinstance(url, Secret) else url
+        return
+    async with embedded_postgres(settings.state) as conninfo:
+        yield conninfo
+
+
+@asynccontextmanager
+async def store(settings: Settings) -> AsyncIterator[PostgresStore]:
+    """Yield the open store, its schema as new as this syncd."""
+    async with database(settings) as conninfo, open_store(conninfo) as opened:
+        yield opened
+
+
+def table(stream: StreamSettings) -> Table:
+    """The user's table, as the settings describe it."""
+    return Table(
+        schema=stream.schema,
+        name=stream.table,
+        columns=stream.columns,
+        key=stream.key,
+        volatile=stream.volatile,
+        kept=frozenset(stream.call.keep) if stream.call else frozenset(),
+        indexes=stream.indexes,
+    )
+
+
+@attrs.define(eq=False, kw_only=True)
+class App:
+    """Everything of one process, wired and open."""
+
+    settings: Settings
+    store: PostgresStore
+    waits: Waits
+    report: events.Report
+    patience: float
+    """How long a Postgres that goes away is waited for, in seconds."""
+
+    rng: random.Random = attrs.field(factory=random.Random)
+    tls: ssl.SSLContext = attrs.field(factory=ssl.create_default_context)
+    budgets: dict[str, TokenBucket | Unlimited] = attrs.field(factory=dict, init=False)
+    leases: list[Lease] = attrs.field(factory=list, init=False)
+    streams: list[StreamContext] = attrs.field(factory=list, init=False)
+
+    async def open_source(
+        self, source: SourceSettings, only: Collection[StreamId] | None, stack: AsyncExitStack
+    ) -> None:
+        """Take the source's lease and make its streams ready to run."""
+        wanted = [(StreamId(source=source.name, stream=s.name), s) for s in source.streams.values()]
+        wanted = [(i, s) for i, s in wanted if only is None or i in only]
+        if not wanted:
+            return
+        lease = await self.store.acquire_lease(source.name)
+        self.leases.append(lease)
+        budget = await self._budget(source)
+        client = await stack.enter_async_context(
+            ApiClient(
+                source,
+                tls=self.tls,
+                on_login=lambda life: self.report(
+                    events.LoggedIn(stream=wanted[0][0], expires_in=life)
+                ),
+            )
+        )
+        retry = Retry(
+            retries=source.retries,
+            base=source.backoff,
+            window=source.budget.per if source.budget else None,
+            budget=budget,
+            waits=self.waits,
+            rng=self.rng,
+            patience=self.patience,
+        )
+        ledger = Ledger(self.store)
+        for stream_id, stream in wanted:
+            await self.store.open_stream(stream_id, table(stream), lease)
+            self.streams.append(
+                StreamContext(
+                    id=stream_id,
+                    table=table(stream),
+                    every=stream.every,
+                    concurrency=stream.call.concurrency if stream.call else 1,
+                    only_changed=stream.call is not None and stream.call.when == "changed",
+                    lease=lease,
+                    source=ApiSource(source, stream, client),
+                    store=self.store,
+                    ledger=ledger,
+                    budget=budget,
+                    retry=retry,
+                    waits=self.waits,
+                    report=self.report,
+                )
+            )
+
+    async def _budget(self, source: SourceSettings) -> TokenBucket | Unlimited:
+        name = source.budget.name if source.budget else source.name
+        if name not in self.budgets:
+            budget: TokenBucket | Unlimited
+            if source.budget is None:
+                budget = Unlimited(name, self.store)
+            else:
+                sharing = [
+                    s.timeout
+                    for s in self.settings.sources.values()
+                    if s.budget and s.budget.name == name
+                ]
+                budget = TokenBucket(source.budget, self.store, max(sharing))
+            await budget.open()
+            self.budgets[name] = budget
+        return self.budgets[name]
+
+    def supervisor(self) -> Supervisor:
+        """Everything wired so far, ready to run."""
+        return Supervisor(
+            store=self.store,
+            streams=self.streams,
+            budgets=list(self.budgets.values()),
+            leases=self.leases,
+            waits=self.waits,
+            drain=self.settings.drain,
+            report=self.report,
+            rng=self.rng,
+        )
+
+    async def goodbye(self) -> None:
+        """Give the leases back, so that the next start need not find out that we are gone."""
+        with trio.move_on_after(GOODBYE, shield=True):
+            try:
+                await self.store.release_leases(self.leases)
+            except StoreUnavailable:
+                return  # they run out by themselves
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings,
+    *,
+    report: events.Report,
+    only: Collection[StreamId] | None = None,
+    patience: float = float("inf"),
+) -> AsyncIterator[App]:
+    """Open the store and every source that is wanted; closes them in the opposite order."""
+    async with store(settings) as db, AsyncExitStack() as stack:
+        app = App(settings=settings, store=db, waits=Waits(), report=report, patience=patience)
+        try:
+            for source in settings.sources.values():
+                await app.open_source(source, only, stack)
+            yield app
+        finally:
+            await app.goodbye()
+
+
+async def run(
+    settings: Settings,
+    *,
+    forever: bool,
+    report: events.Report,
+    only: Collection[StreamId] | None = None,
+    progress: Progress | None = None,
+) -> Supervisor:
+    """Run the streams until they have ended or a signal asked us to leave.
+
+    Returns the supervisor, whose `results` and `cut` say what came of it.
+    """
+    # Outermost, so that no signal is lost while we open or close.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        patience = float("inf") if forever else PATIENCE
+        async with opened(settings, report=report, only=only, patience=patience) as app:
+            supervisor = app.supervisor()
+            async with trio.open_nursery() as control:
+                control.start_soon(_leave_on_signal, signals, supervisor)
+                if progress is not None:
+                    for stream in app.streams:
+                        progress.watch(stream)
+                    control.start_soon(progress.run)
+                await supervisor.run(forever=forever)
+                control.cancel_scope.cancel()
+            return supervisor
+
+
+async def _leave_on_signal(signals: AsyncIterator[int], supervisor: Supervisor) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            logger.warning(
+                "SIGHUP: this syncd can't reload yet; restart it to take up a new config"
+            )
+        elif supervisor.waits.ended:
+            logger.warning("asked twice: cutting short what is in flight")
+            supervisor.cut_short()
+        else:
+            logger.info("leaving: requests in flight are awaited")
+            supervisor.stop()

@@ -1,0 +1,162 @@
+"""The commands: the only place that exits, prints results, or unwraps exception groups.
+
+Exit status: 0 done, 1 the work failed, 2 usage, 78 the config is wrong.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import attrs
+import click
+import trio
+from rich.console import Console
+
+from syncd import __version__, app, logs
+from syncd.config.load import find, load
+from syncd.config.settings import Settings
+from syncd.errors import ConfigError, SchemaError, SyncdError
+from syncd.progress import Progress
+from syncd.sync import events
+from syncd.sync.model import Committed, StreamId
+
+FAILED = 1
+WRONG_CONFIG = 78  # EX_CONFIG of sysexits.h; the unit does not restart after it
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What stands before the command's name."""
+
+    config: Path | None
+    overrides: tuple[str, ...]
+
+    def settings(self, *, secrets: bool = True) -> Settings:
+        """Load the config file; raises ConfigError."""
+        path = find(self.config, os.environ)
+        return load(path, overrides=self.overrides, secrets=secrets)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path), help="The config file.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one key, such as sources.x.timeout=30s. Can be given again.",
+)
+@click.version_option(__version__, prog_name="syncd")
+@click.pass_context
+def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Keep Postgres tables in step with REST APIs that must not be trusted.
+
+    \b
+    A first session:
+      syncd check          is the config right, do database and API answer?
+      syncd once           one cycle of every stream, with progress and a summary
+      syncd run            the daemon: cycle after cycle, until SIGTERM
+
+    The config is looked for in --config, $SYNCD_CONFIG, ./syncd.toml and
+    /etc/syncd/syncd.toml, in this order. `syncd demo` needs none.
+    """
+    context.obj = Options(config=config, overrides=overrides)
+
+
+@cli.command()
+@click.pass_obj
+def run(options: Options) -> None:
+    """Run the daemon: cycle after cycle of every stream, until SIGTERM or SIGINT.
+
+    On the signal it finishes the page that it is at; a second one cuts that short.
+    """
+    settings = options.settings()
+    logs.configure()
+    supervisor = trio.run(_run, settings)
+    if supervisor.cut:
+        _fail(f"a request had to be cut when the drain's {settings.drain:.0f} s were over")
+    broken = [f"{s}: {r}" for s, r in supervisor.results.items() if isinstance(r, SyncdError)]
+    if broken and not supervisor.waits.ended:
+        _fail("every stream is parked", *broken)
+
+
+async def _run(settings: Settings) -> Any:
+    return await app.run(settings, forever=True, report=logs.tell)
+
+
+@cli.command()
+@click.argument("streams", nargs=-1, metavar="[STREAM]...")
+@click.pass_obj
+def once(options: Options, streams: tuple[str, ...]) -> None:
+    """Run one cycle of every stream, or of the STREAMs named, and exit.
+
+    A cycle that was left is gone on with from its last committed page. STREAM is
+    `source.stream`, or the stream's name alone where only one source has it.
+    """
+    settings = options.settings()
+    only = _select(settings, streams) if streams else None
+    logs.configure(level="WARNING")
+    progress = Progress.on(sys.stdout)
+    began = time.monotonic()
+
+    async def main() -> Any:
+        return await app.run(
+            settings, forever=False, report=progress.hear, only=only, progress=progress
+        )
+
+    supervisor = trio.run(main)
+    progress.summary(supervisor.results, time.monotonic() - began)
+    results = supervisor.results.values()
+    if any(not isinstance(r, Committed) or r.outcome == "suspicious" for r in results):
+        sys.exit(FAILED)
+
+
+def _select(settings: Settings, names: tuple[str, ...]) -> set[StreamId]:
+    known = [
+        StreamId(source=source.name, stream=stream)
+        for source in settings.sources.values()
+        for stream in source.streams
+    ]
+    chosen = set()
+    for name in names:
+        found = [s for s in known if name in (str(s), s.stream)]
+        if len(found) != 1:
+            what = "several sources have a stream" if found else "there is no stream"
+            listed = ", ".join(map(str, found or known))
+            raise click.UsageError(f"{what} {name!r}; name one of: {listed}")
+        chosen.add(found[0])
+    return chosen
+
+
+def _fail(*lines: str) -> NoReturn:
+    for line in lines:
+        click.echo(f"syncd: {line}", err=True)
+    sys.exit(FAILED)
+
+
+def main() -> None:
+    """Run the command line; every expected error ends as a sentence and an exit status."""
+    try:
+        cli(prog_name="syncd")
+    except* ConfigError as group:
+        _wrong_config(group)
+    except* SyncdError as group:
+        _fail(*[str(e) for e in _leaves(group)])
+
+
+def _wrong_config(group: BaseExceptionGroup[ConfigError]) -> NoReturn:
+    for error in _leaves(group):
+        for fault in getattr(error, "faults", []):
+            click.echo(f"syncd: {fault}", err=True)
+    sys.exit(WRONG_CONFIG)
+
+
+def _leaves(group: BaseException) -> list[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        return [leaf for e in group.exceptions for leaf in _leaves(e)]
+    return [group]
