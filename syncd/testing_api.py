@@ -1,0 +1,169 @@
+"""An API in memory, for the loop's tests: `ports.Source` on trio's clock.
+
+It counts what arrives as a server would, refuses what is over its limit, and
+stumbles as it is told: `api.faults` is asked at each request and may raise, sleep,
+or answer in the API's stead.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from syncd.errors import ApiUnavailable, RateLimited
+from syncd.sync.model import Page, Record, Reject, Row
+from syncd.sync.ports import Permit
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """One request as the server saw it."""
+
+    number: int
+    """1 for the first request that arrived."""
+
+    at: float
+    what: str
+    """Such as `page 3` or `call ["c7"]`."""
+
+    idempotency_key: str | None = None
+
+
+Fault = Callable[[Asked], Awaitable[Page | bytes | None]]
+"""Raise to fail, sleep to be late, return an answer to lie, or None to go on."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class FakeApi:
+    """A list of records behind pages by number, and a call for each."""
+
+    records: dict[str, dict[str, object]] = attrs.field(factory=dict)
+    page_size: int = 10
+    latency: float = 0.01
+    call_takes: float = 2.0
+    limit: int | None = None
+    per: float = 60.0
+    faults: Fault | None = None
+    asked: list[Asked] = attrs.field(factory=list, init=False)
+    refused: int = attrs.field(default=0, init=False)
+    carried_out: dict[str, int] = attrs.field(factory=dict, init=False)
+    """Record key to how often its call was carried out (each idempotency key counts once)."""
+
+    _keys: set[str] = attrs.field(factory=set, init=False)
+
+    def fill(self, count: int) -> None:
+        """Have so many records, `c1` to `c<count>`."""
+        for n in range(1, count + 1):
+            self.records[f"c{n}"] = {"id": f"c{n}", "name": f"campaign {n}", "budget": n}
+
+    async def arrive(self, what: str, key: str | None) -> Page | bytes | None:
+        """Count a request that has reached the server, and stumble if told to."""
+        now = trio.current_time()
+        if self.limit is not None:
+            if len([a for a in self.asked if a.at > now - self.per]) >= self.limit:
+                self.refused += 1
+                raise RateLimited("429", hint=self.per)
+        asked = Asked(number=len(self.asked) + 1, at=now, what=what, idempotency_key=key)
+        self.asked.append(asked)
+        return await self.faults(asked) if self.faults else None
+
+    def most_in_a_window(self) -> int:
+        """The most requests that any stretch of `per` held, as the server counted."""
+        times = [a.at for a in self.asked]
+        return max(
+            (sum(1 for t in times if start <= t < start + self.per) for start in times), default=0
+        )
+
+
+@attrs.define(eq=False, kw_only=True)
+class FakeSource:
+    """One stream of a FakeApi."""
+
+    api: FakeApi
+    has_call: bool = True
+    repeatable: bool = True
+    timeout: float = 15.0
+    version: str = "1"
+    """Part of the fingerprint: change it as if the config had changed the path."""
+
+    @property
+    def fingerprint(self) -> str:
+        text = f"{self.version} {self.api.page_size}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
+        number = int(cursor or 1)
+        answer = await self._request(f"page {number}", None, self.api.latency, permit)
+        if isinstance(answer, Page):
+            return answer
+        ids = list(self.api.records)
+        size = self.api.page_size
+        chosen = ids[(number - 1) * size : number * size]
+        more = number * size < len(ids)
+        return Page(
+            records=[record(self.api.records[i]) for i in chosen],
+            next_cursor=str(number + 1) if more else None,
+            total=len(ids),
+        )
+
+    async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
+        answer = await self._request(
+            f"call {record.key}", idempotency_key, self.api.call_takes, permit
+        )
+        if isinstance(answer, bytes):
+            return answer
+        if idempotency_key not in self.api._keys:  # noqa: SLF001 - one fake in two halves
+            self.api._keys.add(idempotency_key)  # noqa: SLF001
+            carried = self.api.carried_out
+            carried[record.key] = carried.get(record.key, 0) + 1
+        return json.dumps({"synced_at": "2026-01-01T00:00:00Z"}).encode()
+
+    async def _request(
+        self, what: str, key: str | None, takes: float, permit: Permit
+    ) -> Page | bytes | None:
+        await permit.spend()
+        await permit.confirm()
+        permit.written()
+        try:
+            with trio.fail_after(self.timeout):
+                answer = await self.api.arrive(what, key)
+                await trio.sleep(takes)
+        except RateLimited:
+            permit.answered()
+            permit.refused()
+            raise
+        except trio.TooSlowError:
+            raise ApiUnavailable(f"no answer within {self.timeout:g} s") from None
+        except ApiUnavailable:
+            permit.answered()
+            raise
+        permit.answered()
+        return answer
+
+    def row(self, record: Record, kept: bytes | None) -> Row:
+        fields = dict(record.fields)
+        if kept is not None:
+            fields |= {k: json.dumps(v).encode() for k, v in json.loads(kept).items()}
+        text = b",".join(json.dumps(k).encode() + b":" + v for k, v in fields.items())
+        return Row(key=record.key, json=b"{" + text + b"}", called=kept is not None, raw=record.raw)
+
+
+def record(fields: dict[str, object]) -> Record:
+    """A record as `api.decode` would have made it, with `id` as its key."""
+    return Record(
+        key=json.dumps([fields["id"]]),
+        fields={k: json.dumps(v).encode() for k, v in fields.items()},
+        raw=json.dumps(fields).encode(),
+    )
+
+
+def reject(reason: str, key: str | None = None) -> Reject:
+    """A record that broke its contract."""
+    return Reject(key=key, reason=reason, raw=b"{}")
+
+
+async def hang(_: Asked) -> None:
+    """Never answer."""
+    await trio.sleep_forever()
