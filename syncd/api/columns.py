@@ -9,7 +9,7 @@ Where this lets something pass that Postgres refuses after all, the store finds 
 by halving the page.
 """
 
-import datetime
+import datetime as dt
 import json
 import re
 import struct
@@ -23,6 +23,7 @@ from syncd.api.splitting import depth
 
 DIGITS_BEFORE = 131_072  # of a numeric, before the point (Postgres, table 8.2)
 DIGITS_AFTER = 16_383
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is in the arithmetic
 NESTING = 500  # levels of a jsonb value; Postgres itself gives up at some thousands
 
 _NUMBER = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -31,7 +32,7 @@ _whole = re.compile(rb"-?(?:0|[1-9][0-9]*)").fullmatch
 _parts = re.compile(rb"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?").fullmatch
 _strings = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _escapes = re.compile(rb"\\(u0000|.)", re.DOTALL)
-_large_number = re.compile(rb"[eE][+-]?[0-9]{4,}|[0-9]{16000,}")
+_large_number = re.compile(rb"[eE][+-]?[0-9]{4,}|[0-9]{15000,}")
 _uuid = re.compile(rb'"\{?([0-9a-fA-F]{4}(?:-?[0-9a-fA-F]{4}){7})\}?"').fullmatch
 _instant = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d|\d{8})"
@@ -136,9 +137,10 @@ def _too_large(number: bytes) -> bool:
     if match is None:
         return True
     whole, fraction, exponent = match[1], match[2] or b"", match[3] or b"0"
-    if len(exponent.lstrip(b"+-0")) > 6:
+    figures = exponent.lstrip(b"+-0") or b"0"
+    if len(figures) > 6:
         return True
-    shift = int(exponent)
+    shift = -int(figures) if exponent[:1] == b"-" else int(figures)
     significant = (whole + fraction).lstrip(b"0")
     before = len(significant) - len(fraction) + shift
     after = len(fraction) - shift
@@ -155,30 +157,21 @@ def _check_numeric(value: bytes) -> str | None:
 
 
 def _canonical_numeric(value: bytes) -> object:
-    # normalize() would round to 28 digits; strip the zeros ourselves.
+    # Decimal.normalize() would round to 28 digits; strip the zeros ourselves.
     sign, digits, exponent = Decimal(_bare(value).decode()).as_tuple()
     if not isinstance(exponent, int):  # pragma: no cover - the check let no NaN pass
         raise TypeError(exponent)
-    figures = "".join(map(str, digits))
+    figures = "".join(map(str, digits)).lstrip("0")
     stripped = figures.rstrip("0")
-    exponent += len(figures) - len(stripped)
-    stripped = stripped.lstrip("0")
     if not stripped:
         return 0
-    prefix = "-" if sign else ""
-    if exponent == 0 and len(stripped) <= 1000:
-        return int(prefix + stripped)
-    if 0 < exponent <= 100:
-        return (
-            int(prefix + stripped) * 10**exponent
-            if len(stripped) <= 1000
-            else _sci(prefix, stripped, exponent)
-        )
-    return _sci(prefix, stripped, exponent)
-
-
-def _sci(prefix: str, figures: str, exponent: int) -> str:
-    return f"{prefix}{figures}e{exponent}"
+    exponent += len(figures) - len(stripped)
+    signed = "-" + stripped if sign else stripped
+    if exponent >= 0 and len(stripped) + exponent <= 1000:
+        return int(signed + "0" * exponent)
+    if -100 < exponent < 0:
+        return format(Decimal(f"{signed}e{exponent}"), "f")
+    return f"{signed}e{exponent}"
 
 
 def _floating(letter: str, name: str) -> ColumnType:
@@ -217,7 +210,7 @@ def _check_instant(allowed: str) -> Check:
         if match is None:
             return allowed
         try:
-            datetime.date.fromisoformat(match["date"])
+            dt.date.fromisoformat(match["date"])
         except ValueError:
             return "a day that exists"
         return None
@@ -229,17 +222,17 @@ def _canonical_date(value: bytes) -> object:
     match = _instant(_text(value))
     if match is None:
         raise ValueError(value)
-    return datetime.date.fromisoformat(match["date"]).isoformat()
+    return dt.date.fromisoformat(match["date"]).isoformat()
 
 
 def _canonical_instant(*, zoned: bool) -> Callable[[bytes], object]:
-    """Microseconds since 1970; a time without a zone counts as UTC, as in our sessions."""
+    """The instant in UTC; a time without a zone counts as UTC, as in our sessions."""
 
     def canonical(value: bytes) -> object:
         match = _instant(_text(value))
         if match is None:
             raise ValueError(value)
-        days = datetime.date.fromisoformat(match["date"]).toordinal() - 719_163
+        days = dt.date.fromisoformat(match["date"]).toordinal() - 719_163
         seconds = int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + int(match["s"] or 0)
         micros = round(Decimal("0." + (match["f"] or "0")[:30]) * 1_000_000)
         zone = match["zone"]
@@ -247,7 +240,12 @@ def _canonical_instant(*, zoned: bool) -> Callable[[bytes], object]:
             figures = zone[1:].replace(":", "").ljust(6, "0")
             offset = int(figures[:2]) * 3600 + int(figures[2:4]) * 60 + int(figures[4:])
             seconds -= offset if zone[0] == "+" else -offset
-        return (days * 86_400 + seconds) * 1_000_000 + micros
+        since = (days * 86_400 + seconds) * 1_000_000 + micros
+        try:
+            instant = _EPOCH + dt.timedelta(microseconds=since)
+        except OverflowError:  # the last hours of the year 9999, seen from the west
+            return since
+        return instant.isoformat() + ("Z" if zoned else "")
 
     return canonical
 
@@ -286,7 +284,7 @@ def _check_jsonb(value: bytes) -> str | None:
         return "it is not UTF-8"
     except (msgspec.MsgspecError, RecursionError):
         return "it is not valid JSON (NaN, Infinity, a lone surrogate or a control character)"
-    if b"\\u0000" in value and "u0000".encode() in _escapes.findall(value):
+    if b"\\u0000" in value and b"u0000" in _escapes.findall(value):
         return NUL
     if _large_number.search(value):
         numbers = re.findall(_NUMBER, _strings.sub(b"", value))

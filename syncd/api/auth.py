@@ -1,0 +1,250 @@
+"""Which Authorization does a request carry, and when is a new one bought?
+
+Basic credentials buy a bearer token.  All tasks of a source share it, and of
+twenty that find it expired one logs in; the others take what that one got, be it
+a bearer or a refusal.  Credentials that are refused stay refused until the client
+is built anew: no number of tasks makes a storm of logins out of a wrong password.
+
+A bearer that is refused is replaced once for each request: exactly the one that
+was refused, never a newer one that somebody else has bought meanwhile.
+"""
+
+import copy
+import re
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+import msgspec
+import trio
+
+from syncd.api.decode import Envelope, open_envelope
+from syncd.api.hints import wait_hint
+from syncd.api.shown import Redactor, basic, excerpt, shown
+from syncd.api.transport import Answer, Ask
+from syncd.config.settings import AuthSettings, Secret
+from syncd.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    RateLimited,
+    SyncdError,
+    UnexpectedAnswer,
+)
+from syncd.sync.ports import Permit
+
+AHEAD = 300.0  # seconds before its end that a bearer is replaced …
+AHEAD_SHARE = 0.1  # … but no more than this part of its life
+UNSAID_LIFE = 300.0  # seconds; for logins that do not say how long they are good
+DOUBT = 60.0  # seconds; a bearer this young is not to blame for a refusal
+
+_BEARER = re.compile(r"[\x21-\x7e]+")
+_INTEGER = re.compile(rb"\d{1,12}", re.ASCII)
+
+Clock = Callable[[], float]
+
+
+def boot_time() -> float:
+    """Goes on while the machine is suspended, where the system has such a clock."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+CLOCKS: tuple[Clock, ...] = (trio.current_time, boot_time, time.time)
+"""Age is what the fastest of them says: monotonic time stops in a suspend, the
+wall clock may be set back.  Thinking a bearer too old costs a login, too young a refusal."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Bearer:
+    """One access token; compared by identity."""
+
+    value: str = attrs.field(repr=False)
+    life: float
+    bought: tuple[float, ...]
+    """What each clock said before it was asked for."""
+
+    clocks: tuple[Clock, ...] = attrs.field(repr=False)
+
+    @property
+    def age(self) -> float:
+        pairs = zip(self.clocks, self.bought, strict=True)
+        return max(clock() - bought for clock, bought in pairs)
+
+    @property
+    def holds(self) -> bool:
+        return self.age < self.life - min(AHEAD, AHEAD_SHARE * self.life)
+
+    @property
+    def header(self) -> str:
+        return f"Bearer {self.value}"
+
+
+class Exchange(Protocol):
+    """Sends a login; fulfilled by Transport.exchange."""
+
+    async def __call__(
+        self, ask: Ask, permit: Permit, *, headers: dict[str, str | bytes]
+    ) -> Answer: ...
+
+
+class NoPermit:
+    """For a login that costs no budget."""
+
+    sent = 0
+
+    async def spend(self) -> None: ...
+
+    async def confirm(self) -> None: ...
+
+    def written(self) -> None: ...
+
+    def answered(self) -> None: ...
+
+    def refused(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class TokenAuth:
+    """Buys bearer tokens with Basic credentials."""
+
+    settings: AuthSettings
+    _exchange: Exchange
+    _redactor: Redactor
+    retry_after: str | None = attrs.field(default=None, kw_only=True)
+    on_login: Callable[[float], None] | None = attrs.field(default=None, kw_only=True)
+    clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
+    logins: int = attrs.field(default=0, init=False)
+    _bearer: Bearer | None = attrs.field(default=None, init=False)
+    _doubted: Bearer | None = attrs.field(default=None, init=False)
+    _denied: AccessDenied | None = attrs.field(default=None, init=False)
+    _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _tries: int = attrs.field(default=0, init=False)
+    _failure: SyncdError | None = attrs.field(default=None, init=False)
+
+    async def bearer(self, permit: Permit) -> Bearer:
+        """A bearer that holds; logs in if there is none.  Raises AccessDenied, TryAgain."""
+        if self._bearer is not None and self._bearer.holds:
+            return self._bearer
+        before = self._tries
+        async with self._turn:
+            if self._bearer is not None and self._bearer.holds:
+                return self._bearer
+            if self._denied is not None:
+                raise copy.copy(self._denied)
+            if self._tries != before and self._failure is not None:
+                # Whoever had the turn has asked for all of us.
+                raise copy.copy(self._failure)
+            return await self._try(permit)
+
+    def renews(self, refused: Bearer, status: int) -> bool:
+        """Whether a refused request is worth another try, with another bearer.
+
+        A 401 always is, unless a bearer as fresh as this one was just refused, too.
+        A 403 is if the bearer is not young: some APIs answer so to an expired one,
+        but most mean that the account lacks a right, which no login changes.
+        """
+        if self._bearer is not None and self._bearer is not refused:
+            return True  # somebody else has already bought another
+        if self._doubted is refused and refused.age < DOUBT:
+            return False
+        if status == 403 and refused.age < DOUBT:
+            return False
+        self._bearer = None
+        return True
+
+    def doubt(self, refused: Bearer) -> None:
+        """Even this bearer, bought for the replay, was refused: logging in again is no use."""
+        self._doubted = refused
+
+    async def _try(self, permit: Permit) -> Bearer:
+        try:
+            bearer = await self._login(permit)
+        except SyncdError as error:
+            self._tries += 1
+            self._failure = error
+            if isinstance(error, AccessDenied):
+                self._denied = error
+            raise
+        self._tries += 1
+        self._failure = None
+        old, self._bearer = self._bearer, bearer
+        self._redactor.replace([old.value] if old else [], [bearer.value])
+        self.logins += 1
+        if self.on_login is not None:
+            self.on_login(bearer.life)
+        return bearer
+
+    async def _login(self, permit: Permit) -> Bearer:
+        settings = self.settings
+        user = settings.username
+        username = user.reveal() if isinstance(user, Secret) else user
+        credentials = basic(username, settings.password.reveal())
+        self._redactor.add(credentials)
+        ask = Ask(method="POST", path=settings.url)
+        if settings.spends:
+            await permit.spend()
+        spends: Permit = permit if settings.spends else NoPermit()
+        bought = tuple(clock() for clock in self.clocks)
+        try:
+            answer = await self._exchange(
+                ask, spends, headers={"Authorization": f"Basic {credentials}"}
+            )
+        except ApiUnavailable as error:
+            # Whatever became of the login: the request itself was not sent.
+            raise ApiUnavailable(f"login: {error}", hint=error.hint, sent="no") from None
+        if answer.status == 429:
+            spends.refused()
+        refuse_login(ask, answer, self.retry_after, self._redactor)
+        try:
+            envelope = open_envelope(answer.body, answer.content_type, self._redactor)
+            value, life = read_token(envelope)
+        except ApiUnavailable as error:
+            raise ApiUnavailable(f"login: {ask}: {error}", sent="no") from None
+        except UnexpectedAnswer as error:
+            raise UnexpectedAnswer(f"login: {ask}: {error.reason}", hint="Check auth.url") from None
+        return Bearer(value=value, life=life, bought=bought, clocks=self.clocks)
+
+
+def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor) -> None:
+    """Raise what the status of a login's answer means, unless it is a 2xx."""
+    status = answer.status
+    if 200 <= status < 300:
+        return
+    said = f"login: {ask} answered {status}: {excerpt(answer.body, redactor)}"
+    hint = wait_hint(answer.headers, answer.body, path)
+    if status == 429:
+        raise RateLimited(said, hint=hint)
+    if status >= 500 or status in (408, 425):
+        raise ApiUnavailable(said, hint=hint, sent="no")
+    if status in (400, 401, 403):
+        raise AccessDenied(said, hint="Correct the source's credentials, then reload")
+    raise UnexpectedAnswer(said, hint="Check auth.url")
+
+
+def read_token(envelope: Envelope) -> tuple[str, float]:
+    """The bearer and its life in seconds, from a login's answer (RFC 6749, section 5.1)."""
+    raw = envelope.at("access_token")
+    try:
+        value = None if raw is None else msgspec.json.decode(raw, type=str)
+    except (msgspec.MsgspecError, UnicodeError):
+        value = None
+    if value is None or not _BEARER.fullmatch(value):
+        found = "of another form" if raw is not None else f"missing (found: {envelope.keys()})"
+        raise UnexpectedAnswer(f"`access_token` is {found}; it must be text without spaces")
+    return value, _life(envelope.at("expires_in"))
+
+
+def _life(raw: bytes | None) -> float:
+    if raw is None or raw == b"null":
+        return UNSAID_LIFE
+    # Some servers write the number as text.
+    figures = raw[1:-1] if raw[:1] == b'"' else raw
+    if _INTEGER.fullmatch(figures.partition(b".")[0]) and b"e" not in figures.lower():
+        try:
+            life = float(figures)
+        except ValueError:
+            life = 0.0
+        if life > 0:
+            return life
+    raise UnexpectedAnswer(f"`expires_in` is {shown(raw)}; it must be a number of seconds above 0")

@@ -1,0 +1,139 @@
+"""What does a record's own call ask for, and what does its answer give to the row?
+
+Pure: a record and the settings make a request; an answer makes the kept columns,
+or a CallFailed that says why asking again is of no use.
+"""
+
+import json
+import re
+import urllib.parse
+from collections.abc import Mapping
+
+import attrs
+
+from syncd.api.columns import TYPES
+from syncd.api.contract import fault, text_form
+from syncd.api.decode import Envelope, open_envelope
+from syncd.api.shown import Redactor, excerpt, shown
+from syncd.api.transport import Answer, Ask
+from syncd.config.settings import CallSettings
+from syncd.errors import ApiUnavailable, CallFailed, UnexpectedAnswer
+from syncd.sync.model import Record
+
+LONGEST_PATH = 8000  # bytes; what servers are asked to take at least (RFC 9110, section 4.1)
+MESSAGE = 120  # characters of the API's own words in a reason
+
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+
+
+@attrs.frozen(kw_only=True)
+class Calls:
+    """The calls of one stream."""
+
+    settings: CallSettings
+    columns: Mapping[str, str]
+
+    def ask(self, record: Record, idempotency_key: str) -> Ask:
+        """The request for a record; CallFailed if its fields cannot stand in the path."""
+        settings = self.settings
+        key = {settings.key_header: idempotency_key} if settings.repeat == "with-key" else {}
+        return Ask(
+            method=settings.method,
+            path=filled(settings.path, record.fields),
+            headers=key,
+        )
+
+    def kept(self, answer: Answer, redactor: Redactor) -> bytes:
+        """The kept columns of a 2xx, as a JSON object.
+
+        ApiUnavailable if the answer was cut, CallFailed if it says that nothing was
+        done or is not what the config describes.
+        """
+        settings = self.settings
+        if settings.success is None and not settings.keep:
+            return b"{}"
+        try:
+            envelope = open_envelope(answer.body, answer.content_type, redactor)
+        except UnexpectedAnswer as error:
+            raise CallFailed("call-failed", error.reason) from None
+        if settings.success is not None:
+            self._require(envelope, settings.success, redactor)
+        fields = []
+        for column, path in settings.keep.items():
+            value = self._value(envelope, column, path)
+            fields.append(json.dumps(column).encode() + b":" + value)
+        return b"{" + b",".join(fields) + b"}"
+
+    def _require(self, envelope: Envelope, path: str, redactor: Redactor) -> None:
+        value = envelope.at(path)
+        if value == b"true":
+            return
+        found = "missing" if value is None else shown(value)
+        said = message(envelope, redactor)
+        raise CallFailed("call-failed", f"`{path}` of the answer is {found}, not true: {said}")
+
+    def _value(self, envelope: Envelope, column: str, path: str) -> bytes:
+        value = envelope.at(path)
+        if value is None or value == b"null":
+            return b"null"
+        of = TYPES[self.columns[column]]
+        wrong = None if of.fits(value) else of.check(value)
+        if wrong is not None:
+            raise CallFailed("call-failed", f"the answer's {fault(column, value, wrong)}")
+        return as_column(value, self.columns[column])
+
+
+def as_column(value: bytes, of: str) -> bytes:
+    """The value as the row holds it: a number for a text column as the API wrote it.
+
+    Postgres would show 1e2 as 100 once it has been through a jsonb number.
+    """
+    return b'"' + value + b'"' if of == "text" and value[:1] in b"-0123456789" else value
+
+
+def filled(path: str, fields: Mapping[str, bytes]) -> str:
+    """The path with each {field} filled in, percent-encoded as one segment's part."""
+
+    def put(match: re.Match[str]) -> str:
+        name = match[1]
+        text = text_form(fields.get(name))
+        if not text:
+            state = "missing, null or empty" if not fields.get(name) else shown(fields[name])
+            raise CallFailed("call-failed", f"the call's path needs {name}, which is {state}")
+        try:
+            return urllib.parse.quote(text, safe="")
+        except UnicodeEncodeError:
+            raise CallFailed("call-failed", f"{name} cannot stand in a path") from None
+
+    segments = [(s, _PLACEHOLDER.sub(put, s)) for s in path.split("/")]
+    for template, segment in segments:
+        # A record must not lead its call to another address.
+        if segment in (".", "..") and template != segment:
+            raise CallFailed("call-failed", f"the call's path would have the segment {segment!r}")
+    whole = "/".join(segment for _, segment in segments)
+    if len(whole) > LONGEST_PATH:
+        raise CallFailed("call-failed", f"the call's path would be {len(whole)} bytes long")
+    return whole
+
+
+def message(envelope: Envelope, redactor: Redactor) -> str:
+    """What an answer says in words, from where APIs usually say it, else its beginning."""
+    for path in ("message", "error.message", "error_description", "error", "detail", "title"):
+        value = envelope.at(path)
+        if value is not None and value[:1] == b'"':
+            return shown(redactor.text(text_form(value) or ""), MESSAGE)
+    return excerpt(envelope.text, redactor, MESSAGE)
+
+
+def said(answer: Answer, redactor: Redactor) -> str:
+    """The API's own words in an answer that may not be JSON at all."""
+    try:
+        return message(open_envelope(answer.body, answer.content_type, redactor), redactor)
+    except (ApiUnavailable, UnexpectedAnswer):
+        return excerpt(answer.body, redactor, MESSAGE)
+
+
+def merged(columns: list[bytes], kept: bytes | None) -> bytes:
+    """A row's JSON object from the columns' members and what its call gave."""
+    inner = b"" if kept is None else kept.strip()[1:-1].strip()
+    return b"{" + b",".join([*columns, inner] if inner else columns) + b"}"

@@ -1,0 +1,144 @@
+"""Is this one record what the config promised, and what is its key?
+
+A record is judged alone: whatever is wrong with it costs this record and no other.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+import attrs
+import msgspec
+
+from syncd.api import splitting
+from syncd.api.columns import TYPES, Check, kind_of, text_of
+from syncd.api.shown import shown
+from syncd.sync.model import Record, Reject
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def text_form(value: bytes | None) -> str | None:
+    """A value as text, the way a `where` rule or a path names it; None has no such form."""
+    if value is None or value[:1] in b"n{[":
+        return None
+    return text_of(value) if value[:1] == b'"' else value.decode("utf-8", "backslashreplace")
+
+
+def fields_of(raw: bytes) -> dict[str, bytes]:
+    """The JSON text of each field.  MalformedError if `raw` is no object."""
+    try:
+        return {name: bytes(value) for name, value in _fields(raw).items()}
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        # NaN, a lone surrogate, bad bytes: only what stands in a column matters.
+        return splitting.members(raw)
+
+
+@attrs.frozen(kw_only=True)
+class LeftOut:
+    """A record that a rule of the user's leaves out."""
+
+    key: str
+
+
+@attrs.define(eq=False)
+class Contract:
+    """What each record of one stream must be."""
+
+    key: tuple[str, ...]
+    columns: Mapping[str, str]
+    """The columns that the record itself fills, with their types."""
+
+    where: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    _checks: tuple[tuple[str, Callable[[bytes], object], Check], ...] = attrs.field(init=False)
+    _allowed: tuple[tuple[str, frozenset[str]], ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._checks = tuple(
+            (name, TYPES[of].fits, TYPES[of].check)
+            for name, of in self.columns.items()
+            if name not in self.key
+        )
+        self._allowed = tuple((name, frozenset(texts)) for name, texts in self.where.items())
+
+    def judge(self, raw: bytes) -> Record | Reject | LeftOut:
+        try:
+            fields = fields_of(raw)
+        except splitting.MalformedError:
+            found = f"the record is {kind_of(raw)}: {shown(raw)}"
+            return Reject(key=None, reason=f"{found}; allowed: an object", raw=raw)
+        key = self._key(fields)
+        if isinstance(key, _Fault):
+            return Reject(key=None, reason=key.reason, raw=raw)
+        for name, allowed in self._allowed:
+            if text_form(fields.get(name)) not in allowed:
+                return LeftOut(key=key)
+        for name, fits, check in self._checks:
+            value = fields.get(name)
+            if value is None or fits(value) or value == b"null":
+                continue
+            wrong = check(value)
+            if wrong is not None:
+                return Reject(key=key, reason=fault(name, value, wrong), raw=raw)
+        return Record(key=key, fields=fields, raw=raw)
+
+    def _key(self, fields: Mapping[str, bytes]) -> "str | _Fault":
+        parts = []
+        for name in self.key:
+            value = fields.get(name)
+            if value is None or value == b"null":
+                state = "missing" if value is None else "null"
+                return _Fault(f"the key column {shown(name)} is {state}; it must have a value")
+            of = TYPES[self.columns[name]]
+            if not of.fits(value):
+                wrong = of.check(value)
+                if wrong is not None:
+                    return _Fault(fault(name, value, wrong))
+            parts.append(of.canonical(value))
+        return json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+@attrs.frozen
+class _Fault:
+    reason: str
+
+
+def fault(name: str, value: bytes, wrong: str) -> str:
+    """A sentence: the column, what was found, what is allowed."""
+    return f"column {shown(name)}: found {shown(value)}; allowed: {wrong}"
+
+
+@attrs.frozen(kw_only=True)
+class Judged:
+    """A page's records, each in exactly one of the lists or folded."""
+
+    records: list[Record]
+    rejects: list[Reject]
+    left_out: list[str]
+    folded: int
+
+
+def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
+    """Judge each record, and fold those that come again: the last one wins.
+
+    Two equal keys in one statement are an error in Postgres (21000), for ever.
+    """
+    kept: dict[str, Record] = {}
+    rejects: list[Reject] = []
+    left_out: list[str] = []
+    accepted = 0
+    for raw in raws:
+        match contract.judge(raw):
+            case Record() as record:
+                accepted += 1
+                kept.pop(record.key, None)  # the place is the last one's, too
+                kept[record.key] = record
+            case Reject() as reject:
+                rejects.append(reject)
+            case LeftOut(key=key):
+                left_out.append(key)
+    return Judged(
+        records=list(kept.values()),
+        rejects=rejects,
+        left_out=left_out,
+        folded=accepted - len(kept),
+    )

@@ -1,0 +1,125 @@
+"""What does the body of an answer hold: where are its records, what stands around them?
+
+Strictly parsed if it can be; if one record spoils the page for a strict parser,
+the page is cut along its brackets and each record is judged alone.  No value is
+turned into a Python object on the way, so that none is changed.
+"""
+
+import attrs
+import msgspec
+
+from syncd.api import splitting
+from syncd.api.columns import kind_of
+from syncd.api.contract import Contract, Judged, fields_of, judge_all
+from syncd.api.shown import Redactor, excerpt, shown
+from syncd.errors import ApiUnavailable, UnexpectedAnswer
+
+BOM = b"\xef\xbb\xbf"
+_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_any = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+@attrs.define(eq=False)
+class Envelope:
+    """One JSON answer, looked into by dotted paths."""
+
+    text: bytes
+    _opened: dict[str, dict[str, bytes] | None] = attrs.field(factory=dict, init=False)
+
+    def at(self, path: str) -> bytes | None:
+        """The JSON text at `a.b.c`, or None if there is nothing; "" is the whole answer."""
+        if not path:
+            return self.text
+        parent, _, name = path.rpartition(".")
+        fields = self.fields(parent)
+        return None if fields is None else fields.get(name)
+
+    def fields(self, path: str) -> dict[str, bytes] | None:
+        """The fields of the object at a path, or None if there is no object."""
+        if path not in self._opened:
+            text = self.at(path)
+            try:
+                is_object = text is not None and text.lstrip()[:1] == b"{"
+                self._opened[path] = fields_of(text) if text and is_object else None
+            except splitting.MalformedError:
+                self._opened[path] = None
+        return self._opened[path]
+
+    def keys(self, path: str = "") -> str:
+        """For a reason: which keys are there."""
+        fields = self.fields(path)
+        if fields is None:
+            text = self.at(path)
+            return "nothing" if text is None else kind_of(text.lstrip())
+        return "the keys " + shown(", ".join(fields), 100) if fields else "an empty object"
+
+
+def open_envelope(body: bytes, content_type: str, redactor: Redactor) -> Envelope:
+    """Look at a body as JSON.
+
+    ApiUnavailable if it only ends too early (a connection that was cut without
+    anybody noticing), UnexpectedAnswer if it is something else.
+    """
+    text = body.removeprefix(BOM).strip(b" \t\r\n")
+    try:
+        _any(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        _cut(text, content_type, redactor)
+    return Envelope(text)
+
+
+def _cut(text: bytes, content_type: str, redactor: Redactor) -> None:
+    """Raise unless the text can at least be cut into its parts."""
+    if not text:
+        raise ApiUnavailable("the answer has an empty body where JSON was expected")
+    try:
+        splitting.elements(text) if text[:1] == b"[" else splitting.members(text)
+    except splitting.MalformedError as error:
+        if error.truncated and text[:1] in b"{[":
+            raise ApiUnavailable(
+                f"the JSON of the answer ends early, after {len(text)} bytes"
+            ) from None
+        begins = excerpt(text, redactor)
+        named = shown(redactor.text(content_type)) or "no content type"
+        raise UnexpectedAnswer(
+            f"the answer is not JSON ({named}); it begins: {begins}",
+            hint="Check base_url and path; a login page or a proxy may be answering",
+        ) from None
+
+
+def raws_at(envelope: Envelope, path: str, redactor: Redactor) -> list[bytes]:
+    """The JSON text of each record of the list at `path`."""
+    text = envelope.at(path)
+    named = f"`{path}`" if path else "the answer itself"
+    if text is None:
+        # An error in a 200 looks like this; it must never pass for an empty list.
+        parent = path.rpartition(".")[0]
+        where = f" under `{parent}`" if parent else ""
+        raise UnexpectedAnswer(
+            f"the answer has no records at {named}; found{where}: {envelope.keys(parent)}; "
+            f"it begins: {excerpt(envelope.text, redactor)}",
+            hint="Check `records`, or what the API says of the error",
+        )
+    text = text.strip(b" \t\r\n")
+    if text[:1] != b"[":
+        holds = f" with {envelope.keys(path)}" if text[:1] == b"{" else ""
+        raise UnexpectedAnswer(
+            f"{named} is {kind_of(text)}{holds}, not a list of records",
+            hint="Check `records`",
+        )
+    try:
+        return list(map(bytes, _list(text)))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _elements(text, named)
+
+
+def _elements(text: bytes, named: str) -> list[bytes]:
+    try:
+        return splitting.elements(text)
+    except splitting.MalformedError as error:
+        raise UnexpectedAnswer(f"the list at {named} is malformed: {error}") from None
+
+
+def records_at(envelope: Envelope, path: str, contract: Contract, redactor: Redactor) -> Judged:
+    """Each record of the list at `path`, judged."""
+    return judge_all(contract, raws_at(envelope, path, redactor))

@@ -1,0 +1,198 @@
+"""What does one stream of one API look like to the loop: pages, calls and rows?
+
+Ties the pure parts together and says what each status means.  An answer that the
+config does not describe parks the stream; one that may be different next time is
+for the retry; one that concerns a record's call alone costs that record.
+"""
+
+import hashlib
+import json
+import urllib.parse
+
+import attrs
+
+from syncd.api.calls import Calls, as_column, merged, said
+from syncd.api.client import Answer, ApiClient, Ask
+from syncd.api.contract import Contract
+from syncd.api.decode import open_envelope, records_at
+from syncd.api.hints import wait_hint
+from syncd.api.pagination import Pagination, pagination_for
+from syncd.api.shown import shown
+from syncd.config.settings import SourceSettings, StreamSettings
+from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
+from syncd.sync.model import Page, Record, Reject, Row
+from syncd.sync.ports import Permit
+
+NOT_CARRIED_OUT = (503, 425)  # the server says that it did not act; with 429
+TRY_AGAIN = (408, 425)  # the only 4xx, beside 429, that are nobody's fault
+
+HINTS = {
+    404: "Check base_url and path",
+    405: "Check the method",
+    410: "The API has withdrawn this address",
+}
+
+
+@attrs.define(eq=False)
+class ApiSource:
+    """One stream; fulfils `ports.Source`."""
+
+    settings: SourceSettings
+    stream: StreamSettings
+    client: ApiClient
+    _pagination: Pagination = attrs.field(init=False)
+    _contract: Contract = attrs.field(init=False)
+    _calls: Calls | None = attrs.field(init=False)
+    _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
+    """Column, its JSON name with a colon, its type: what a row takes from the record."""
+
+    def __attrs_post_init__(self) -> None:
+        stream = self.stream
+        keep = stream.call.keep if stream.call is not None else {}
+        own = {name: of for name, of in stream.columns.items() if name not in keep}
+        self._pagination = pagination_for(stream.page)
+        self._contract = Contract(key=stream.key, columns=own, where=stream.where)
+        self._calls = None
+        if stream.call is not None:
+            self._calls = Calls(settings=stream.call, columns=stream.columns)
+        self._members = tuple(
+            (name, json.dumps(name).encode() + b":", of) for name, of in own.items()
+        )
+
+    @property
+    def has_call(self) -> bool:
+        return self._calls is not None
+
+    @property
+    def repeatable(self) -> bool:
+        return self._calls is not None and self._calls.settings.repeat != "never"
+
+    @property
+    def fingerprint(self) -> str:
+        stream = self.stream
+        valid = [
+            self.settings.base_url,
+            stream.path,
+            attrs.asdict(stream.page),
+            dict(stream.params),
+            stream.records,
+            {name: sorted(texts) for name, texts in stream.where.items()},
+        ]
+        text = json.dumps(valid, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    # --- pages ----------------------------------------------------------------------------
+
+    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
+        params = {**self.stream.params, **self._pagination.params(cursor)}
+        ask = Ask(method="GET", path=self.stream.path, params=params)
+        answer = await self.client.send(ask, permit)
+        self._raise_for_trouble(ask, answer, permit)
+        if answer.status >= 400:
+            raise UnexpectedAnswer(
+                f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
+                hint=HINTS.get(answer.status, "Check path and params"),
+            )
+        try:
+            return self._page(cursor, answer)
+        except UnexpectedAnswer as error:
+            raise UnexpectedAnswer(f"{ask}: {error.reason}", hint=error.hint) from None
+        except ApiUnavailable as error:
+            raise ApiUnavailable(f"{ask}: {error}") from None
+
+    def _page(self, cursor: str | None, answer: Answer) -> Page:
+        redactor = self.client.redactor
+        envelope = open_envelope(answer.body, answer.content_type, redactor)
+        # The records first: where they are missing, the answer is an error, and that is
+        # what should be said, not that it has no pages.
+        judged = records_at(envelope, self.stream.records, self._contract, redactor)
+        turn = self._pagination.turn(cursor, envelope)
+        rejects = judged.rejects
+        if rejects and redactor.found_in(answer.body):
+            # An API that shows us our own credentials must not have them kept in clear.
+            rejects = [self._redacted(reject) for reject in rejects]
+        return Page(
+            records=judged.records,
+            rejects=rejects,
+            left_out=judged.left_out,
+            folded=judged.folded,
+            next_cursor=turn.next_cursor,
+            total=turn.total,
+        )
+
+    def _redacted(self, reject: Reject) -> Reject:
+        redactor = self.client.redactor
+        return attrs.evolve(
+            reject, reason=redactor.text(reject.reason), raw=redactor.data(reject.raw)
+        )
+
+    # --- rows -------------------------------------------------------------------------------
+
+    def row(self, record: Record, kept: bytes | None) -> Row:
+        fields = record.fields
+        members = [
+            name + as_column(fields.get(column, b"null"), of) for column, name, of in self._members
+        ]
+        return Row(
+            key=record.key, json=merged(members, kept), called=kept is not None, raw=record.raw
+        )
+
+    # --- calls ------------------------------------------------------------------------------
+
+    async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
+        if self._calls is None:
+            raise RuntimeError("this stream's records have no call")
+        ask = self._calls.ask(record, idempotency_key)
+        try:
+            answer = await self.client.send(ask, permit)
+            self._raise_for_trouble(ask, answer, permit)
+            self._raise_for_call(ask, answer)
+            return self._calls.kept(answer, self.client.redactor)
+        except ApiUnavailable as error:
+            if error.sent == "unknown" and not self.repeatable:
+                raise CallFailed("outcome-unknown", str(error)) from None
+            raise
+
+    def _raise_for_call(self, ask: Ask, answer: Answer) -> None:
+        """What concerns this record alone is a CallFailed; a wrong method concerns all."""
+        if answer.status < 400:
+            return
+        reason = f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}"
+        if answer.status == 405:
+            raise UnexpectedAnswer(reason, hint="Check `call.method` and `call.path`")
+        raise CallFailed("call-failed", reason)
+
+    # --- statuses -----------------------------------------------------------------------------
+
+    def _raise_for_trouble(self, ask: Ask, answer: Answer, permit: Permit) -> None:
+        """Raise what a status means whatever was asked: a refusal, an outage, a redirect."""
+        status = answer.status
+        if status < 300:
+            return
+        if status < 400:
+            raise UnexpectedAnswer(
+                f"{ask} answered {status}, a redirect to {_target(answer)}",
+                hint="Redirects are not followed; write the final address into base_url and path",
+            )
+        if status != 429 and status < 500 and status not in TRY_AGAIN:
+            return
+        hint = wait_hint(answer.headers, answer.body, self.settings.retry_after)
+        reason = f"{ask} answered {status}"
+        if status == 429:
+            permit.refused()
+            raise RateLimited(reason, hint=hint)
+        words = said(answer, self.client.redactor)
+        raise ApiUnavailable(
+            f"{reason}: {words}",
+            hint=hint,
+            sent="refused" if status in NOT_CARRIED_OUT else "unknown",
+        )
+
+
+def _target(answer: Answer) -> str:
+    """The host alone: the rest of a redirect's address may hold a token."""
+    try:
+        host = urllib.parse.urlsplit(answer.headers.get("location", "")).hostname
+    except ValueError:
+        host = None
+    return shown(host) if host else "another path of the same host"

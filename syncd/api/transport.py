@@ -1,0 +1,317 @@
+"""How does one request reach the API, and what is known of it if no answer comes?
+
+All of httpx is behind this module.  Each exchange has one deadline from the first
+packet to the last byte; while the permit waits for the budget the deadline stands
+still.  Errors leave here as ours, and say whether the request can have been acted on.
+
+Hazards, each reproduced on httpcore 1.0.9: requests that are cancelled while they
+queue in its pool lose its slots for good (so none queues there: ApiClient has a
+gate of its own, and a PoolTimeout throws the pool away); its timeouts are for each
+read (so none is used); following a redirect may carry headers off the origin (so
+none is followed).
+"""
+
+import functools
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import httpx
+import trio
+
+from syncd import __version__
+from syncd.api.body import ACCEPTED, read_body
+from syncd.errors import ApiUnavailable, UnexpectedAnswer
+from syncd.sync.ports import Permit
+
+MAX_AGE = 300.0  # seconds; then a new pool is begun, which looks up the name again
+POOL_TIMEOUT = 5.0  # seconds in httpcore's own queue, which should always be empty
+
+
+@attrs.frozen(kw_only=True)
+class Ask:
+    """One request as we mean it, without what the source adds to all of them."""
+
+    method: str
+    path: str
+    """Relative to base_url, percent-encoded."""
+
+    params: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path.partition('?')[0]}"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Answer:
+    """One answer, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case; a header that came twice is joined by commas."""
+
+    body: bytes = attrs.field(repr=False)
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "")
+
+
+@functools.cache
+def shared_ssl_context() -> ssl.SSLContext:
+    """One for the whole process: each costs 0.9 MiB and 39 ms."""
+    return ssl.create_default_context()
+
+
+@attrs.define(eq=False)
+class _Pool:
+    """One httpx client, with those who still use it."""
+
+    client: httpx.AsyncClient
+    born: float
+    users: int = 0
+    retired: bool = False
+
+
+class _IdledError(Exception):
+    """The connection was kept waiting by the budget for so long that it may be closed by now."""
+
+
+@attrs.define(eq=False)
+class Transport:
+    """Sends requests to one origin."""
+
+    base_url: str
+    timeout: float
+    connections: int
+    """The pool's size; callers see to it that no more requests are made at once."""
+
+    keepalive: float
+    max_body: int
+    ssl_context: ssl.SSLContext | None = None
+    rebuilt: int = attrs.field(default=0, init=False)
+    """How often a pool was thrown away because it had lost its slots."""
+
+    _pool: _Pool | None = attrs.field(default=None, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # At INFO they write whole URLs, at DEBUG the Authorization header.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def exchange(
+        self, ask: Ask, permit: Permit, *, headers: Mapping[str, str | bytes] | None = None
+    ) -> Answer:
+        """Send one request whose permit has been spent, and read its answer."""
+        url = self._url(ask)
+        encoded = _encoded({**(headers or {}), **ask.headers})
+        try:
+            return await self._fly(_Flight(ask, permit, self.keepalive), url, encoded)
+        except _IdledError:
+            # Once: the second connection is used however long the budget makes it wait.
+            return await self._fly(_Flight(ask, permit, float("inf")), url, encoded)
+
+    async def _fly(
+        self, flight: "_Flight", url: httpx.URL, headers: list[tuple[bytes, bytes]]
+    ) -> Answer:
+        ask = flight.ask
+        async with self._borrow() as pool:
+            try:
+                with trio.fail_after(self.timeout) as flight.scope:
+                    async with pool.client.stream(
+                        ask.method,
+                        url,
+                        headers=headers,
+                        extensions={"trace": flight.trace},
+                    ) as response:
+                        flight.answering = True
+                        body = await read_body(
+                            response.aiter_raw(),
+                            response.headers.get("content-encoding", ""),
+                            self.max_body,
+                        )
+                        flight.permit.answered()
+                        return Answer(
+                            status=response.status_code,
+                            headers={k.lower(): v for k, v in response.headers.items()},
+                            body=body,
+                        )
+            except trio.TooSlowError:
+                raise flight.lost(f"no answer within {self.timeout:g} s") from None
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+                if isinstance(error, httpx.PoolTimeout):
+                    self._retire(pool)
+                    self.rebuilt += 1
+                raise flight.translated(error, url) from error
+            except ApiUnavailable as error:  # the body broke off
+                raise flight.lost(str(error)) from None
+            except UnexpectedAnswer as error:
+                raise UnexpectedAnswer(f"{ask}: {error.reason}", hint=error.hint) from None
+
+    def _url(self, ask: Ask) -> httpx.URL:
+        """Below base_url, always: a path cannot lead off the origin."""
+        try:
+            url = httpx.URL(self.base_url.rstrip("/") + "/" + ask.path.lstrip("/"))
+            return url.copy_merge_params(ask.params) if ask.params else url
+        except httpx.InvalidURL:
+            raise UnexpectedAnswer(
+                f"{ask.method}: the address cannot be built", hint="Check base_url and path"
+            ) from None
+
+    @asynccontextmanager
+    async def _borrow(self) -> AsyncIterator[_Pool]:
+        pool = self._pool
+        if pool is None or trio.current_time() - pool.born >= MAX_AGE:
+            pool = await self._renew(pool)
+        pool.users += 1
+        try:
+            yield pool
+        finally:
+            pool.users -= 1
+            if pool.retired and pool.users == 0:
+                await _close(pool)
+
+    async def _renew(self, old: _Pool | None) -> _Pool:
+        self._pool = fresh = _Pool(client=self._client(), born=trio.current_time())
+        if old is not None:
+            old.retired = True
+            if old.users == 0:
+                await _close(old)
+        return fresh
+
+    def _retire(self, pool: _Pool) -> None:
+        pool.retired = True
+        if self._pool is pool:
+            self._pool = None
+
+    def _client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(
+            max_connections=self.connections,
+            max_keepalive_connections=self.connections,
+            keepalive_expiry=self.keepalive,
+        )
+        return httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                verify=self.ssl_context or shared_ssl_context(),
+                http1=True,
+                http2=False,
+                limits=limits,
+                trust_env=False,
+            ),
+            # The whole exchange has a deadline of ours; a pool that makes anybody wait
+            # has lost slots.
+            timeout=httpx.Timeout(None, pool=min(POOL_TIMEOUT, self.timeout / 2)),
+            follow_redirects=False,
+            trust_env=False,
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPTED,
+                "User-Agent": f"syncd/{__version__}",
+            },
+        )
+
+    async def aclose(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await _close(pool)
+
+
+async def _close(pool: _Pool) -> None:
+    # Also while we are being cancelled: sockets are closed, nothing is awaited for long.
+    with trio.move_on_after(2, shield=True):
+        await pool.client.aclose()
+
+
+def _encoded(headers: Mapping[str, str | bytes]) -> list[tuple[bytes, bytes]]:
+    # httpx would refuse what is not ASCII; servers that take it at all take UTF-8.
+    return [(k.encode(), v.encode() if isinstance(v, str) else v) for k, v in headers.items()]
+
+
+@attrs.define(eq=False)
+class _Flight:
+    """What is known of one request on its way, as httpcore's trace tells it."""
+
+    ask: Ask
+    permit: Permit
+    patience: float
+    """A new connection that the budget keeps waiting for longer may be closed by then."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    reused: bool = attrs.field(default=True, init=False)
+    """On a kept-alive connection; a new one says so by connecting."""
+
+    writing: bool = attrs.field(default=False, init=False)
+    answering: bool = attrs.field(default=False, init=False)
+
+    async def trace(self, event: str, _: object) -> None:
+        """Called by httpcore at each step; what is raised here closes the connection."""
+        match event:
+            case "connection.connect_tcp.started":
+                self.reused = False
+            case "http11.send_request_headers.started":
+                await self._confirm()
+                self.writing = True
+            case "http11.send_request_body.complete":
+                self.permit.written()
+
+    async def _confirm(self) -> None:
+        # Waiting for the budget is not the API's slowness: the clock stands still.
+        began = trio.current_time()
+        left = self.scope.deadline - began
+        self.scope.deadline = float("inf")
+        try:
+            await self.permit.confirm()
+        finally:
+            waited = trio.current_time() - began
+            self.scope.deadline = trio.current_time() + left
+        if waited > self.patience:
+            raise _IdledError
+
+    def lost(self, reason: str, *, stale: bool = False) -> ApiUnavailable:
+        return ApiUnavailable(
+            f"{self.ask}: {reason}",
+            sent="unknown" if self.writing else "no",
+            stale_connection=stale,
+        )
+
+    def translated(self, error: Exception, url: httpx.URL) -> Exception:
+        """The one table from httpx's errors to ours."""
+        host = f"{url.host}:{url.port}" if url.port else url.host
+        match error:
+            case httpx.PoolTimeout():
+                return self.lost("no connection was free in the pool; it is rebuilt")
+            case httpx.ConnectError() | httpx.ConnectTimeout():
+                return self.lost(f"cannot connect to {host}: {_cause(error)}")
+            case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+                return UnexpectedAnswer(
+                    f"{self.ask}: the request cannot be built",
+                    hint="Check base_url, path and headers",
+                )
+            case _ if self.answering:
+                return self.lost(f"the answer broke off ({_cause(error)})")
+            case _ if self.writing:
+                # Closed before any answer: the server had given up the idle connection.
+                return self.lost(
+                    f"the connection was lost before an answer came ({_cause(error)})",
+                    stale=self.reused and not isinstance(error, httpx.TimeoutException),
+                )
+            case _:
+                return self.lost(f"the connection was lost ({_cause(error)})")
+
+
+def _cause(error: BaseException) -> str:
+    """The root's own words: httpcore often raises without any."""
+    words = str(error)
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return f"TLS: {seen.reason or seen.strerror or 'handshake failed'}"
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror.lower()
+        words = words or str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return words.rstrip(".").lower() or type(error).__name__
