@@ -44,7 +44,7 @@ _text = msgspec.json.Decoder(str).decode
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 Check = Callable[[bytes], str | None]
-"""None if the value fits, else what a value of this type is or what is wrong with this one."""
+"""None if the value fits, else what is wrong with it or what is allowed, in words."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -61,7 +61,7 @@ class ColumnType:
     """Equal for two values that are equal in Postgres; serialised into the record's key."""
 
 
-NUL = "\\u0000 cannot be stored by Postgres"
+NUL = "it holds \\u0000, which Postgres cannot store"
 
 
 def kind_of(value: bytes) -> str:
@@ -89,7 +89,7 @@ def text_of(value: bytes) -> str | None:
 def _check_text(value: bytes) -> str | None:
     if value[:1] == b'"':
         return _check_string(value)
-    return None if _number(value) else "text takes a string or a number"
+    return None if _number(value) else "allowed: a string or a number"
 
 
 def _check_string(value: bytes) -> str | None:
@@ -116,7 +116,7 @@ def _bare(value: bytes) -> bytes:
 def _whole_number(bits: int) -> ColumnType:
     limit = 2 ** (bits - 1)
     digits = len(str(limit)) - 1  # so many digits are always in range
-    allowed = f"a whole number from -{limit} to {limit - 1}"
+    allowed = f"allowed: a whole number from -{limit} to {limit - 1}"
 
     def check(value: bytes) -> str | None:
         bare = _bare(value)
@@ -150,9 +150,9 @@ def _too_large(number: bytes) -> bool:
 def _check_numeric(value: bytes) -> str | None:
     bare = _bare(value)
     if not _number(bare):
-        return "a number"
+        return "allowed: a number"
     if _too_large(bare):
-        return f"a number with up to {DIGITS_BEFORE} digits and {DIGITS_AFTER} after the point"
+        return f"allowed: {DIGITS_BEFORE} digits, and {DIGITS_AFTER} after the point"
     return None
 
 
@@ -182,16 +182,16 @@ def _floating(letter: str, name: str) -> ColumnType:
     def check(value: bytes) -> str | None:
         bare = _bare(value)
         if not _number(bare):
-            return "a number"
+            return "allowed: a number"
         try:
             number = narrow(bare)
         except OverflowError:
-            return f"a number within the range of {name}"
+            return f"allowed: a number within the range of {name}"
         nonzero = re.search(rb"^-?[0.]*[1-9]", bare) is not None
         if number in (float("inf"), float("-inf")) or (number == 0 and nonzero):
-            return f"a number within the range of {name}"
+            return f"allowed: a number within the range of {name}"
         # It passes through a jsonb number on its way.
-        return "a number of fewer digits" if _too_large(bare) else None
+        return "allowed: a number of fewer digits" if _too_large(bare) else None
 
     return ColumnType(
         fits=re.compile(rb"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?").fullmatch,
@@ -212,7 +212,7 @@ def _check_instant(allowed: str) -> Check:
         try:
             dt.date.fromisoformat(match["date"])
         except ValueError:
-            return "a day that exists"
+            return "there is no such day"
         return None
 
     return check
@@ -259,11 +259,11 @@ _TIME = rb"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:Z|[+-]0
 
 
 def _check_boolean(_: bytes) -> str:
-    return "true or false"
+    return "allowed: true or false"
 
 
 def _check_uuid(value: bytes) -> str | None:
-    return None if _uuid(value) else "a UUID"
+    return None if _uuid(value) else "allowed: a UUID"
 
 
 def _canonical_uuid(value: bytes) -> object:
@@ -329,17 +329,17 @@ TYPES: dict[str, ColumnType] = {
     ),
     "date": ColumnType(
         fits=re.compile(b'"' + _DAY + b'"').fullmatch,
-        check=_check_instant("a date like 2024-01-31"),
+        check=_check_instant("allowed: a date like 2024-01-31"),
         canonical=_canonical_date,
     ),
     "timestamp": ColumnType(
         fits=re.compile(b'"' + _DAY + _TIME + b'"').fullmatch,
-        check=_check_instant("a time like 2024-01-31T12:00:00"),
+        check=_check_instant("allowed: a time like 2024-01-31T12:00:00"),
         canonical=_canonical_instant(zoned=False),
     ),
     "timestamptz": ColumnType(
         fits=re.compile(b'"' + _DAY + _TIME + b'"').fullmatch,
-        check=_check_instant("a time like 2024-01-31T12:00:00Z"),
+        check=_check_instant("allowed: a time like 2024-01-31T12:00:00Z"),
         canonical=_canonical_instant(zoned=True),
     ),
     "uuid": ColumnType(fits=_uuid, check=_check_uuid, canonical=_canonical_uuid),

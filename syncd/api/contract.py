@@ -104,7 +104,7 @@ class _Fault:
 
 def fault(name: str, value: bytes, wrong: str) -> str:
     """A sentence: the column, what was found, what is allowed."""
-    return f"column {shown(name)}: found {shown(value)}; allowed: {wrong}"
+    return f"column {shown(name)}: found {shown(value)}; {wrong}"
 
 
 @attrs.frozen(kw_only=True)

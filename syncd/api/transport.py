@@ -110,7 +110,7 @@ class Transport:
         url = self._url(ask)
         encoded = _encoded({**(headers or {}), **ask.headers})
         try:
-            return await self._fly(_Flight(ask, permit, self.keepalive), url, encoded)
+            return await self._fly(_Flight(ask, permit, max(self.keepalive, 1.0)), url, encoded)
         except _IdledError:
             # Once: the second connection is used however long the budget makes it wait.
             return await self._fly(_Flight(ask, permit, float("inf")), url, encoded)
@@ -313,5 +313,8 @@ def _cause(error: BaseException) -> str:
         if isinstance(seen, OSError) and seen.strerror:
             return seen.strerror.lower()
         words = words or str(seen)
-        seen = seen.__cause__ or seen.__context__
+        if isinstance(seen, BaseExceptionGroup):  # trio tried several addresses
+            seen = seen.exceptions[0]
+        else:
+            seen = seen.__cause__ or seen.__context__
     return words.rstrip(".").lower() or type(error).__name__

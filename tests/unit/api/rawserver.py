@@ -1,0 +1,185 @@
+"""A server that does to the byte what a test tells it to, and a permit that takes notes."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import attrs
+import trio
+
+from syncd.config.settings import AuthSettings, Secret, SourceSettings
+from syncd.sync.ports import Permit
+
+Behaviour = Callable[["Connection"], Awaitable[None]]
+
+
+@attrs.define(eq=False)
+class Connection:
+    """One connection, at the moment when a request has arrived."""
+
+    stream: trio.SocketStream
+    number: int
+    open: bool = True
+
+    async def close(self) -> None:
+        self.open = False
+        await self.stream.aclose()
+
+
+def raw(data: bytes, *, close: bool = False) -> Behaviour:
+    """Send these bytes."""
+
+    async def behave(connection: Connection) -> None:
+        await connection.stream.send_all(data)
+        if close:
+            await connection.close()
+
+    return behave
+
+
+def answer(status: int, body: bytes = b"", *, close: bool = False, **headers: str) -> Behaviour:
+    """Send a well-formed answer; a header's underscores stand for hyphens."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body, close=close)
+
+
+def ok(body: bytes = b"{}", **headers: str) -> Behaviour:
+    return answer(200, body, close=False, **headers)
+
+
+async def cut(connection: Connection) -> None:
+    """Close without a word."""
+    await connection.close()
+
+
+async def hang(_: Connection) -> None:
+    await trio.sleep_forever()
+
+
+def after(event: trio.Event, then: Behaviour) -> Behaviour:
+    async def behave(connection: Connection) -> None:
+        await event.wait()
+        await then(connection)
+
+    return behave
+
+
+async def drip(connection: Connection) -> None:
+    """A byte now and then, for ever: no single read ever takes long."""
+    await connection.stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        await connection.stream.send_all(b" ")
+        await trio.sleep(1)
+
+
+@attrs.define(eq=False)
+class RawServer:
+    """Logins are answered with numbered tokens; all else follows the script, then `otherwise`."""
+
+    script: deque[Behaviour] = attrs.field(factory=deque)
+    logins: deque[Behaviour] = attrs.field(factory=deque)
+    otherwise: Behaviour = attrs.field(factory=ok)
+    life: str = "3600"
+    heads: list[str] = attrs.field(factory=list)
+    """Of each request but the logins."""
+
+    login_heads: list[str] = attrs.field(factory=list)
+    connections: int = 0
+    on: list[int] = attrs.field(factory=list)
+    """The connection that each request came on."""
+
+    port: int = 0
+    _nursery: trio.Nursery | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def will(self, *behaviours: Behaviour) -> Self:
+        self.script.extend(behaviours)
+        return self
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            open_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            listeners = await nursery.start(trio.serve_listeners, self._connection, open_)
+            self.port = listeners[0].socket.getsockname()[1]
+            task_status.started()
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        connection = Connection(stream, self.connections)
+        buffer = b""
+        try:
+            while connection.open:
+                while b"\r\n\r\n" not in buffer:
+                    data = await stream.receive_some()
+                    if not data:
+                        return
+                    buffer += data
+                head, _, buffer = buffer.partition(b"\r\n\r\n")
+                await self._request(connection, head.decode())
+        except trio.BrokenResourceError:
+            return  # the client left, as it may
+
+    async def _request(self, connection: Connection, head: str) -> None:
+        if head.startswith("POST /auth/token "):
+            self.login_heads.append(head)
+            body = '{"access_token": "bearer-%d", "expires_in": %s}'
+            issue = ok((body % (len(self.login_heads), self.life)).encode())
+            await (self.logins.popleft() if self.logins else issue)(connection)
+            return
+        self.heads.append(head)
+        self.on.append(connection.number)
+        await (self.script.popleft() if self.script else self.otherwise)(connection)
+
+    def source(self, **changes: Any) -> SourceSettings:
+        """Settings of a source that talks to this server."""
+        settings = SourceSettings(name="s", base_url=self.url)
+        return attrs.evolve(settings, **changes)
+
+
+def token_auth(**changes: Any) -> AuthSettings:
+    password = Secret("canary-pässword:1", "env PASSWORD")
+    return attrs.evolve(AuthSettings(username="me@example.org", password=password), **changes)
+
+
+@attrs.define(eq=False)
+class NotingPermit:
+    """Notes what it is told, in order; waits and fails where a test says so."""
+
+    notes: list[str] = attrs.field(factory=list)
+    sent: int = 0
+    spend_waits: float = 0.0
+    confirm_waits: float = 0.0
+    confirm_raises: Exception | None = None
+
+    async def spend(self) -> None:
+        self.notes.append("spend")
+        await _pass(self.spend_waits)
+
+    async def confirm(self) -> None:
+        self.notes.append("confirm")
+        await _pass(self.confirm_waits)
+        if self.confirm_raises is not None:
+            raise self.confirm_raises
+        self.sent += 1
+
+    def written(self) -> None:
+        self.notes.append("written")
+
+    def answered(self) -> None:
+        self.notes.append("answered")
+
+    def refused(self) -> None:
+        self.notes.append("refused")
+
+
+async def _pass(seconds: float) -> None:
+    await trio.lowlevel.checkpoint()
+    if seconds:
+        await trio.sleep(seconds)
+
+
+_: Permit = NotingPermit()
