@@ -1,0 +1,132 @@
+"""How long an answer asks us to wait, in whatever form it says so."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.api.hints import LONGEST, seconds, wait_hint
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+DATE = {"date": "Tue, 14 Nov 2023 22:13:20 GMT"}
+
+HEADERS = {
+    "2": 2.0,
+    " 60 ": 60.0,
+    "0.5": 0.5,
+    "86400": 86_400.0,
+    "0": None,
+    "0.0": None,
+    "-3": None,
+    "inf": None,
+    "nan": None,
+    "Infinity": None,
+    "": None,
+    "soon": None,
+    "1, 2": None,
+    "1_000": None,
+    "\uff11\uff12": None,
+    "1e400": None,
+    "0x10": None,
+    "99999999": LONGEST,
+    "Tue, 14 Nov 2023 22:13:50 GMT": 30.0,
+    "Tue, 14 Nov 2023 22:13:50": 30.0,
+    "14 Nov 2023 22:13:50 +0000": 30.0,
+    "Tuesday, 14-Nov-23 22:13:50 GMT": 30.0,
+    "2023-11-14T22:13:50Z": 30.0,
+    "Tue, 14 Nov 2023 22:13:20 GMT": None,
+    "Mon, 13 Nov 2023 22:13:50 GMT": None,
+    "Fri, 14 Nov 2053 22:13:50 GMT": LONGEST,
+    "Tue, 99 Nov 2023 99:99:99 GMT": None,
+    "Fri, 31 Dec 99999 23:59:59 GMT": None,
+    "1700000060": 60.0,
+    "1700000060000": 60.0,
+    "1700000000": None,
+    "1372700873": None,
+    "2513": 2513.0,
+    "9" * 30: LONGEST,
+}
+
+
+@pytest.mark.parametrize("value", HEADERS)
+def test_a_retry_after_header(value: str) -> None:
+    """Cases 1, 2, 3, 6: seconds, dates by the server's clock, points in time; else no hint."""
+    assert wait_hint({"retry-after": value, **DATE}, b"", None) == HEADERS[value]
+
+
+def test_a_date_is_measured_against_the_servers_clock() -> None:
+    """Case 2: our wall clock may be an hour off."""
+    header = {"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}
+    assert wait_hint({**header, **DATE}, b"", None, now=NOW - 3600) == 30
+    assert wait_hint(header, b"", None, now=NOW - 10) == 40
+    assert wait_hint({**header, "date": "nonsense"}, b"", None, now=NOW) == 30
+
+
+BODIES = {
+    b'{"retry_after": 60}': 60.0,
+    b'{"retry_after": 1.5}': 1.5,
+    b'{"retry_after": "60"}': 60.0,
+    b'{"retry_after": 0}': None,
+    b'{"retry_after": -3}': None,
+    b'{"retry_after": true}': None,
+    b'{"retry_after": null}': None,
+    b'{"retry_after": [60]}': None,
+    b'{"retry_after": NaN}': None,
+    b'{"retry_after": Infinity}': None,
+    b'{"retry_after": 1e400}': None,
+    b'{"retry_after": "2023-11-14T22:13:50Z"}': 30.0,
+    b'{"wait": 60}': None,
+    b'{"retry_after": 60': None,
+    b"[60]": None,
+    b"<html>": None,
+    b"": None,
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_hint_in_the_body(body: bytes) -> None:
+    """Case 4: where only the body says so; a body that is no JSON says nothing."""
+    assert wait_hint(DATE, body, "retry_after") == BODIES[body]
+
+
+def test_the_body_is_looked_into_by_path() -> None:
+    """And not at all without one."""
+    body = b'{"error": {"wait": 5}}'
+    assert wait_hint({}, body, "error.wait") == 5
+    assert wait_hint({}, body, None) is None
+
+
+def test_the_header_wins_over_the_body() -> None:
+    """Case 4; but a header that says nothing usable does not."""
+    body = b'{"retry_after": 60}'
+    assert wait_hint({"retry-after": "2"}, body, "retry_after") == 2
+    assert wait_hint({"retry-after": "0"}, body, "retry_after") == 60
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("1372700873", None), ("2513", 2513.0), ("1700000060000", 60.0), ("1700000060", 60.0)],
+)
+def test_a_reset_header_stands_in_for_retry_after(value: str, hint: float | None) -> None:
+    """Case 6: its unit is told from its size."""
+    assert wait_hint({"x-ratelimit-reset": value, **DATE}, b"", None) == hint
+
+
+def sensible(hint: float | None) -> bool:
+    return hint is None or (0 < hint <= LONGEST and math.isfinite(hint))
+
+
+@given(st.text() | st.from_regex(r"[-+0-9.eE:, A-Za-z]{0,40}"), st.floats(0, 1e11))
+def test_any_text_is_a_sensible_wait_or_none(text: str, reference: float) -> None:
+    """Whatever a server writes, we wait neither a negative time nor for ever."""
+    assert sensible(seconds(text, reference))
+    assert sensible(wait_hint({"retry-after": text, "date": text}, b"", None, now=reference))
+
+
+@given(
+    st.binary() | st.text().map(lambda t: b'{"retry_after": ' + t.encode("utf-8", "replace") + b"}")
+)
+def test_any_body_is_a_sensible_wait_or_none(body: bytes) -> None:
+    """The same for bodies."""
+    assert sensible(wait_hint({}, body, "retry_after", now=NOW))
