@@ -36,6 +36,7 @@ from syncd.sync.ports import Permit
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
 UNSAID_LIFE = 300.0  # seconds; for logins that do not say how long they are good
+REMEMBERED = 3  # bearers that are struck out of what is shown
 DOUBT = 60.0  # seconds; a bearer this young is not to blame for a refusal
 
 _BEARER = re.compile(r"[\x21-\x7e]+")
@@ -118,6 +119,7 @@ class TokenAuth:
     _bearer: Bearer | None = attrs.field(default=None, init=False)
     _doubted: Bearer | None = attrs.field(default=None, init=False)
     _denied: AccessDenied | None = attrs.field(default=None, init=False)
+    _values: list[str] = attrs.field(factory=list, init=False, repr=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _tries: int = attrs.field(default=0, init=False)
     _failure: SyncdError | None = attrs.field(default=None, init=False)
@@ -168,8 +170,11 @@ class TokenAuth:
             raise
         self._tries += 1
         self._failure = None
-        old, self._bearer = self._bearer, bearer
-        self._redactor.replace([old.value] if old else [], [bearer.value])
+        self._bearer = bearer
+        # Answers on their way may still echo the last ones; those before are forgotten.
+        self._values.append(bearer.value)
+        forgotten, self._values = self._values[:-REMEMBERED], self._values[-REMEMBERED:]
+        self._redactor.replace(forgotten, self._values)
         self.logins += 1
         if self.on_login is not None:
             self.on_login(bearer.life)

@@ -96,7 +96,8 @@ class ApiSource:
         try:
             return self._page(cursor, answer)
         except UnexpectedAnswer as error:
-            raise UnexpectedAnswer(f"{ask}: {error.reason}", hint=error.hint) from None
+            reason = self.client.redactor.text(error.reason)
+            raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
 
@@ -148,6 +149,8 @@ class ApiSource:
             self._raise_for_trouble(ask, answer, permit)
             self._raise_for_call(ask, answer)
             return self._calls.kept(answer, self.client.redactor)
+        except CallFailed as error:
+            raise CallFailed(error.kind, self.client.redactor.text(error.reason)) from None
         except ApiUnavailable as error:
             if error.sent == "unknown" and not self.repeatable:
                 raise CallFailed("outcome-unknown", str(error)) from None

@@ -96,7 +96,6 @@ class Transport:
     """How often a pool was thrown away because it had lost its slots."""
 
     _pool: _Pool | None = attrs.field(default=None, init=False)
-    _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         # At INFO they write whole URLs, at DEBUG the Authorization header.

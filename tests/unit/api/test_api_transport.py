@@ -3,9 +3,11 @@
 import gc
 import gzip
 import random
+import socket
 import tracemalloc
 import warnings
 import zlib
+from typing import NoReturn
 
 import pytest
 import trio
@@ -172,14 +174,36 @@ async def test_a_tls_handshake_that_fails_means_nothing_was_sent(
     assert caught.value.sent == "no"
 
 
+class NoSuchName(trio.abc.HostnameResolver):
+    async def getaddrinfo(self, *_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, *_: object) -> NoReturn:
+        raise AssertionError
+
+
 async def test_an_unknown_host_means_nothing_was_sent(permit: NotingPermit) -> None:
-    """The name does not resolve (RFC 2606 promises that)."""
-    source = RawServer().source(base_url="http://nowhere.invalid")
+    """The name does not resolve; the sentence says which and why."""
+    trio.socket.set_custom_hostname_resolver(NoSuchName())
+    source = RawServer().source(base_url="http://api.invalid")
     async with ApiClient(source) as client:
-        with pytest.raises(ApiUnavailable, match=r"cannot connect to nowhere.invalid") as caught:
+        with pytest.raises(ApiUnavailable, match=r"to api\.invalid: name or service") as caught:
             await client.send(POST, permit)
 
     assert caught.value.sent == "no"
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\x00"])
+async def test_a_header_that_cannot_be_sent_is_named(
+    server: RawServer, permit: NotingPermit, value: str
+) -> None:
+    """A secret with a newline at its end parks the stream; it smuggles no header in."""
+    headers = {"X-Key": Secret(value, "file /key")}
+    async with ApiClient(server.source(headers=headers)) as client:
+        with pytest.raises(UnexpectedAnswer, match="cannot be built"):
+            await client.send(GET, permit)
+
+    assert server.heads == []
 
 
 async def test_a_kept_alive_connection_is_used_again(
@@ -457,12 +481,12 @@ async def test_proxies_of_the_environment_are_not_used(
 
 
 async def test_reasons_hold_neither_secrets_nor_queries(
-    server: RawServer, permit: NotingPermit
+    server: RawServer, permit: NotingPermit, jumping: trio.testing.MockClock
 ) -> None:
     """Promise 8, no-secret-out: not in an error, its causes or a repr."""
     server.will(cut, hang)
     headers = {"X-Api-Key": Secret("canary-header", "env KEY")}
-    source = server.source(timeout=0.2, headers=headers, auth=token_auth())
+    source = server.source(headers=headers, auth=token_auth())
     async with ApiClient(source) as client:
         for _ in range(2):
             with pytest.raises(ApiUnavailable) as caught:
