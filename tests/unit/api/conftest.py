@@ -4,7 +4,8 @@ import pytest
 import trio
 import trio.testing
 from hypothesis import settings
-from rawserver import NotingPermit, RawServer
+
+from tests.unit.api.rawserver import NotingPermit, RawServer
 
 # A laptop that is busy with something else is no failure.
 settings.register_profile("patient", deadline=None)

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from rawserver import (
+
+from syncd.api.client import ApiClient, Ask
+from syncd.errors import AccessDenied, ApiUnavailable, RateLimited, SyncdError, UnexpectedAnswer
+from tests.unit.api.rawserver import (
     Behaviour,
     Connection,
     NotingPermit,
@@ -19,9 +22,6 @@ from rawserver import (
     ok,
     token_auth,
 )
-
-from syncd.api.client import ApiClient, Ask
-from syncd.errors import AccessDenied, ApiUnavailable, RateLimited, SyncdError, UnexpectedAnswer
 
 GET = Ask(method="GET", path="/list")
 POST = Ask(method="POST", path="/do")

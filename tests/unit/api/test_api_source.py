@@ -6,7 +6,6 @@ from typing import Any
 import attrs
 import pytest
 import trio.testing
-from rawserver import Behaviour, NotingPermit, RawServer, answer, cut, hang, ok, raw, token_auth
 
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
@@ -21,6 +20,17 @@ from syncd.errors import (
 )
 from syncd.sync.model import Record
 from syncd.sync.ports import Source
+from tests.unit.api.rawserver import (
+    Behaviour,
+    NotingPermit,
+    RawServer,
+    answer,
+    cut,
+    hang,
+    ok,
+    raw,
+    token_auth,
+)
 
 COLUMNS = {"id": "text", "name": "text", "budget": "numeric", "synced_at": "timestamptz"}
 CALL = CallSettings(

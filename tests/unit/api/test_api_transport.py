@@ -12,7 +12,12 @@ from typing import NoReturn
 import pytest
 import trio
 import trio.testing
-from rawserver import (
+
+from syncd.api.client import ApiClient, Ask
+from syncd.api.transport import MAX_AGE, Transport
+from syncd.config.settings import Secret
+from syncd.errors import ApiUnavailable, Draining, UnexpectedAnswer
+from tests.unit.api.rawserver import (
     Behaviour,
     NotingPermit,
     RawServer,
@@ -25,11 +30,6 @@ from rawserver import (
     raw,
     token_auth,
 )
-
-from syncd.api.client import ApiClient, Ask
-from syncd.api.transport import MAX_AGE, Transport
-from syncd.config.settings import Secret
-from syncd.errors import ApiUnavailable, Draining, UnexpectedAnswer
 
 GET = Ask(method="GET", path="/list", params={"page": "1", "key": "canary-query"})
 POST = Ask(method="POST", path="/do")
