@@ -11,8 +11,6 @@ and 31 to 62 bytes each while it lasts.  Ids are kept as 64-bit hashes, keyed
 anew for each process; that two of a million meet has odds of one in 37 million.
 """
 
-from collections.abc import Hashable
-
 from mock_api.flat import times, words
 from mock_api.tally import Tally
 
@@ -107,7 +105,7 @@ class SlidingWindow:
         """Memory that the bookkeeping takes."""
         return self._queue.nbytes + self._tally.nbytes
 
-    def has_room(self, client: Hashable, now: float) -> bool:
+    def has_room(self, client: str, now: float) -> bool:
         """Whether a request that arrives now is within the limit."""
         if not self.limit:
             return True
@@ -118,7 +116,7 @@ class SlidingWindow:
             self._forget(now, at_most=self.counted)
         return self._tally[key] < self.limit and self.counted < self._capacity
 
-    def count(self, client: Hashable, now: float) -> None:
+    def count(self, client: str, now: float) -> None:
         """A request arrived now and was let through."""
         if not self.limit:
             return
@@ -138,5 +136,5 @@ class SlidingWindow:
             at_most -= 1
 
 
-def _key(client: Hashable) -> int:
+def _key(client: str) -> int:
     return hash(client) & MASK or 1

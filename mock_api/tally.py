@@ -5,7 +5,8 @@ twenty.  It is open addressing with linear probing over two flat tables.  A key
 whose count falls to zero leaves at once, and the keys behind it move up, so
 that there are no tombstones and the table can shrink again.
 
-Keys are 64-bit numbers other than 0, which marks an empty slot.
+Keys are well-mixed 64-bit numbers (hashes of text; a run of successive numbers would
+be one long probe) other than 0, which marks an empty slot.
 """
 
 from mock_api.flat import halves, words

@@ -10,6 +10,7 @@ the block, or when this process dies, whichever comes first.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -136,6 +137,13 @@ class MockServer:
             return await self._process.wait()
         self.kill()
         return await self._process.wait()
+
+    async def wait(self) -> int:
+        """Until it has left by itself; its exit status."""
+        return await self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""
