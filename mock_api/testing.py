@@ -142,7 +142,7 @@ class MockServer:
         """Until it has left by itself; its exit status."""
         return await self._process.wait()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def kill(self) -> None:

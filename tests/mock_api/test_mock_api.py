@@ -23,7 +23,10 @@ class Platform:
 
     def login(self, email: str = "ads@example.com", password: str = "secret") -> dict[str, Any]:
         pair = base64.b64encode(f"{email}:{password}".encode()).decode()
-        return body(self.ask("POST", "/auth/token", authorization=f"Basic {pair}"))
+        answer: dict[str, Any] = body(
+            self.ask("POST", "/auth/token", authorization=f"Basic {pair}")
+        )
+        return answer
 
     def ask(self, method: str, path: str, **more: str) -> Decision:
         path, _, query = path.partition("?")

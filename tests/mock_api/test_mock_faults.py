@@ -83,7 +83,7 @@ def test_the_first_rule_that_fires_has_the_request_and_the_others_count_it() -> 
 def test_the_work_is_done_unless_the_rule_takes_its_place(
     rule: dict[str, Any],
     handled: bool,
-    costs: bool,  # noqa: FBT001 - a table of cases
+    costs: bool,
 ) -> None:
     (read,) = read_rules(json.dumps(rule).encode())
     assert (read.handled, read.costs) == (handled, costs)

@@ -137,7 +137,7 @@ async def test_a_connection_that_its_client_closed_is_let_go_before_it_is_idle_t
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_connection_is_cut_before_the_headers(reset: bool) -> None:  # noqa: FBT001
+async def test_a_connection_is_cut_before_the_headers(reset: bool) -> None:
     async with running_mock() as mock, client_of(mock) as http:
         await mock.faults({"path": LIST, "on": [1], "cut": "before-headers", "reset": reset})
         with pytest.raises(httpx.ReadError if reset else httpx.RemoteProtocolError):
@@ -230,7 +230,7 @@ async def test_told_to_stop_it_leaves_at_once_though_requests_hang(sig: signal.S
                 await trio.lowlevel.checkpoint()
         async with idle, hung, slow:
             with trio.fail_after(5):
-                mock.signal(sig)
+                mock.send_signal(sig)
                 assert await mock.wait() == 0
             assert await rest(idle) == b""
             assert await rest(hung) == b""
