@@ -1,0 +1,313 @@
+"""How does one page become visible, all of it or nothing?
+
+In one transaction, whose first step is to move the checkpoint: whoever finds it
+elsewhere writes nothing.  A page that is refused for what is in it is halved under
+savepoints until the bad records stand alone; they become dead letters of the same
+transaction.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import psycopg
+from psycopg import sql as composed
+
+from syncd.errors import CheckpointMoved, StoreRefused
+from syncd.store import migrate
+from syncd.store.connections import Connection, transaction
+from syncd.store.sql import sql
+from syncd.store.sqlstate import clean, is_of_the_record, words
+from syncd.store.tables import as_page, statements
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    DeadLetter,
+    PageCommit,
+    Row,
+    StreamId,
+    Table,
+)
+
+REFUSED_WHOLE = 10  # rows; as in sync.stream, a page of so many is no matter of records
+PURGE = 5000  # ledger rows that leave in one transaction
+PURGES = 200  # such transactions at the beginning of a cycle
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+def commit_page(
+    connection: Connection, table: Table, checkpoint: Checkpoint, page: PageCommit
+) -> Committed:
+    rows = sorted(page.rows, key=lambda row: row.key)  # against deadlocks
+    try:
+        with transaction(connection) as cursor:
+            cursor.execute(
+                statements(table).commit, {**_move(checkpoint, page), "page": as_page(rows)}
+            )
+            moved, written = cursor.fetchone() or (0, 0)
+            if not moved:
+                raise _moved(checkpoint)
+            _finish(cursor, table, checkpoint, page, rows, written, [])
+    except (psycopg.Error, ValueError) as error:
+        if not is_of_the_record(error) or not rows:
+            raise
+        _commit_by_halves(connection, table, checkpoint, page, rows)
+    return committed(connection, checkpoint)
+
+
+def _commit_by_halves(
+    connection: Connection,
+    table: Table,
+    checkpoint: Checkpoint,
+    page: PageCommit,
+    rows: Sequence[Row],
+) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
+        if cursor.fetchone() is None:
+            raise _moved(checkpoint)
+        # A deferred constraint would refuse the whole page at COMMIT, too late to halve it.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        halves = _Halves(cursor=cursor, upsert=statements(table).upsert, checkpoint=checkpoint)
+        halves.put(rows)
+        if len(halves.refused) == len(rows) >= REFUSED_WHOLE:
+            raise StoreRefused(
+                f"all {len(rows)} rows of a page are refused, "
+                f"the first because {halves.refused[0][1]}",
+                hint="does the table still fit the API's data? nothing was written",
+            )
+        dead = [
+            DeadLetter(kind="refused", key=row.key, reason=reason, payload=row.raw or row.json)
+            for row, reason in halves.refused
+        ]
+        bad = {id(row) for row, _ in halves.refused}
+        good = [row for row in rows if id(row) not in bad]
+        _finish(cursor, table, checkpoint, page, good, halves.written, dead)
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Halves:
+    """Writes what can be written, and finds what can't."""
+
+    cursor: Cursor
+    upsert: composed.Composed
+    checkpoint: Checkpoint
+    written: int = 0
+    refused: list[tuple[Row, str]] = attrs.field(factory=list)
+
+    def put(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        self.cursor.execute("SAVEPOINT half")
+        try:
+            values = {"source": self.checkpoint.stream.source, "page": as_page(rows)}
+            self.cursor.execute(self.upsert, values)
+            _, written = self.cursor.fetchone() or (0, 0)
+        except (psycopg.Error, ValueError) as error:
+            if not is_of_the_record(error):
+                raise
+            self.cursor.execute("ROLLBACK TO SAVEPOINT half")
+            if len(rows) == 1:
+                self.refused.append((rows[0], words(error)))
+                return
+            middle = len(rows) // 2
+            self.put(rows[:middle])
+            self.put(rows[middle:])
+        else:
+            self.cursor.execute("RELEASE SAVEPOINT half")
+            self.written += written
+
+
+def _finish(
+    cursor: Cursor,
+    table: Table,
+    checkpoint: Checkpoint,
+    page: PageCommit,
+    rows: Sequence[Row],
+    written: int,
+    refused: Sequence[DeadLetter],
+) -> None:
+    """Dead letters and counters, in the transaction that has written the rows."""
+    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
+    dead = [*page.dead, *refused]
+    if rows:
+        cursor.execute(sql("resolve_dead"), {**stream, "keys": [clean(r.key) for r in rows]})
+    for letter in dead:
+        cursor.execute(sql("put_aside"), _letter(letter, table, checkpoint))
+    cursor.execute(
+        sql("count_page"),
+        {
+            **stream,
+            "cycle": checkpoint.cycle,
+            "ends": page.next_cursor is None,
+            "seen": page.seen,
+            "written": written,
+            "unchanged": len(rows) - written,
+            "left_out": page.left_out,
+            "dead": len(dead),
+            "folded": page.folded,
+            "calls": page.calls,
+            "requests": page.requests,
+            "retried": page.retried,
+            "refused": page.refused,
+        },
+    )
+
+
+def _letter(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[str, object]:
+    digest = hashlib.sha256(letter.payload).hexdigest()
+    return {
+        "source": checkpoint.stream.source,
+        "stream": checkpoint.stream.stream,
+        "kind": letter.kind,
+        "identity": clean(letter.key) if letter.key is not None else f"sha256:{digest}",
+        "key": None if letter.key is None else clean(letter.key),
+        "reason": clean(letter.reason),
+        "cycle": checkpoint.cycle,
+        "payload": letter.payload,
+        "target": clean(f"{table.schema}.{table.name}"),
+        "schema_version": migrate.version(),
+        "idempotency_key": letter.idempotency_key,
+    }
+
+
+def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
+    return {
+        "source": checkpoint.stream.source,
+        "stream": checkpoint.stream.stream,
+        "seq": checkpoint.seq,
+        "fence": checkpoint.fence,
+        "next_cursor": page.next_cursor,
+        "last_page": page.last_page,
+        "ends": page.next_cursor is None,
+        "rest": page.rest or 0.0,
+    }
+
+
+def _moved(checkpoint: Checkpoint) -> CheckpointMoved:
+    return CheckpointMoved(
+        f"{checkpoint.stream}: the checkpoint is not at {checkpoint.seq} any more, "
+        "and nothing was written",
+        hint="one syncd at a time may run a source; stop the other one",
+    )
+
+
+# --- around the pages -----------------------------------------------------------------------
+
+
+def read_checkpoint(connection: Connection, stream: StreamId, *, lock: bool) -> Checkpoint:
+    with transaction(connection) as cursor:
+        return _checkpoint(cursor, stream, lock=lock)
+
+
+def _checkpoint(cursor: Cursor, stream: StreamId, *, lock: bool) -> Checkpoint:
+    name = "lock_checkpoint" if lock else "read_checkpoint"
+    cursor.execute(sql(name), {"source": stream.source, "stream": stream.stream})
+    row = cursor.fetchone()
+    if row is None:
+        raise CheckpointMoved(
+            f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
+        )
+    seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start = row
+    return Checkpoint(
+        stream=stream,
+        seq=seq,
+        fence=fence,
+        cycle=cycle,
+        cursor=cursor_text,
+        pages=pages,
+        fingerprint=fingerprint,
+        last_page=last_page,
+        next_start=next_start,
+    )
+
+
+def begin_cycle(
+    connection: Connection, checkpoint: Checkpoint, fingerprint: str, abandon: str
+) -> tuple[Checkpoint, Counts]:
+    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
+    with transaction(connection) as cursor:
+        now = _checkpoint(cursor, checkpoint.stream, lock=True)
+        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
+            raise _moved(checkpoint)
+        if now.cycle is not None and not abandon:
+            cursor.execute(sql("unpark"), stream)
+            cursor.execute(sql("take_up_cycle"), {"cycle": now.cycle})
+            return attrs.evolve(now, resumed=True), Counts(**_counts(cursor.fetchone() or ()))
+        if now.cycle is not None:
+            cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": abandon})
+        cursor.execute(sql("insert_cycle"), stream)
+        (cycle,) = cursor.fetchone() or (0,)
+        cursor.execute(
+            sql("enter_cycle"),
+            {
+                **stream,
+                "cycle": cycle,
+                "fingerprint": fingerprint,
+                "seq": now.seq,
+                "fence": now.fence,
+            },
+        )
+        begun = _checkpoint(cursor, checkpoint.stream, lock=False)
+    _purge(connection, stream)
+    return begun, Counts()
+
+
+def _purge(connection: Connection, stream: dict[str, str]) -> None:
+    for _ in range(PURGES):
+        with transaction(connection) as cursor:
+            cursor.execute(sql("purge_ledger"), {**stream, "batch": PURGE})
+            if cursor.rowcount < PURGE:
+                return
+
+
+def committed(connection: Connection, before: Checkpoint) -> Committed:
+    with transaction(connection) as cursor:
+        now = _checkpoint(cursor, before.stream, lock=False)
+        cursor.execute(sql("cycle"), {"cycle": before.cycle})
+        outcome, reason, *counts = cursor.fetchone() or (None, "")
+    return Committed(
+        checkpoint=now, totals=Counts(**_counts(counts)), outcome=outcome, reason=reason
+    )
+
+
+COUNTS = (
+    *("seen", "written", "unchanged", "left_out", "dead", "folded"),
+    *("calls", "requests", "retried", "refused"),
+)
+
+
+def _counts(values: "Sequence[Any]") -> dict[str, int]:
+    return dict(zip(COUNTS, values, strict=True))
+
+
+def note_trouble(
+    connection: Connection, checkpoint: Checkpoint, parked: bool, reason: str, counts: Counts
+) -> None:
+    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
+    values = {**stream, "fence": checkpoint.fence, "cycle": checkpoint.cycle}
+    values |= {"reason": clean(reason), "calls": counts.calls, "requests": counts.requests}
+    values |= {"retried": counts.retried, "refused": counts.refused}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("note_trouble"), values)
+        if parked:
+            cursor.execute(sql("park"), values)
+
+
+def differing(connection: Connection, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
+    try:
+        with transaction(connection) as cursor:
+            values = {"page": as_page(rows), "source": source}
+            cursor.execute(statements(table).differing, values)
+            return {rows[position - 1].key for (position,) in cursor}
+    except (psycopg.Error, ValueError) as error:
+        if not is_of_the_record(error):
+            raise
+    if len(rows) == 1:
+        return set()  # it can't be written, so there is nothing to call for
+    middle = len(rows) // 2
+    first = differing(connection, table, source, rows[:middle])
+    return first | differing(connection, table, source, rows[middle:])

@@ -1,0 +1,263 @@
+"""The store on a real Postgres: `ports.Store`, one thread call for each method."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import attrs
+import psycopg
+from psycopg import sql as composed
+
+from syncd.errors import SchemaError
+from syncd.store import leases, migrate, pages, tables, tokens
+from syncd.store.connections import Connection, Connections, transaction
+from syncd.store.sql import sql
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    Intent,
+    Lease,
+    LedgerEntry,
+    PageCommit,
+    Row,
+    StreamId,
+    Table,
+)
+from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken
+
+OLDEST = 140000  # Postgres 14, as the server numbers itself
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """A stream's running cycle, else its last one."""
+
+    cycle: int | None = None
+    pages: int = 0
+    outcome: str | None = None
+    reason: str = ""
+    parked: str | None = None
+    totals: Counts = attrs.field(factory=Counts)
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One row of the ledger, for people."""
+
+    idempotency_key: str
+    record_key: str
+    outcome: str
+    settled_at: float | None
+    """Seconds since the epoch."""
+
+
+@attrs.define(eq=False)
+class PostgresStore:
+    """Everything that lasts, in one database."""
+
+    connections: Connections
+
+    # --- tokens and the ledger -------------------------------------------------------------
+
+    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
+        return await self.connections.run(lambda c: tokens.open_budget(c, budget, requests, per))
+
+    async def take_token(
+        self,
+        budget: str,
+        *,
+        lifetime: float,
+        spent_on: str,
+        lease: Lease | None,
+        intent: Intent | None,
+        overdue: Mapping[int, int],
+    ) -> Taken | NotYet:
+        return await self.connections.run(
+            lambda c: tokens.take_token(c, budget, lifetime, spent_on, lease, intent, overdue)
+        )
+
+    async def settle_tokens(
+        self, budget: str, settlements: Sequence[tuple[Taken, float, float]]
+    ) -> None:
+        await self.connections.run(lambda c: tokens.settle_tokens(c, budget, settlements))
+
+    async def give_back(self, budget: str, token: Taken) -> None:
+        values = {"budget": budget, "number": token.number, "version": token.version}
+        await self.connections.run(lambda c: tokens.change_budget(c, "give_back", values))
+
+    async def hold_budget(self, budget: str, seconds: float) -> None:
+        values = {"budget": budget, "seconds": seconds}
+        await self.connections.run(lambda c: tokens.change_budget(c, "hold_budget", values))
+
+    async def count_from_answers(self, budget: str) -> None:
+        values = {"budget": budget}
+        await self.connections.run(lambda c: tokens.change_budget(c, "count_from_answers", values))
+
+    async def store_intent(self, intent: Intent, lease: Lease) -> None:
+        await self.connections.run(lambda c: tokens.store_intent(c, intent, lease))
+
+    async def ledger(self, keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        return await self.connections.run(lambda c: tokens.ledger(c, keys))
+
+    async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
+        await self.connections.run(lambda c: tokens.settle_calls(c, settlements))
+
+    # --- leases ------------------------------------------------------------------------------
+
+    async def acquire_lease(self, source: str) -> Lease:
+        return await self.connections.run(lambda c: leases.acquire(c, source))
+
+    async def renew_leases(self, held: Sequence[Lease]) -> Sequence[Lease]:
+        return await self.connections.run(lambda c: leases.renew(c, held))
+
+    async def release_leases(self, held: Sequence[Lease]) -> None:
+        await self.connections.run(lambda c: leases.release(c, held))
+
+    # --- streams and pages -------------------------------------------------------------------
+
+    async def open_stream(self, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
+        return await self.connections.run(lambda c: _open_stream(c, stream, table, lease))
+
+    async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
+        return await self.connections.run(
+            lambda c: pages.read_checkpoint(c, stream, lock=True), fresh=True
+        )
+
+    async def begin_cycle(
+        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+    ) -> tuple[Checkpoint, Counts]:
+        return await self.connections.run(
+            lambda c: pages.begin_cycle(c, checkpoint, fingerprint, abandon)
+        )
+
+    async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
+        return await self.connections.run(lambda c: pages.differing(c, table, source, rows))
+
+    async def commit_page(
+        self, table: Table, checkpoint: Checkpoint, page: PageCommit
+    ) -> Committed:
+        return await self.connections.run(lambda c: pages.commit_page(c, table, checkpoint, page))
+
+    async def committed(self, checkpoint: Checkpoint) -> Committed:
+        return await self.connections.run(lambda c: pages.committed(c, checkpoint))
+
+    async def note_trouble(
+        self, checkpoint: Checkpoint, *, parked: bool, reason: str, counts: Counts
+    ) -> None:
+        await self.connections.run(
+            lambda c: pages.note_trouble(c, checkpoint, parked, reason, counts)
+        )
+
+    # --- the schema, and what people want to see ----------------------------------------------
+
+    async def apply(self) -> list[migrate.Migration]:
+        """Apply what is pending; SchemaError if the role may not."""
+        return await self.connections.run(migrate.apply)
+
+    async def pending(self) -> list[migrate.Migration]:
+        """Migrations that are still to be applied."""
+        return await self.connections.run(migrate.pending)
+
+    async def make_table(self, table: Table) -> list[str]:
+        """Make a user's table be there; the SQL that was run."""
+        return await self.connections.run(lambda c: tables.create(c, table))
+
+    async def missing_table(self, table: Table) -> list[str]:
+        """The SQL that would make a user's table; StoreRefused if it is another one."""
+        return await self.connections.run(lambda c: tables.missing(c, table))
+
+    async def version(self) -> str:
+        """The server's version in words, such as `15.18`; SchemaError if it is too old."""
+        return await self.connections.run(_version)
+
+    async def standing(self, stream: StreamId) -> Standing:
+        return await self.connections.run(lambda c: _standing(c, stream))
+
+    async def calls(self, stream: StreamId) -> list[Call]:
+        """The ledger of the stream's newest cycle."""
+        return await self.connections.run(lambda c: _calls(c, stream))
+
+    async def dead_letter_count(self, stream: StreamId) -> int:
+        return await self.connections.run(lambda c: _dead_letters(c, stream))
+
+    async def table_rows(self, table: Table, source: str) -> list[str]:
+        """Every row of a source that is not deleted, as JSON text."""
+        return await self.connections.run(lambda c: _rows(c, table, source))
+
+
+@asynccontextmanager
+async def open_store(conninfo: str, *, migrations: bool = True) -> AsyncIterator[PostgresStore]:
+    """Open the store; with `migrations` its schema is made as new as this syncd."""
+    store = PostgresStore(Connections(conninfo))
+    try:
+        await store.version()
+        if migrations and await store.pending():
+            await store.apply()
+        yield store
+    finally:
+        store.connections.close()
+
+
+def _open_stream(c: Connection, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
+    todo = tables.missing(c, table)
+    if todo:
+        try:
+            tables.create(c, table)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise tables.must_be_made(table, todo) from error
+    with transaction(c) as cursor:
+        cursor.execute(
+            sql("ensure_checkpoint"),
+            {"source": stream.source, "stream": stream.stream, "fence": lease.fence},
+        )
+    return pages.read_checkpoint(c, stream, lock=False)
+
+
+def _version(c: Connection) -> str:
+    number = c.info.server_version
+    words = f"{number // 10000}.{number % 10000}"
+    if number < OLDEST:
+        raise SchemaError(f"Postgres {words} is too old; syncd needs 14 or newer")
+    return words
+
+
+def _standing(c: Connection, stream: StreamId) -> Standing:
+    with transaction(c) as cursor:
+        cursor.execute(sql("standing"), {"source": stream.source, "stream": stream.stream})
+        row = cursor.fetchone()
+    if row is None:
+        return Standing()
+    cycle, turned, outcome, reason, parked, *counts = row
+    totals = Counts(**dict(zip(pages.COUNTS, counts, strict=True)))
+    return Standing(
+        cycle=cycle, pages=turned, outcome=outcome, reason=reason, parked=parked, totals=totals
+    )
+
+
+def _calls(c: Connection, stream: StreamId) -> list[Call]:
+    with transaction(c) as cursor:
+        cursor.execute(sql("calls_of_stream"), {"source": stream.source, "stream": stream.stream})
+        return [
+            Call(idempotency_key=key, record_key=record, outcome=outcome, settled_at=at)
+            for key, record, outcome, at in cursor
+        ]
+
+
+def _dead_letters(c: Connection, stream: StreamId) -> int:
+    with transaction(c) as cursor:
+        cursor.execute(sql("count_dead"), {"source": stream.source, "stream": stream.stream})
+        (count,) = cursor.fetchone() or (0,)
+    return int(count)
+
+
+def _rows(c: Connection, table: Table, source: str) -> list[str]:
+    statement = composed.SQL(
+        "SELECT row_to_json(t)::text FROM {} t WHERE {} = %s AND {} IS NULL"
+    ).format(
+        tables.named(table.schema, table.name),
+        tables.named(tables.SOURCE),
+        tables.named(tables.DELETED),
+    )
+    with transaction(c) as cursor:
+        cursor.execute(statement, (source,))
+        return [text for (text,) in cursor]

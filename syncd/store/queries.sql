@@ -1,0 +1,320 @@
+-- Every statement that syncd runs on its own tables, named and described.  Statements on
+-- your tables are composed from your names in tables.py.  All times are clock_timestamp():
+-- now() stands still within a transaction, and a token must not.
+
+-- name: begin
+-- Opens each transaction.  No session state: this works behind PgBouncer as well.
+BEGIN;
+SET LOCAL statement_timeout = '30s';
+SET LOCAL lock_timeout = '10s';
+SET LOCAL idle_in_transaction_session_timeout = '60s';
+SET LOCAL TimeZone = 'UTC';
+
+-- name: take_token
+-- Takes the token that has been free the longest; with it the intent of a call is stored.
+-- Nothing happens if the lease is no longer ours or the budget is held.
+WITH lease AS (
+    SELECT 1 WHERE %(source)s::text IS NULL
+    UNION ALL
+    SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s
+), hold AS (
+    SELECT extract(epoch FROM hold_until - clock_timestamp())::float8 AS seconds
+    FROM syncd.budget WHERE name = %(budget)s AND hold_until > clock_timestamp()
+), taken AS (
+    UPDATE syncd.token
+    SET version = version + 1, counted_at = NULL, spent_on = %(spent_on)s,
+        free_at = clock_timestamp() + make_interval(secs => %(lifetime)s)
+    WHERE budget = %(budget)s AND number = (
+        SELECT number FROM syncd.token
+        WHERE budget = %(budget)s
+          AND (free_at <= clock_timestamp()
+               OR (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[])))
+          AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM hold)
+        ORDER BY free_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING number, version
+), intent AS (
+    INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key)
+    SELECT %(key)s, %(source)s, %(stream)s, %(cycle)s, %(record_key)s
+    FROM taken WHERE %(key)s::text IS NOT NULL
+    ON CONFLICT (idempotency_key) DO NOTHING
+)
+SELECT EXISTS (SELECT FROM lease), (SELECT seconds FROM hold), number, version
+FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
+
+-- name: tokens_in_use
+-- What nobody can take now, and for how long.
+SELECT number, version, extract(epoch FROM free_at - clock_timestamp())::float8
+FROM syncd.token WHERE budget = %(budget)s ORDER BY free_at LIMIT 1000;
+
+-- name: settle_tokens
+-- When each request was counted, and so when its token is free.
+UPDATE syncd.token AS t
+SET counted_at = clock_timestamp() - make_interval(secs => s.since),
+    free_at = clock_timestamp() + make_interval(secs => s.takes - s.since)
+FROM unnest(%(numbers)s::int[], %(versions)s::bigint[], %(since)s::float8[], %(takes)s::float8[])
+     AS s (number, version, since, takes)
+WHERE t.budget = %(budget)s AND t.number = s.number AND t.version = s.version;
+
+-- name: give_back
+-- The token was never written: it is free now.
+UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL
+WHERE budget = %(budget)s AND number = %(number)s AND version = %(version)s;
+
+-- name: lock_budget
+-- Makes the budget be there, and keeps others from changing it.
+INSERT INTO syncd.budget (name, per) VALUES (%(budget)s, %(per)s)
+ON CONFLICT (name) DO UPDATE SET per = EXCLUDED.per
+RETURNING from_answers, greatest(0, extract(epoch FROM hold_until - clock_timestamp()))::float8;
+
+-- name: stretch_debts
+-- A longer `per` holds for what was already spent, too.
+UPDATE syncd.token SET free_at = greatest(free_at, counted_at + make_interval(secs => %(takes)s))
+WHERE budget = %(budget)s AND counted_at IS NOT NULL;
+
+-- name: drop_tokens
+-- Fewer requests: the tokens that are free first go, the debts stay.
+DELETE FROM syncd.token WHERE budget = %(budget)s AND number IN (
+    SELECT number FROM syncd.token WHERE budget = %(budget)s ORDER BY free_at
+    LIMIT greatest(0, (SELECT count(*) FROM syncd.token WHERE budget = %(budget)s) - %(requests)s));
+
+-- name: add_tokens
+-- More requests: new tokens are free.
+INSERT INTO syncd.token (budget, number)
+SELECT %(budget)s, n FROM generate_series(
+    (SELECT coalesce(max(number), 0) + 1 FROM syncd.token WHERE budget = %(budget)s),
+    (SELECT coalesce(max(number), 0) + %(requests)s - count(*) FROM syncd.token
+     WHERE budget = %(budget)s)) AS n;
+
+-- name: hold_budget
+UPDATE syncd.budget
+SET hold_until = greatest(hold_until, clock_timestamp() + make_interval(secs => %(seconds)s))
+WHERE name = %(budget)s;
+
+-- name: count_from_answers
+UPDATE syncd.budget SET from_answers = true WHERE name = %(budget)s;
+
+-- name: store_intent
+-- The intent of a call of a source without a budget, if the lease is ours.
+WITH lease AS (
+    SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s
+), intent AS (
+    INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key)
+    SELECT %(key)s, %(source)s, %(stream)s, %(cycle)s, %(record_key)s FROM lease
+    ON CONFLICT (idempotency_key) DO NOTHING
+)
+SELECT EXISTS (SELECT FROM lease);
+
+-- name: ledger
+SELECT idempotency_key, outcome, kept, reason FROM syncd.call
+WHERE idempotency_key = ANY (%(keys)s);
+
+-- name: settle_calls
+-- The first settlement of a call stands: a late copy changes nothing.
+INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key,
+                        outcome, settled_at, kept, reason)
+SELECT s.key, s.source, s.stream, s.cycle, s.record_key, s.outcome, clock_timestamp(), s.kept, s.reason
+FROM unnest(%(keys)s::text[], %(sources)s::text[], %(streams)s::text[], %(cycles)s::bigint[],
+            %(record_keys)s::text[], %(outcomes)s::text[], %(kept)s::text[], %(reasons)s::text[])
+     AS s (key, source, stream, cycle, record_key, outcome, kept, reason)
+ON CONFLICT (idempotency_key) DO UPDATE
+SET outcome = EXCLUDED.outcome, settled_at = EXCLUDED.settled_at, kept = EXCLUDED.kept,
+    reason = EXCLUDED.reason
+WHERE syncd.call.outcome = 'open';
+
+-- name: purge_ledger
+-- Calls of cycles before the last ended one, in batches; what a dead letter refers to stays.
+DELETE FROM syncd.call WHERE idempotency_key IN (
+    SELECT c.idempotency_key FROM syncd.call c
+    WHERE c.source = %(source)s AND c.stream = %(stream)s
+      AND c.cycle < (SELECT max(id) FROM syncd.cycle
+                     WHERE source = %(source)s AND stream = %(stream)s AND ended_at IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM syncd.dead_letter d
+                      WHERE d.source = c.source AND d.stream = c.stream
+                        AND d.idempotency_key = c.idempotency_key)
+    LIMIT %(batch)s);
+
+-- name: ensure_lease
+INSERT INTO syncd.lease (source) VALUES (%(source)s) ON CONFLICT DO NOTHING;
+
+-- name: lock_lease
+SELECT holder, fence, extract(epoch FROM expires_at - clock_timestamp())::float8,
+       to_char(taken_at, 'YYYY-MM-DD HH24:MI:SS "UTC"')
+FROM syncd.lease WHERE source = %(source)s FOR UPDATE;
+
+-- name: take_lease
+UPDATE syncd.lease
+SET fence = fence + 1, holder = %(holder)s, taken_at = clock_timestamp(),
+    expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
+WHERE source = %(source)s RETURNING fence;
+
+-- name: raise_fences
+-- With a takeover, whatever the former holder has still under way can't be committed.
+UPDATE syncd.checkpoint SET fence = %(fence)s WHERE source = %(source)s;
+
+-- name: renew_leases
+UPDATE syncd.lease AS l SET expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
+FROM unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
+WHERE l.source = ours.source AND l.fence = ours.fence RETURNING l.source;
+
+-- name: release_leases
+UPDATE syncd.lease AS l SET expires_at = '-infinity', holder = NULL
+FROM unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
+WHERE l.source = ours.source AND l.fence = ours.fence;
+
+-- name: ensure_checkpoint
+INSERT INTO syncd.checkpoint (source, stream, fence) VALUES (%(source)s, %(stream)s, %(fence)s)
+ON CONFLICT DO NOTHING;
+
+-- name: read_checkpoint
+SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
+       extract(epoch FROM next_start - clock_timestamp())::float8
+FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: lock_checkpoint
+-- Waits for a lost backend that may still commit: a plain read would show the old state.
+SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
+       extract(epoch FROM next_start - clock_timestamp())::float8
+FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s FOR UPDATE;
+
+-- name: take_up_cycle
+UPDATE syncd.cycle SET taken_up = taken_up + 1, reason = '' WHERE id = %(cycle)s
+RETURNING seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused;
+
+-- name: abandon_cycle
+UPDATE syncd.cycle SET ended_at = clock_timestamp(), outcome = 'abandoned', reason = %(reason)s
+WHERE id = %(cycle)s;
+
+-- name: insert_cycle
+INSERT INTO syncd.cycle (source, stream) VALUES (%(source)s, %(stream)s) RETURNING id;
+
+-- name: enter_cycle
+UPDATE syncd.checkpoint
+SET seq = seq + 1, cycle = %(cycle)s, cursor = NULL, pages = 0, last_page = NULL,
+    fingerprint = %(fingerprint)s, parked = NULL
+WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
+RETURNING seq;
+
+-- name: unpark
+UPDATE syncd.checkpoint SET parked = NULL
+WHERE source = %(source)s AND stream = %(stream)s AND parked IS NOT NULL;
+
+-- name: move_checkpoint
+-- The step that everything a page writes hangs on.  Also a part of the upsert in tables.py.
+UPDATE syncd.checkpoint AS c
+SET seq = seq + 1, cursor = %(next_cursor)s, last_page = %(last_page)s,
+    cycle = CASE WHEN %(ends)s THEN NULL ELSE cycle END,
+    pages = CASE WHEN %(ends)s THEN 0 ELSE pages + 1 END,
+    next_start = CASE WHEN %(ends)s THEN
+        (SELECT started_at FROM syncd.cycle WHERE id = c.cycle)
+        + make_interval(secs => %(rest)s) ELSE next_start END
+WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
+RETURNING source;
+
+-- name: count_page
+-- The cycle's sums; with its last page also how it ended.
+UPDATE syncd.cycle AS c
+SET pages = pages + 1, seen = seen + %(seen)s, written = written + %(written)s,
+    unchanged = unchanged + %(unchanged)s, left_out = left_out + %(left_out)s,
+    dead = dead + %(dead)s, folded = folded + %(folded)s, calls = calls + %(calls)s,
+    requests = requests + %(requests)s, retried = retried + %(retried)s,
+    refused = refused + %(refused)s,
+    ended_at = CASE WHEN %(ends)s THEN clock_timestamp() END,
+    outcome = CASE WHEN NOT %(ends)s THEN NULL WHEN s.empty THEN 'suspicious' ELSE 'ok' END,
+    reason = CASE WHEN %(ends)s AND s.empty
+        THEN 'no records, where the last good cycle saw ' || s.before ELSE '' END
+FROM (SELECT p.seen AS before,
+             p.seen > 0 AND %(seen)s + (SELECT seen FROM syncd.cycle WHERE id = %(cycle)s) = 0 AS empty
+      FROM (SELECT coalesce((SELECT seen FROM syncd.cycle
+             WHERE source = %(source)s AND stream = %(stream)s AND outcome = 'ok'
+             ORDER BY id DESC LIMIT 1), 0) AS seen) AS p) AS s
+WHERE c.id = %(cycle)s;
+
+-- name: cycle
+SELECT outcome, reason, seen, written, unchanged, left_out, dead, folded, calls, requests,
+       retried, refused
+FROM syncd.cycle WHERE id = %(cycle)s;
+
+-- name: put_aside
+-- A dead letter that comes again counts its attempts instead of standing there twice.
+INSERT INTO syncd.dead_letter (source, stream, kind, identity, key, reason, cycle, payload,
+                               target, schema_version, idempotency_key)
+VALUES (%(source)s, %(stream)s, %(kind)s, %(identity)s, %(key)s, %(reason)s, %(cycle)s,
+        %(payload)s, %(target)s, %(schema_version)s, %(idempotency_key)s)
+ON CONFLICT (source, stream, identity, kind) DO UPDATE
+SET attempts = syncd.dead_letter.attempts + 1, last_at = clock_timestamp(),
+    reason = EXCLUDED.reason, payload = EXCLUDED.payload, cycle = EXCLUDED.cycle,
+    target = EXCLUDED.target, schema_version = EXCLUDED.schema_version;
+
+-- name: resolve_dead
+-- Records that succeeded now need nobody any more.
+DELETE FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND identity = ANY (%(keys)s);
+
+-- name: note_trouble
+UPDATE syncd.cycle
+SET reason = %(reason)s, calls = calls + %(calls)s, requests = requests + %(requests)s,
+    retried = retried + %(retried)s, refused = refused + %(refused)s
+WHERE id = %(cycle)s AND EXISTS (
+    SELECT FROM syncd.checkpoint
+    WHERE source = %(source)s AND stream = %(stream)s AND fence = %(fence)s);
+
+-- name: park
+UPDATE syncd.checkpoint SET parked = %(reason)s
+WHERE source = %(source)s AND stream = %(stream)s AND fence = %(fence)s;
+
+-- name: standing
+-- The running cycle of a stream, else its last one.
+SELECT c.id, coalesce(k.pages, c.pages), c.outcome, c.reason, k.parked,
+       c.seen, c.written, c.unchanged, c.left_out, c.dead, c.folded, c.calls, c.requests,
+       c.retried, c.refused
+FROM syncd.cycle c
+LEFT JOIN syncd.checkpoint k ON k.cycle = c.id
+WHERE c.source = %(source)s AND c.stream = %(stream)s ORDER BY c.id DESC LIMIT 1;
+
+-- name: calls_of_stream
+SELECT idempotency_key, record_key, outcome, extract(epoch FROM settled_at)::float8
+FROM syncd.call WHERE source = %(source)s AND stream = %(stream)s
+  AND cycle = (SELECT max(id) FROM syncd.cycle WHERE source = %(source)s AND stream = %(stream)s);
+
+-- name: count_dead
+SELECT count(*) FROM syncd.dead_letter WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: table_columns
+-- Columns of a table as they stand, in order.
+SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
+  AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
+
+-- name: table_keys
+-- The columns of each unique index of a table.
+SELECT array_agg(a.attname::text ORDER BY a.attname)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND i.indisunique AND i.indpred IS NULL
+  AND i.indexprs IS NULL
+GROUP BY i.indexrelid;
+
+-- name: schema_exists
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
+
+-- name: migrations_exist
+SELECT to_regclass('syncd.migration') IS NOT NULL;
+
+-- name: migrations
+SELECT number, checksum FROM syncd.migration ORDER BY number;
+
+-- name: lock_migrations
+-- One migration at a time in this database; ends with the transaction.
+SELECT pg_advisory_xact_lock(7095427108);
+
+-- name: first_migration
+CREATE SCHEMA IF NOT EXISTS syncd;
+CREATE TABLE IF NOT EXISTS syncd.migration (
+    number integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp());
+
+-- name: note_migration
+INSERT INTO syncd.migration (number, name, checksum) VALUES (%(number)s, %(name)s, %(checksum)s);

@@ -1,0 +1,255 @@
+"""How does a user's table look, and how do a page's rows get into it?
+
+A page goes to Postgres as one JSON parameter, so that numbers arrive as the API wrote
+them.  Unchanged rows are filtered before the upsert: a guard in DO UPDATE alone would
+still lock them and write WAL.  `OFFSET 0` keeps the planner from turning the filter
+into a hash over the whole table.  All names are the user's and are quoted.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import attrs
+from psycopg import sql
+
+from syncd.errors import SchemaError, StoreRefused
+from syncd.store import sql as queries
+from syncd.store.connections import Connection, transaction
+from syncd.sync.model import Row, Table
+
+CALLED = "_syncd_called"
+SOURCE, CHANGED, DELETED = "_syncd_source", "_syncd_changed_at", "_syncd_deleted_at"
+
+SPELLED = {"timestamptz": "timestamp with time zone", "timestamp": "timestamp without time zone"}
+"""Types whose name in the catalogue is not ours."""
+
+
+@attrs.frozen(kw_only=True)
+class Statements:
+    """The statements of one table; `page` is a JSON array of its rows' columns."""
+
+    create: tuple[sql.Composed, ...]
+    commit: sql.Composed
+    """Moves the checkpoint and upserts; gives (checkpoints moved, rows written)."""
+
+    upsert: sql.Composed
+    """Upserts alone, for a page that is being halved; gives (1, rows written)."""
+
+    differing: sql.Composed
+    """Gives the positions, from 1, of rows that are new, deleted, or differ."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _statements(
+    schema: str,
+    name: str,
+    columns: tuple[tuple[str, str], ...],
+    key: tuple[str, ...],
+    volatile: frozenset[str],
+    kept: frozenset[str],
+    indexes: tuple[tuple[str, ...], ...],
+) -> Statements:
+    table = named(schema, name)
+    names = [c for c, _ in columns]
+    stable = [c for c in names if c not in volatile | kept]
+    plain = [c for c in names if c not in kept]
+
+    def listed(alias: str, chosen: Sequence[str]) -> sql.Composed:
+        return sql.SQL(", ").join(named(alias, c) for c in chosen)
+
+    def same(left: str, right: str, chosen: Sequence[str]) -> sql.Composed:
+        return sql.SQL("ROW({}) IS NOT DISTINCT FROM ROW({})").format(
+            listed(left, chosen), listed(right, chosen)
+        )
+
+    record = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(named(c), sql.SQL(of)) for c, of in [*columns, (CALLED, "boolean")]
+    )
+    same_key = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(named("o", c), named("r", c)) for c in key
+    )
+    unchanged = same("o", "r", plain)
+    if kept:
+        unchanged = sql.SQL("{} AND (r.{} IS NOT TRUE OR {})").format(
+            unchanged, named(CALLED), same("o", "r", sorted(kept))
+        )
+    values = [
+        named("r", c)
+        if c not in kept
+        # A row that was not called keeps what an earlier call gave.
+        else sql.SQL(
+            "CASE WHEN r.{called} THEN r.{c} ELSE (SELECT o.{c} FROM {table} o "
+            "WHERE o.{source} = k.source AND {same_key}) END"
+        ).format(
+            called=named(CALLED),
+            c=named(c),
+            table=table,
+            source=named(SOURCE),
+            same_key=same_key,
+        )
+        for c in names
+    ]
+    upsert = sql.SQL(
+        """INSERT INTO {table} AS t ({names}, {source}, {changed}, {deleted})
+SELECT {values}, k.source, clock_timestamp(), NULL
+FROM k, jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
+WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = k.source AND {same_key}
+                  AND o.{deleted} IS NULL AND {unchanged} OFFSET 0)
+ORDER BY {order}
+ON CONFLICT ({source}, {key}) DO UPDATE SET {sets}, {deleted} = NULL,
+    {changed} = CASE WHEN {stable} AND t.{deleted} IS NULL THEN t.{changed}
+                     ELSE EXCLUDED.{changed} END
+RETURNING 1"""
+    ).format(
+        table=table,
+        names=sql.SQL(", ").join(map(named, names)),
+        source=named(SOURCE),
+        changed=named(CHANGED),
+        deleted=named(DELETED),
+        values=sql.SQL(", ").join(values),
+        record=record,
+        same_key=same_key,
+        unchanged=unchanged,
+        order=listed("r", key),
+        key=sql.SQL(", ").join(map(named, key)),
+        sets=sql.SQL(", ").join(sql.SQL("{c} = EXCLUDED.{c}").format(c=named(c)) for c in names),
+        stable=same("t", "excluded", stable),
+    )
+    shape = sql.SQL(
+        "WITH k AS ({k}), w AS ({upsert}) SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM w)"
+    )
+    return Statements(
+        create=_create(schema, name, columns, key, indexes),
+        commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert),
+        upsert=shape.format(k=sql.SQL("SELECT %(source)s::text AS source"), upsert=upsert),
+        differing=sql.SQL(
+            """SELECT r."_syncd_position" FROM (
+    SELECT e.position AS "_syncd_position", x.*
+    FROM jsonb_array_elements(%(page)s::jsonb) WITH ORDINALITY AS e (row, position),
+         jsonb_to_record(e.row) AS x ({record})) AS r
+WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = %(source)s AND {same_key}
+                  AND o.{deleted} IS NULL AND {same} OFFSET 0)"""
+        ).format(
+            record=record,
+            table=table,
+            source=named(SOURCE),
+            same_key=same_key,
+            deleted=named(DELETED),
+            same=same("o", "r", stable),
+        ),
+    )
+
+
+def statements(table: Table) -> Statements:
+    """The statements of a table, composed once."""
+    return _statements(
+        table.schema,
+        table.name,
+        tuple(table.columns.items()),
+        table.key,
+        table.volatile,
+        table.kept,
+        table.indexes,
+    )
+
+
+def named(*parts: str) -> sql.Identifier:
+    """A quoted name for a statement with parameters, in which a % has to be doubled."""
+    return sql.Identifier(*(part.replace("%", "%%") for part in parts))
+
+
+def _create(
+    schema: str,
+    name: str,
+    columns: tuple[tuple[str, str], ...],
+    key: tuple[str, ...],
+    indexes: tuple[tuple[str, ...], ...],
+) -> tuple[sql.Composed, ...]:
+    table = sql.Identifier(schema, name)
+
+    def index(on: Sequence[str]) -> sql.Composed:
+        return sql.SQL("CREATE INDEX ON {} ({})").format(
+            table, sql.SQL(", ").join(map(sql.Identifier, on))
+        )
+
+    lines = [sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(of)) for c, of in columns]
+    lines += [
+        sql.SQL("{} text NOT NULL").format(sql.Identifier(SOURCE)),
+        sql.SQL("{} timestamptz NOT NULL").format(sql.Identifier(CHANGED)),
+        sql.SQL("{} timestamptz").format(sql.Identifier(DELETED)),
+        sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, (SOURCE, *key)))),
+    ]
+    create = sql.SQL("CREATE TABLE {} (\n    {}\n)").format(table, sql.SQL(",\n    ").join(lines))
+    return (
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)),
+        create,
+        index([CHANGED]),
+        *(index(on) for on in indexes),
+    )
+
+
+def as_page(rows: Sequence[Row]) -> str:
+    """The rows as one JSON array, each with the mark whether its call was made."""
+    mark = b'{"_syncd_called":true,'
+    parts = [
+        (mark + r.json[1:] if len(r.json) > 2 else b'{"_syncd_called":true}')
+        if r.called
+        else r.json
+        for r in rows
+    ]
+    return (b"[" + b",".join(parts) + b"]").decode()
+
+
+def missing(connection: Connection, table: Table) -> list[str]:
+    """The SQL that makes the table, if it is not there; StoreRefused if it is another one."""
+    where = {"schema": table.schema, "table": table.name}
+    with transaction(connection) as cursor:
+        cursor.execute(queries.sql("table_columns"), where)
+        there = {str(name): str(of) for name, of in cursor}
+        if there:
+            cursor.execute(queries.sql("table_keys"), where)
+            keys = [set(columns) for (columns,) in cursor]
+            _compare(table, there, keys)
+            return []
+        cursor.execute(queries.sql("schema_exists"), {"schema": table.schema})
+        has_schema = cursor.fetchone() == (True,)
+    create = statements(table).create[1 if has_schema else 0 :]
+    return [statement.as_string(connection) for statement in create]
+
+
+def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
+    wanted = {name: SPELLED.get(of, of) for name, of in table.columns.items()}
+    wanted |= {SOURCE: "text", CHANGED: SPELLED["timestamptz"], DELETED: SPELLED["timestamptz"]}
+    wrong = [
+        f"column {name!r} is {there.get(name, 'missing')}, not {of}"
+        for name, of in wanted.items()
+        if there.get(name) != of
+    ]
+    key = {SOURCE, *table.key}
+    if not wrong and key not in keys:
+        wrong.append(f"it has no unique key on exactly {', '.join((SOURCE, *table.key))}")
+    if wrong:
+        raise StoreRefused(
+            f"table {table.schema}.{table.name} is not as the config describes it: "
+            + "; ".join(wrong),
+            hint="change `columns` or `key`, write to another `table`, or alter this one",
+        )
+
+
+def create(connection: Connection, table: Table) -> list[str]:
+    """Make the table be there; returns the SQL that was run."""
+    todo = missing(connection, table)
+    if todo:
+        with transaction(connection) as cursor:
+            cursor.execute(queries.sql("lock_migrations"))
+            for statement in todo:
+                cursor.execute(statement)
+    return todo
+
+
+def must_be_made(table: Table, todo: Sequence[str]) -> SchemaError:
+    """What to say when the role may not make a table."""
+    return SchemaError(
+        f"table {table.schema}.{table.name} is not there, and this role may not make it; run "
+        "`syncd schema --apply` with the owner's `database.url`, or this:\n" + ";\n".join(todo)
+    )

@@ -1,0 +1,143 @@
+"""Which rows stand behind the token bucket and the ledger of calls?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from syncd.errors import CheckpointMoved
+from syncd.store.connections import Connection, transaction
+from syncd.store.sql import sql
+from syncd.store.sqlstate import clean
+from syncd.sync.model import Intent, Lease, LedgerEntry
+from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
+
+DRIFT = 1.001  # as in sync.bucket: two clocks differ by less than 0.1 % in rate
+
+
+def open_budget(connection: Connection, budget: str, requests: int, per: float) -> BudgetState:
+    with transaction(connection) as cursor:
+        found = {"budget": budget, "requests": requests, "per": per, "takes": per * DRIFT}
+        cursor.execute(sql("lock_budget"), found)
+        from_answers, held_for = _one(cursor.fetchone())
+        for step in ("stretch_debts", "drop_tokens", "add_tokens"):
+            cursor.execute(sql(step), found)
+    return BudgetState(from_answers=from_answers, held_for=held_for)
+
+
+def take_token(
+    connection: Connection,
+    budget: str,
+    lifetime: float,
+    spent_on: str,
+    lease: Lease | None,
+    intent: Intent | None,
+    overdue: Mapping[int, int],
+) -> Taken | NotYet:
+    with transaction(connection) as cursor:
+        cursor.execute(
+            sql("take_token"),
+            {
+                "budget": budget,
+                "lifetime": lifetime,
+                "spent_on": clean(spent_on),
+                "source": lease.source if lease else None,
+                "fence": lease.fence if lease else None,
+                "numbers": list(overdue),
+                "versions": list(overdue.values()),
+                **_intent(intent),
+            },
+        )
+        ours, held, number, version = _one(cursor.fetchone())
+        if not ours:
+            raise lease_lost(lease)
+        if number is not None:
+            return Taken(number=number, version=version)
+        cursor.execute(sql("tokens_in_use"), {"budget": budget})
+        tokens = tuple(TokenState(number=n, version=v, free_in=free_in) for n, v, free_in in cursor)
+    first = min((max(0.0, t.free_in) for t in tokens), default=0.0)
+    return NotYet(seconds=first if held is None else held, held=held is not None, tokens=tokens)
+
+
+def settle_tokens(
+    connection: Connection, budget: str, settlements: Sequence[tuple[Taken, float, float]]
+) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute(
+            sql("settle_tokens"),
+            {
+                "budget": budget,
+                "numbers": [token.number for token, _, _ in settlements],
+                "versions": [token.version for token, _, _ in settlements],
+                "since": [since for _, since, _ in settlements],
+                "takes": [takes for _, _, takes in settlements],
+            },
+        )
+
+
+def change_budget(connection: Connection, statement: str, values: Mapping[str, object]) -> None:
+    """Run one of give_back, hold_budget, count_from_answers."""
+    with transaction(connection) as cursor:
+        cursor.execute(sql(statement), values)
+
+
+def store_intent(connection: Connection, intent: Intent, lease: Lease) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("store_intent"), {"fence": lease.fence, **_intent(intent)})
+        (ours,) = _one(cursor.fetchone())
+        if not ours:
+            raise lease_lost(lease)
+
+
+def ledger(connection: Connection, keys: Sequence[str]) -> dict[str, LedgerEntry]:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("ledger"), {"keys": list(keys)})
+        return {
+            key: LedgerEntry(
+                idempotency_key=key,
+                outcome=outcome,
+                kept=None if kept is None else kept.encode(),
+                reason=reason,
+            )
+            for key, outcome, kept, reason in cursor
+        }
+
+
+def settle_calls(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    with transaction(connection) as cursor:
+        intents = [s.intent for s in settlements]
+        cursor.execute(
+            sql("settle_calls"),
+            {
+                "keys": [i.idempotency_key for i in intents],
+                "sources": [i.stream.source for i in intents],
+                "streams": [i.stream.stream for i in intents],
+                "cycles": [i.cycle for i in intents],
+                "record_keys": [clean(i.record_key) for i in intents],
+                "outcomes": [s.outcome for s in settlements],
+                "kept": [None if s.kept is None else s.kept.decode() for s in settlements],
+                "reasons": [clean(s.reason) for s in settlements],
+            },
+        )
+
+
+def lease_lost(lease: Lease | None) -> CheckpointMoved:
+    return CheckpointMoved(
+        f"{lease.source if lease else 'the source'}: the lease was taken by another syncd",
+        hint="one syncd at a time may run a source; stop the other one",
+    )
+
+
+def _intent(intent: Intent | None) -> dict[str, object]:
+    if intent is None:
+        return {"key": None, "stream": None, "cycle": None, "record_key": None}
+    return {
+        "key": intent.idempotency_key,
+        "source": intent.stream.source,
+        "stream": intent.stream.stream,
+        "cycle": intent.cycle,
+        "record_key": clean(intent.record_key),
+    }
+
+
+def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    assert row is not None  # noqa: S101 - each of these statements gives exactly one row
+    return row

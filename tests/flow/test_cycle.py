@@ -1,0 +1,462 @@
+"""One stream, from its checkpoint to the end of a cycle, while everything stumbles."""
+
+import pytest
+import trio
+import trio.testing
+from conftest import CAMPAIGNS, World
+
+from syncd.errors import (
+    ApiUnavailable,
+    CallFailed,
+    CheckpointMoved,
+    Draining,
+    RateLimited,
+    StoreUnavailable,
+    UnexpectedAnswer,
+)
+from syncd.sync import events
+from syncd.sync.model import Page
+from syncd.sync.stream import run_cycle
+from syncd.testing import Asked, record, reject
+
+Clock = trio.testing.MockClock
+
+
+async def test_a_cycle_puts_every_record_into_the_table(
+    world: World, autojump_clock: Clock
+) -> None:
+    """accounted: all that the API has is in the table, and the sums are on the cycle's row."""
+    done = await world.cycle()
+    assert set(world.rows) == set(world.api.records)
+    assert all(row["synced_at"] for row in world.rows.values())
+    assert done.outcome == "ok"
+    assert done.totals.balanced
+    assert (done.totals.seen, done.totals.written, done.totals.calls) == (25, 25, 25)
+    assert done.totals.requests == 3 + 25
+    assert done.checkpoint.cycle is None
+
+
+async def test_the_budget_holds_and_the_cycle_takes_the_floor(
+    world: World, autojump_clock: Clock
+) -> None:
+    """budget: 28 requests at 10 a minute take two minutes and the last answer, no more."""
+    started = trio.current_time()
+    await world.cycle()
+    assert world.api.refused == 0
+    assert world.api.most_in_a_window() <= 10
+    floor = (28 - 1) // 10 * 60 + 2
+    assert floor <= trio.current_time() - started <= floor * 1.02
+
+
+async def test_failed_tries_cost_their_tokens(world: World, autojump_clock: Clock) -> None:
+    """budget: with a 503 on every third request the server still never counts too many."""
+
+    async def every_third(asked: Asked) -> None:
+        if asked.number % 3 == 0:
+            raise ApiUnavailable("503", sent="refused")
+
+    world.api.faults = every_third
+    done = await world.cycle()
+    assert world.api.refused == 0
+    assert world.api.most_in_a_window() <= 10
+    assert done.totals.requests == len(world.api.asked)
+    assert done.totals.retried > 5
+    assert set(world.rows) == set(world.api.records)
+
+
+async def test_a_second_cycle_finds_the_rows_unchanged(world: World, autojump_clock: Clock) -> None:
+    """accounted: what is as it was is counted, not written."""
+    world.source.has_call = False
+    await world.cycle()
+    done = await world.cycle()
+    assert (done.totals.written, done.totals.unchanged) == (0, 25)
+    assert done.totals.balanced
+
+
+async def test_only_what_changed_is_called(autojump_clock: Clock) -> None:
+    """With `when = "changed"` three changed campaigns cost three calls."""
+    world = World(only_changed=True)
+    world.api.fill(25)
+    await world.cycle()
+    before = len(world.api.asked)
+    for name in ("c3", "c11", "c25"):
+        world.api.records[name] = {**world.api.records[name], "name": "new name"}
+    done = await world.cycle()
+    calls = [a.what for a in world.api.asked[before:] if a.what.startswith("call")]
+    assert calls == ['call ["c3"]', 'call ["c11"]', 'call ["c25"]']
+    assert (done.totals.written, done.totals.unchanged) == (3, 22)
+    assert world.rows["c1"]["synced_at"], "a row without a call keeps what an earlier one gave"
+
+
+async def test_after_a_death_the_next_life_goes_on_from_the_last_committed_page(
+    world: World, autojump_clock: Clock
+) -> None:
+    """resume: page 1 is never asked for again, page 2 is asked for once more."""
+    with trio.CancelScope() as life:
+
+        async def die_on_page_two(asked: Asked) -> None:
+            if asked.what == 'call ["c15"]':
+                life.cancel()
+
+        world.api.faults = die_on_page_two
+        await world.cycle()
+    assert life.cancelled_caught
+    world.api.faults = None
+    done = await world.cycle()
+    assert world.pages_asked() == [1, 2, 2, 3]
+    assert set(world.rows) == set(world.api.records)
+    assert done.totals.balanced
+    assert world.api.refused == 0, "the restart must not refill the bucket"
+
+
+async def test_a_settled_call_is_not_made_again_after_a_death(
+    world: World, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: only what was in flight at the death is asked again."""
+    settled_before: set[str] = set()
+    with trio.CancelScope() as life:
+
+        async def die_late_on_page_two(asked: Asked) -> None:
+            if asked.what == 'call ["c18"]':
+                settled_before.update(
+                    c.record_key for c in world.store.calls.values() if c.outcome == "done"
+                )
+                life.cancel()
+
+        world.api.faults = die_late_on_page_two
+        await world.cycle()
+    assert len(settled_before) > 10
+    before = len(world.api.asked)
+    world.api.faults = None
+    await world.cycle()
+    again = {a.what.removeprefix("call ") for a in world.api.asked[before:]}
+    assert not again & settled_before
+    assert all(times == 1 for times in world.api.carried_out.values())
+
+
+async def test_a_call_in_flight_at_a_death_that_may_not_be_repeated_is_put_aside(
+    world: World, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: with `repeat = "never"` an unknown outcome is a dead letter, not a call."""
+    world.source.repeatable = False
+    with trio.CancelScope() as life:
+
+        async def die(asked: Asked) -> None:
+            if asked.what == 'call ["c3"]':
+                life.cancel()
+
+        world.api.faults = die
+        await world.cycle()
+    world.api.faults = None
+    done = await world.cycle()
+    times = [a.what for a in world.api.asked]
+    assert times.count('call ["c3"]') == 1
+    assert done.totals.dead >= 1
+    assert {d.kind for d in world.store.dead_letters} == {"outcome-unknown"}
+    assert done.totals.balanced
+
+
+@pytest.mark.parametrize("carried_out", [True, False], ids=["committed", "lost"])
+async def test_a_commit_whose_answer_is_lost_is_settled_by_reading(
+    world: World, autojump_clock: Clock, *, carried_out: bool
+) -> None:
+    """resume: whether it was committed or not, no page is fetched again and none counts twice."""
+    world.store.fail_next("commit_page", StoreUnavailable("connection lost"), after=carried_out)
+    done = await world.cycle()
+    assert world.pages_asked() == [1, 2, 3]
+    assert done.totals.seen == 25
+    assert done.totals.balanced
+    assert set(world.rows) == set(world.api.records)
+
+
+async def test_a_lost_answer_to_the_last_commit_still_ends_the_cycle(
+    world: World, autojump_clock: Clock
+) -> None:
+    """resume: the cycle's end is in the page's own transaction, and read back as such."""
+    world.api.records = dict(list(world.api.records.items())[:5])
+    world.store.fail_next("commit_page", StoreUnavailable("connection lost"), after=True)
+    done = await world.cycle()
+    assert done.outcome == "ok"
+    assert done.totals.seen == 5
+
+
+async def test_when_the_lease_was_taken_nothing_is_written(
+    world: World, autojump_clock: Clock
+) -> None:
+    """page-atomic: a holder whose lease was taken over writes nothing and makes no request."""
+    async with world.process() as stream:
+        world.store.steal_lease("ads")
+        with pytest.raises(CheckpointMoved):
+            await run_cycle(stream)
+    assert world.rows == {}
+    assert world.api.asked == []
+
+
+async def test_bad_records_cost_themselves_and_no_more(world: World, autojump_clock: Clock) -> None:
+    """contained: rejects become dead letters, the rest of the page is written."""
+    good = [record(r) for r in list(world.api.records.values())[:2]]
+
+    async def one_bad_page(asked: Asked) -> Page | None:
+        if not asked.what.startswith("page"):
+            return None
+        return Page(
+            records=good,
+            rejects=[reject("budget: 'x' is no number", '["c9"]'), reject("no key")],
+            left_out=['["c10"]'],
+            folded=1,
+        )
+
+    world.api.faults = one_bad_page
+    done = await world.cycle()
+    assert (done.totals.seen, done.totals.written, done.totals.dead) == (6, 2, 2)
+    assert (done.totals.left_out, done.totals.folded) == (1, 1)
+    assert done.totals.balanced
+    assert {d.reason for d in world.store.dead_letters} == {"budget: 'x' is no number", "no key"}
+
+
+async def test_a_page_of_nothing_but_rejects_parks_the_stream(
+    world: World, autojump_clock: Clock
+) -> None:
+    """contained: ten bad records of ten are the API's change, not ten dead letters."""
+
+    async def all_bad(_: Asked) -> Page:
+        return Page(records=[], rejects=[reject("no key") for _ in range(10)])
+
+    world.api.faults = all_bad
+    with pytest.raises(UnexpectedAnswer, match="all 10 records"):
+        await world.cycle()
+    assert world.store.dead_letters == []
+    assert any(isinstance(e, events.Parked) for e in world.events)
+
+
+async def test_a_record_whose_call_fails_for_good_writes_no_row(
+    world: World, autojump_clock: Clock
+) -> None:
+    """contained: its dead letter keeps the call's first key, for a later retry."""
+
+    async def refuse(asked: Asked) -> None:
+        if asked.what == 'call ["c7"]':
+            raise CallFailed("call-failed", "422: archived")
+
+    world.api.faults = refuse
+    done = await world.cycle()
+    assert "c7" not in world.rows
+    [letter] = world.store.dead_letters
+    assert (letter.kind, letter.reason) == ("call-failed", "422: archived")
+    assert letter.idempotency_key
+    assert done.totals.dead == 1
+    assert done.totals.balanced
+
+
+async def test_a_dead_letter_leaves_when_its_record_succeeds(
+    world: World, autojump_clock: Clock
+) -> None:
+    """contained: nobody has to clear away what has healed by itself."""
+
+    async def refuse(asked: Asked) -> None:
+        if asked.what == 'call ["c7"]':
+            raise CallFailed("call-failed", "422: archived")
+
+    world.api.faults = refuse
+    await world.cycle()
+    world.api.faults = None
+    await world.cycle()
+    assert world.store.dead_letters == []
+    assert "c7" in world.rows
+
+
+async def test_one_call_that_never_succeeds_costs_its_record_alone(
+    autojump_clock: Clock,
+) -> None:
+    """contained: while others get through, a call that always fails is put aside."""
+    world = World(retries=2)
+    world.api.fill(10)
+
+    async def poison(asked: Asked) -> None:
+        if asked.what == 'call ["c4"]':
+            raise ApiUnavailable("500", sent="unknown")
+
+    world.api.faults = poison
+    done = await world.cycle()
+    assert [a.what for a in world.api.asked].count('call ["c4"]') == 3
+    assert done.totals.dead == 1
+    assert "gave up after 3 tries" in world.store.dead_letters[0].reason
+
+
+async def test_when_no_call_gets_through_the_page_waits_and_nobody_is_put_aside(
+    autojump_clock: Clock,
+) -> None:
+    """contained: an API that is down is not ten bad records."""
+    world = World(retries=1)
+    world.api.fill(10)
+
+    async def down(asked: Asked) -> None:
+        if asked.what.startswith("call"):
+            raise ApiUnavailable("503", sent="refused")
+
+    world.api.faults = down
+    with pytest.raises(ApiUnavailable):
+        await world.cycle()
+    assert world.store.dead_letters == []
+    world.api.faults = None
+    done = await world.cycle()
+    assert done.totals.seen == 10
+    assert set(world.rows) == set(world.api.records)
+
+
+async def test_the_same_page_for_ever_parks_the_stream_at_the_second_one(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 17: an API that ignores the page parameter is noticed, and nothing is lost."""
+    page = Page(records=[record(world.api.records["c1"])], next_cursor="2")
+
+    async def ignores_page(asked: Asked) -> Page | None:
+        return page if asked.what.startswith("page") else None
+
+    world.api.faults = ignores_page
+    with pytest.raises(UnexpectedAnswer, match="the same 1 records"):
+        await world.cycle()
+    assert world.pages_asked() == [1, 2]
+
+
+async def test_empty_pages_that_promise_more_end_at_the_second(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 16: has_more without data does not run for ever."""
+
+    async def empty(asked: Asked) -> Page:
+        return Page(records=[], next_cursor=str(int(asked.what.split()[1]) + 1))
+
+    world.api.faults = empty
+    with pytest.raises(UnexpectedAnswer, match="no records"):
+        await world.cycle()
+    assert len(world.api.asked) == 2
+
+
+async def test_no_records_where_there_were_some_is_suspicious(
+    world: World, autojump_clock: Clock
+) -> None:
+    """accounted: an empty answer is never green when yesterday's was full."""
+    await world.cycle()
+    world.api.records = {}
+    done = await world.cycle()
+    assert done.outcome == "suspicious"
+    assert len(world.rows) == 25, "no delete on absence"
+
+
+async def test_a_changed_page_size_starts_the_cycle_anew(
+    world: World, autojump_clock: Clock
+) -> None:
+    """resume: a cursor is used only with what made it valid."""
+    with trio.CancelScope() as life:
+
+        async def die(asked: Asked) -> None:
+            if asked.what == "page 2":
+                life.cancel()
+
+        world.api.faults = die
+        await world.cycle()
+    world.api.faults = None
+    world.api.page_size = 5
+    done = await world.cycle()
+    assert world.pages_asked()[2:] == [1, 2, 3, 4, 5]
+    assert done.totals.seen == 25
+
+
+async def test_a_refusal_makes_the_budget_count_from_answers(
+    world: World, autojump_clock: Clock
+) -> None:
+    """budget: after one unexplained 429 there is never a second."""
+    told = False
+
+    async def refuse_once(asked: Asked) -> None:
+        nonlocal told
+        if asked.number == 7 and not told:
+            told = True
+            raise RateLimited("429")
+
+    world.api.faults = refuse_once
+    done = await world.cycle()
+    assert done.totals.refused == 1
+    async with world.process() as stream:
+        assert stream.budget.from_answers  # type: ignore[union-attr]  # a TokenBucket here
+
+
+async def test_a_hint_of_a_day_holds_the_budget_over_a_restart(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 3: a Retry-After is never cut short, not even by a restart."""
+    with trio.move_on_after(100):
+
+        async def refuse(asked: Asked) -> None:
+            if asked.number == 1:
+                raise RateLimited("429", hint=86400)
+
+        world.api.faults = refuse
+        await world.cycle()
+    await world.cycle()
+    assert world.api.asked[1].at - world.api.asked[0].at >= 86400
+
+
+async def test_leaving_in_a_wait_for_the_budget_keeps_the_settled_calls(
+    world: World, autojump_clock: Clock
+) -> None:
+    """drain: the wait ends at once, its page stays uncommitted, what was answered is kept."""
+    async with world.process() as stream, trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            await trio.sleep(30)
+            stream.waits.end()
+
+        nursery.start_soon(leave)
+        started = trio.current_time()
+        with pytest.raises(Draining):
+            await run_cycle(stream)
+        assert trio.current_time() - started < 31
+    assert len(world.api.asked) == 10
+    done = sum(1 for c in world.store.calls.values() if c.outcome == "done")
+    assert done == 9
+    await world.cycle()
+    assert all(times == 1 for times in world.api.carried_out.values())
+
+
+async def test_leaving_awaits_the_calls_in_flight(world: World, autojump_clock: Clock) -> None:
+    """drain: a call that was begun is answered and settled before we go."""
+    async with world.process() as stream, trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            await trio.sleep(1)  # in the middle of the first five calls
+            stream.waits.end()
+
+        nursery.start_soon(leave)
+        with pytest.raises(Draining):
+            await run_cycle(stream)
+    outcomes = [c.outcome for c in world.store.calls.values()]
+    assert outcomes == ["done"] * 5
+
+
+async def test_while_postgres_is_away_no_request_is_made(
+    world: World, autojump_clock: Clock
+) -> None:
+    """budget: an outage of the database burns no quota."""
+    world.store.away = True
+    async with trio.open_nursery() as nursery:
+
+        async def heal() -> None:
+            await trio.sleep(600)
+            assert world.api.asked == []
+            world.store.away = False
+
+        async with world.process_when_away() as stream:
+            nursery.start_soon(heal)
+            await run_cycle(stream)
+    assert set(world.rows) == set(world.api.records)
+
+
+async def test_the_waits_are_told(world: World, autojump_clock: Clock) -> None:
+    """A person can see what is being waited for, and for how long."""
+    await world.cycle()
+    waits = [e for e in world.events if isinstance(e, events.Waiting)]
+    assert {w.why for w in waits} == {"budget"}
+    assert max(w.seconds for w in waits) > 50
+    assert all(e.stream == CAMPAIGNS for e in world.events)
