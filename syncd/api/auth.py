@@ -31,6 +31,7 @@ from syncd.errors import (
     SyncdError,
     UnexpectedAnswer,
 )
+from syncd.sync.clocks import boot_time
 from syncd.sync.ports import Permit
 
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
@@ -43,12 +44,6 @@ _BEARER = re.compile(r"[\x21-\x7e]+")
 _INTEGER = re.compile(rb"\d{1,12}", re.ASCII)
 
 Clock = Callable[[], float]
-
-
-def boot_time() -> float:
-    """Goes on while the machine is suspended, where the system has such a clock."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 CLOCKS: tuple[Clock, ...] = (trio.current_time, boot_time, time.time)

@@ -26,6 +26,7 @@ import trio
 
 from syncd.config.settings import BudgetSettings
 from syncd.errors import StoreUnavailable
+from syncd.sync.clocks import boot_time
 from syncd.sync.model import Intent, Lease
 from syncd.sync.ports import NotYet, Taken, TokenStore
 from syncd.sync.waits import Waits
@@ -87,7 +88,7 @@ class TokenBucket:
     async def permit(
         self,
         *,
-        lease: Lease,
+        lease: Lease | None,
         spent_on: str,
         waits: Waits,
         intent: Intent | None = None,
@@ -151,7 +152,7 @@ class TokenBucket:
                         # that nobody else is misled by it, and wait for our own clock.
                         permit.tell_wait(early)
                         await trio.sleep(early)
-                        permit.spending.spent_at = trio.current_time()
+                        permit.spending = Spending(token=answer, spent_at=trio.current_time())
                     return
                 self._look_at(answer, now)
                 asked, overdue = overdue, self._overdue(answer, now)
@@ -267,6 +268,11 @@ class Spending:
     written_at: float | None = None
     answered_at: float | None = None
     settled: bool = False
+    _boot: float = attrs.field(factory=boot_time, init=False)
+
+    def age(self) -> float:
+        """Seconds since it was spent, those of a suspend included."""
+        return max(trio.current_time() - self.spent_at, boot_time() - self._boot)
 
     def counted_at(self, bucket: TokenBucket) -> float:
         """Our time at which the server has counted the request for certain."""
@@ -281,7 +287,7 @@ class TokenPermit:
     """One attempt's right to send; see `ports.Permit` for who calls what and when."""
 
     _bucket: TokenBucket
-    lease: Lease
+    lease: Lease | None
     spent_on: str
     _waits: Waits
     intent: Intent | None
@@ -295,10 +301,11 @@ class TokenPermit:
             await self._bucket.take(self)
 
     async def confirm(self) -> None:
-        # A process that slept (SIGSTOP, suspend) must not write on a token that has
-        # meanwhile come back to somebody else.
-        age = trio.current_time() - self._current.spent_at
-        if age > self._bucket.settings.slack / 2:
+        # A process that slept (SIGSTOP, a suspend, in which monotonic time stands still)
+        # must not write on a token that has meanwhile come back to somebody else.  An
+        # unsettled one does so `timeout + per` after it was spent: half of `timeout` is
+        # early enough, and leaves a far host the time that a TLS handshake takes.
+        if self._current.age() > self._bucket.timeout / 2:
             await self.spend()
         self._current.writing = True
         self.sent += 1
@@ -358,7 +365,7 @@ class Unlimited:
     async def permit(
         self,
         *,
-        lease: Lease,
+        lease: Lease | None,
         spent_on: str,  # noqa: ARG002 - the port's word; nothing is spent here
         waits: Waits,
         intent: Intent | None = None,
@@ -385,7 +392,7 @@ class FreePermit:
     """The permit of a source without a budget: only the intent of a call is stored."""
 
     _budget: Unlimited
-    _lease: Lease
+    _lease: Lease | None
     _waits: Waits
     _intent: Intent | None
     _on_wait: OnWait | None
@@ -393,7 +400,7 @@ class FreePermit:
 
     async def spend(self) -> None:
         await self._budget.wait(self._waits, self._on_wait)
-        if self._intent is not None:
+        if self._intent is not None and self._lease is not None:
             await self._budget.store.store_intent(self._intent, self._lease)
 
     async def confirm(self) -> None:

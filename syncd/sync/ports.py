@@ -68,7 +68,7 @@ class Budget(Protocol):
     def permit(
         self,
         *,
-        lease: Lease,
+        lease: Lease | None,
         spent_on: str,
         waits: Waits,
         intent: Intent | None = None,
@@ -105,7 +105,7 @@ class TokenState:
 
     number: int
     version: int
-    """Grows each time the token is taken or settled."""
+    """Grows each time the token is taken or given back."""
 
     free_in: float
     """Seconds until it is free, on the store's clock."""
@@ -147,12 +147,13 @@ class TokenStore(Protocol):
         *,
         lifetime: float,
         spent_on: str,
-        lease: Lease,
+        lease: Lease | None,
         intent: Intent | None,
         overdue: Mapping[int, int],
     ) -> Taken | NotYet:
         """Take a free token, store the intent and check the lease in one statement.
 
+        lease: None for a command that runs nothing, such as `check`.
         lifetime: seconds (timeout + per) after which the token frees itself.
         overdue: number to version of tokens that were watched for longer than they
         can be in use: they count as free whatever the clock says.

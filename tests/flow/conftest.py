@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from syncd.config.settings import BudgetSettings
+from syncd.errors import SyncdError
 from syncd.sync import events
 from syncd.sync.bucket import TokenBucket, Unlimited
 from syncd.sync.context import StreamContext
@@ -42,7 +43,7 @@ class World:
     concurrency: int = 5
     only_changed: bool = False
     seed: int = 1
-    events: list[events.Event] = attrs.field(factory=list, init=False)
+    heard: list[events.Event] = attrs.field(factory=list, init=False)
     waits: Waits = attrs.field(factory=Waits, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -82,7 +83,7 @@ class World:
                 rng=random.Random(self.seed),
             ),
             waits=self.waits,
-            report=self.events.append,
+            report=self.heard.append,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(budget.run)
@@ -92,7 +93,11 @@ class World:
     async def cycle(self) -> Committed:
         """One life that runs one cycle."""
         async with self.process() as stream:
-            return await run_cycle(stream)
+            try:
+                return await run_cycle(stream)
+            except SyncdError as error:
+                trouble = error
+        raise trouble  # bare, not in the nursery's group
 
     @property
     def rows(self) -> dict[str, dict[str, object]]:

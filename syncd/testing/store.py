@@ -1,0 +1,524 @@
+"""A store in memory, on trio's clock: `ports.Store` with the semantics of the real one.
+
+It can be told to fail: `fail_next` makes one call of a method raise, before or after
+it did its work; `away` makes every method raise until it is False again.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import attrs
+import trio
+
+from syncd.errors import CheckpointMoved, LeaseHeld, StoreRefused, StoreUnavailable
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    DeadLetter,
+    Intent,
+    Lease,
+    LedgerEntry,
+    Outcome,
+    PageCommit,
+    Row,
+    StreamId,
+    Table,
+)
+from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
+
+LASTS = 30.0  # seconds; as long as a lease of the real store
+REFUSED_WHOLE = 10  # rows; as in the real store
+
+Key = tuple[Any, ...]
+Values = dict[str, Any]
+
+
+@attrs.define(kw_only=True)
+class FakeToken:
+    version: int = 0
+    counted_at: float | None = None
+    free_at: float = float("-inf")
+    spent_on: str = ""
+
+
+@attrs.define(kw_only=True)
+class FakeBudget:
+    per: float
+    tokens: dict[int, FakeToken] = attrs.field(factory=dict)
+    held_until: float = float("-inf")
+    from_answers: bool = False
+
+
+@attrs.define(kw_only=True)
+class FakeCycle:
+    id: int
+    stream: StreamId
+    started_at: float
+    outcome: Outcome | None = None
+    reason: str = ""
+    counts: Counts = attrs.field(factory=Counts)
+    pages: int = 0
+
+
+@attrs.define(kw_only=True)
+class FakeCall:
+    """One row of the ledger."""
+
+    intent: Intent
+    outcome: str = "open"
+    kept: bytes | None = None
+    reason: str = ""
+
+    @property
+    def record_key(self) -> str:
+        return self.intent.record_key
+
+
+@attrs.define(kw_only=True)
+class FakeLease:
+    fence: int = 0
+    holder: object = None
+    expires_at: float = float("-inf")
+
+
+@attrs.define(eq=False)
+class FakeStore:
+    """Everything that lasts, until the test ends."""
+
+    tables: dict[tuple[str, str], dict[Key, Values]] = attrs.field(factory=dict, init=False)
+    checkpoints: dict[StreamId, Checkpoint] = attrs.field(factory=dict, init=False)
+    cycles: list[FakeCycle] = attrs.field(factory=list, init=False)
+    dead_letters: list[DeadLetter] = attrs.field(factory=list, init=False)
+    calls: dict[str, FakeCall] = attrs.field(factory=dict, init=False)
+    budgets: dict[str, FakeBudget] = attrs.field(factory=dict, init=False)
+    leases: dict[str, FakeLease] = attrs.field(factory=dict, init=False)
+    away: bool = attrs.field(default=False, init=False)
+    holder: object = attrs.field(default="this process", init=False)
+    """Who acquires leases: change it to be another process on another host."""
+
+    _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)
+    _failures: dict[str, list[tuple[Exception, bool]]] = attrs.field(factory=dict, init=False)
+
+    # --- failing on request ----------------------------------------------------------------
+
+    def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
+        """Let the next call of a method raise; `after`: it did its work, the answer is lost."""
+        self._failures.setdefault(method, []).append((error, after))
+
+    def steal_lease(self, source: str) -> None:
+        """Be another syncd that takes the source over."""
+        lease = self.leases[source]
+        lease.fence += 1
+        lease.holder = "somebody else"
+        self._raise_fences(source, lease.fence)
+
+    @contextmanager
+    def _at(self, method: str) -> Iterator[None]:
+        if self.away:
+            raise StoreUnavailable("Postgres: the connection was refused")
+        error, after = (
+            self._failures[method].pop(0) if self._failures.get(method) else (None, False)
+        )
+        if error is not None and not after:
+            raise error
+        yield
+        if error is not None:
+            raise error
+
+    # --- tokens ------------------------------------------------------------------------------
+
+    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
+        await trio.lowlevel.checkpoint()
+        with self._at("open_budget"):
+            now = trio.current_time()
+            found = self.budgets.setdefault(budget, FakeBudget(per=per))
+            found.per = per
+            for token in found.tokens.values():
+                if token.counted_at is not None:
+                    token.free_at = max(token.free_at, token.counted_at + per * 1.001)
+            by_freedom = sorted(found.tokens, key=lambda n: found.tokens[n].free_at)
+            for number in by_freedom[: max(0, len(by_freedom) - requests)]:
+                del found.tokens[number]
+            first = max(found.tokens, default=0) + 1
+            for number in range(first, first + requests - len(found.tokens)):
+                found.tokens[number] = FakeToken()
+            return BudgetState(
+                from_answers=found.from_answers, held_for=max(0.0, found.held_until - now)
+            )
+
+    async def take_token(
+        self,
+        budget: str,
+        *,
+        lifetime: float,
+        spent_on: str,
+        lease: Lease | None,
+        intent: Intent | None,
+        overdue: Mapping[int, int],
+    ) -> Taken | NotYet:
+        await trio.lowlevel.checkpoint()
+        with self._at("take_token"):
+            self._must_hold(lease)
+            now = trio.current_time()
+            found = self.budgets[budget]
+            held = found.held_until - now
+            free = [
+                (token.free_at, number)
+                for number, token in found.tokens.items()
+                if token.free_at <= now or overdue.get(number) == token.version
+            ]
+            if free and held <= 0:
+                number = min(free)[1]
+                token = found.tokens[number]
+                token.version += 1
+                token.free_at, token.counted_at = now + lifetime, None
+                token.spent_on = spent_on
+                if intent is not None:
+                    self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
+                return Taken(number=number, version=token.version)
+            tokens = tuple(
+                TokenState(number=n, version=t.version, free_in=t.free_at - now)
+                for n, t in found.tokens.items()
+            )
+            first = min((max(0.0, t.free_in) for t in tokens), default=0.0)
+            return NotYet(seconds=held if held > 0 else first, held=held > 0, tokens=tokens)
+
+    async def settle_tokens(
+        self, budget: str, settlements: Sequence[tuple[Taken, float, float]]
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("settle_tokens"):
+            now = trio.current_time()
+            for taken, since, takes in settlements:
+                token = self.budgets[budget].tokens.get(taken.number)
+                if token is not None and token.version == taken.version:
+                    token.counted_at = now - since
+                    token.free_at = now - since + takes
+
+    async def give_back(self, budget: str, token: Taken) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("give_back"):
+            found = self.budgets[budget].tokens.get(token.number)
+            if found is not None and found.version == token.version:
+                found.version += 1
+                found.free_at = trio.current_time()
+
+    async def hold_budget(self, budget: str, seconds: float) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("hold_budget"):
+            found = self.budgets[budget]
+            found.held_until = max(found.held_until, trio.current_time() + seconds)
+
+    async def count_from_answers(self, budget: str) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("count_from_answers"):
+            self.budgets[budget].from_answers = True
+
+    async def store_intent(self, intent: Intent, lease: Lease) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("store_intent"):
+            self._must_hold(lease)
+            self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
+
+    # --- the ledger ----------------------------------------------------------------------------
+
+    async def ledger(self, keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        await trio.lowlevel.checkpoint()
+        with self._at("ledger"):
+            return {
+                key: LedgerEntry(
+                    idempotency_key=key,
+                    outcome=call.outcome,  # type: ignore[arg-type]  # only ours are ever set
+                    kept=call.kept,
+                    reason=call.reason,
+                )
+                for key in keys
+                if (call := self.calls.get(key)) is not None
+            }
+
+    async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("settle_calls"):
+            for settlement in settlements:
+                key = settlement.intent.idempotency_key
+                call = self.calls.setdefault(key, FakeCall(intent=settlement.intent))
+                if call.outcome == "open":
+                    call.outcome = settlement.outcome
+                    call.kept, call.reason = settlement.kept, settlement.reason
+
+    # --- leases --------------------------------------------------------------------------------
+
+    async def acquire_lease(self, source: str) -> Lease:
+        await trio.lowlevel.checkpoint()
+        with self._at("acquire_lease"):
+            lease = self.leases.setdefault(source, FakeLease())
+            now = trio.current_time()
+            if lease.holder not in (None, self.holder) and lease.expires_at > now:
+                raise LeaseHeld(f"source {source!r} is run by another syncd: {lease.holder}")
+            lease.fence += 1
+            lease.holder, lease.expires_at = self.holder, now + LASTS
+            self._raise_fences(source, lease.fence)
+            return Lease(source=source, fence=lease.fence)
+
+    async def renew_leases(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        await trio.lowlevel.checkpoint()
+        with self._at("renew_leases"):
+            ours = [x for x in leases if self.leases[x.source].fence == x.fence]
+            for lease in ours:
+                self.leases[lease.source].expires_at = trio.current_time() + LASTS
+            return ours
+
+    async def release_leases(self, leases: Sequence[Lease]) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("release_leases"):
+            for lease in leases:
+                found = self.leases[lease.source]
+                if found.fence == lease.fence:
+                    found.holder, found.expires_at = None, float("-inf")
+
+    def _must_hold(self, lease: Lease | None) -> None:
+        if lease is not None and self.leases[lease.source].fence != lease.fence:
+            raise CheckpointMoved(f"{lease.source}: the lease was taken by another syncd")
+
+    def _raise_fences(self, source: str, fence: int) -> None:
+        for stream, checkpoint in self.checkpoints.items():
+            if stream.source == source:
+                self.checkpoints[stream] = attrs.evolve(checkpoint, fence=fence)
+
+    # --- streams and pages ------------------------------------------------------------------------
+
+    async def open_stream(self, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
+        await trio.lowlevel.checkpoint()
+        with self._at("open_stream"):
+            self.tables.setdefault((table.schema, table.name), {})
+            if stream not in self.checkpoints:
+                self.checkpoints[stream] = Checkpoint(stream=stream, seq=0, fence=lease.fence)
+            return self._read(stream)
+
+    async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
+        await trio.lowlevel.checkpoint()
+        with self._at("read_checkpoint"):
+            return self._read(stream)
+
+    def _read(self, stream: StreamId) -> Checkpoint:
+        at = self._next_starts.get(stream)
+        next_start = None if at is None else at - trio.current_time()
+        return attrs.evolve(self.checkpoints[stream], next_start=next_start)
+
+    async def begin_cycle(
+        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+    ) -> tuple[Checkpoint, Counts]:
+        await trio.lowlevel.checkpoint()
+        with self._at("begin_cycle"):
+            now = self._unmoved(checkpoint)
+            if now.cycle is not None and not abandon:
+                cycle = self._cycle(now.cycle)
+                cycle.reason = ""
+                return attrs.evolve(now, resumed=True), cycle.counts
+            if now.cycle is not None:
+                old = self._cycle(now.cycle)
+                old.outcome, old.reason = "abandoned", abandon
+            cycle = FakeCycle(
+                id=len(self.cycles) + 1, stream=now.stream, started_at=trio.current_time()
+            )
+            self.cycles.append(cycle)
+            begun = Checkpoint(
+                stream=now.stream,
+                seq=now.seq + 1,
+                fence=now.fence,
+                cycle=cycle.id,
+                fingerprint=fingerprint,
+            )
+            self.checkpoints[now.stream] = begun
+            return self._read(now.stream), Counts()
+
+    async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
+        await trio.lowlevel.checkpoint()
+        with self._at("differing"):
+            there = self.tables[(table.schema, table.name)]
+            ignored = table.volatile | table.kept
+            found = set()
+            for row in rows:
+                try:
+                    values = _values(table, row)
+                except _RefusedError:
+                    continue
+                old = there.get(_key(table, source, values))
+                if old is None or any(old[c] != values[c] for c in values if c not in ignored):
+                    found.add(row.key)
+            return found
+
+    async def commit_page(
+        self, table: Table, checkpoint: Checkpoint, page: PageCommit
+    ) -> Committed:
+        await trio.lowlevel.checkpoint()
+        with self._at("commit_page"):
+            now = self._unmoved(checkpoint)
+            good, refused = _sorted_out(table, page.rows)
+            if len(refused) == len(page.rows) >= REFUSED_WHOLE:
+                raise StoreRefused(f"all {len(refused)} rows of a page are refused")
+            source = now.stream.source
+            written = sum(self._write(table, source, row, values) for row, values in good)
+            succeeded = {row.key for row, _ in good}
+            self.dead_letters = [
+                d for d in self.dead_letters if d.key is None or d.key not in succeeded
+            ]
+            for letter in [*page.dead, *refused]:
+                self._put_aside(letter)
+            self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
+            self._move(now, page)
+            return self._committed(now)
+
+    async def committed(self, checkpoint: Checkpoint) -> Committed:
+        await trio.lowlevel.checkpoint()
+        with self._at("committed"):
+            return self._committed(checkpoint)
+
+    async def note_trouble(
+        self, checkpoint: Checkpoint, *, parked: bool, reason: str, counts: Counts
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("note_trouble"):
+            if self.checkpoints[checkpoint.stream].fence != checkpoint.fence:
+                return
+            cycle = self._cycle(checkpoint.cycle or 0)
+            cycle.reason = f"parked: {reason}" if parked else reason
+            cycle.counts = _sum(cycle.counts, counts)
+
+    def _unmoved(self, checkpoint: Checkpoint) -> Checkpoint:
+        now = self.checkpoints[checkpoint.stream]
+        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
+            raise CheckpointMoved(f"{checkpoint.stream}: the checkpoint was moved")
+        return now
+
+    def _cycle(self, number: int) -> FakeCycle:
+        return self.cycles[number - 1]
+
+    def _write(self, table: Table, source: str, row: Row, values: Values) -> bool:
+        there = self.tables[(table.schema, table.name)]
+        key = _key(table, source, values)
+        old = there.get(key)
+        if not row.called:
+            values |= {c: old[c] if old else None for c in table.kept}
+        if old is not None and all(old[c] == values[c] for c in values):
+            return False
+        there[key] = values
+        return True
+
+    def _put_aside(self, letter: DeadLetter) -> None:
+        same = (letter.kind, letter.key or letter.payload)
+        kept = [d for d in self.dead_letters if (d.kind, d.key or d.payload) != same]
+        self.dead_letters = [*kept, letter]
+
+    def _count(
+        self, at: Checkpoint, page: PageCommit, written: int, unchanged: int, dead: int
+    ) -> None:
+        cycle = self._cycle(at.cycle or 0)
+        cycle.pages += 1
+        cycle.counts = _sum(
+            cycle.counts,
+            Counts(
+                seen=page.seen,
+                written=written,
+                unchanged=unchanged,
+                left_out=page.left_out,
+                dead=dead,
+                folded=page.folded,
+                calls=page.calls,
+                requests=page.requests,
+                retried=page.retried,
+                refused=page.refused,
+            ),
+        )
+        if page.next_cursor is not None:
+            return
+        before = next(
+            (
+                c.counts.seen
+                for c in reversed(self.cycles)
+                if c.stream == at.stream and c.outcome == "ok"
+            ),
+            0,
+        )
+        suspicious = before > 0 and cycle.counts.seen == 0
+        cycle.outcome = "suspicious" if suspicious else "ok"
+        if suspicious:
+            cycle.reason = f"no records, where the last good cycle saw {before}"
+
+    def _move(self, at: Checkpoint, page: PageCommit) -> None:
+        ends = page.next_cursor is None
+        if ends:
+            started = self._cycle(at.cycle or 0).started_at
+            self._next_starts[at.stream] = started + (page.rest or 0.0)
+        self.checkpoints[at.stream] = attrs.evolve(
+            at,
+            seq=at.seq + 1,
+            cycle=None if ends else at.cycle,
+            cursor=page.next_cursor,
+            pages=0 if ends else at.pages + 1,
+            last_page=page.last_page,
+        )
+
+    def _committed(self, before: Checkpoint) -> Committed:
+        cycle = self._cycle(before.cycle or 0)
+        return Committed(
+            checkpoint=self._read(before.stream),
+            totals=cycle.counts,
+            outcome=cycle.outcome,
+            reason=cycle.reason,
+        )
+
+
+class _RefusedError(Exception):
+    """A row that Postgres would refuse for its value."""
+
+
+def _sorted_out(
+    table: Table, rows: Sequence[Row]
+) -> tuple[list[tuple[Row, Values]], list[DeadLetter]]:
+    good, refused = [], []
+    for row in rows:
+        try:
+            good.append((row, _values(table, row)))
+        except _RefusedError as error:
+            payload = row.raw or row.json
+            refused.append(
+                DeadLetter(kind="refused", key=row.key, reason=str(error), payload=payload)
+            )
+    return good, refused
+
+
+def _values(table: Table, row: Row) -> Values:
+    """The row as Postgres would hold it, as far as equality goes."""
+    found = json.loads(row.json, parse_float=Decimal, parse_int=Decimal)
+    columns = [c for c in table.columns if row.called or c not in table.kept]
+    return {c: _value(c, table.columns[c], found.get(c)) for c in columns}
+
+
+def _value(column: str, of: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, str) and "\x00" in value:
+        raise _RefusedError(f"{column}: unsupported Unicode escape sequence")
+    if of in ("numeric", "bigint", "integer", "smallint"):
+        try:
+            number = Decimal(value)
+        except (InvalidOperation, ValueError, TypeError):
+            raise _RefusedError(f"{column}: invalid input syntax for type {of}") from None
+        if of == "bigint" and not -(2**63) <= number < 2**63:
+            raise _RefusedError(f"{column}: value is out of range for type bigint")
+        return number
+    return value
+
+
+def _key(table: Table, source: str, values: Values) -> Key:
+    return (source, *(values[c] for c in table.key))
+
+
+def _sum(left: Counts, right: Counts) -> Counts:
+    mine, other = attrs.asdict(left), attrs.asdict(right)
+    return Counts(**{name: mine[name] + other[name] for name in mine})
