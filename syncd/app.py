@@ -103,18 +103,19 @@ class App:
                 ),
             )
         )
-        retry = Retry(
-            retries=source.retries,
-            base=source.backoff,
-            window=source.budget.per if source.budget else None,
-            budget=budget,
-            waits=self.waits,
-            rng=self.rng,
-            patience=self.patience,
-        )
         ledger = Ledger(self.store)
         for stream_id, stream in wanted:
             await self.store.open_stream(stream_id, table(stream), lease)
+            waits = Waits(self.waits)
+            retry = Retry(
+                retries=source.retries,
+                base=source.backoff,
+                window=source.budget.per if source.budget else None,
+                budget=budget,
+                waits=waits,
+                rng=self.rng,
+                patience=self.patience,
+            )
             self.streams.append(
                 StreamContext(
                     id=stream_id,
@@ -128,7 +129,7 @@ class App:
                     ledger=ledger,
                     budget=budget,
                     retry=retry,
-                    waits=self.waits,
+                    waits=waits,
                     report=self.report,
                 )
             )

@@ -7,6 +7,7 @@ awaited and the rest is left: their page stays uncommitted, the settled ones cou
 """
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -15,7 +16,6 @@ from syncd.errors import CallFailed, Draining, RateLimited, StreamBroken, TryAga
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import (
-    Checkpoint,
     DeadLetter,
     Intent,
     LedgerEntry,
@@ -26,24 +26,29 @@ from syncd.sync.model import (
 )
 from syncd.sync.ports import Settlement
 
+if TYPE_CHECKING:
+    from syncd.sync.turn import Turn  # which imports us
+
 INTERRUPTED = "syncd was stopped while this call was in flight, and it may not be repeated"
 
 
-async def make_calls(
-    stream: StreamContext, checkpoint: Checkpoint, page: Page
-) -> tuple[list[Row], list[DeadLetter]]:
-    """Make the calls that the page's records need; returns its rows and its dead letters."""
+async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLetter]]:
+    """Make the calls that the page's records need; returns its rows and its dead letters.
+
+    `turn.begun` is set when the last of them has been begun.
+    """
+    stream = turn.stream
     dead = [
         DeadLetter(kind="contract", key=r.key, reason=r.reason, payload=r.raw) for r in page.rejects
     ]
     need = await _in_need_of_a_call(stream, page)
     plain = [stream.source.row(r, None) for r in page.records if r.key not in need]
-    calls = _PageCalls(stream=stream, checkpoint=checkpoint)
+    calls = _PageCalls(stream=stream, turn=turn)
     wanted = await calls.look_up([r for r in page.records if r.key in need])
     stream.report(
         events.PageFetched(
             stream=stream.id,
-            page=checkpoint.pages + 1,
+            page=turn.number,
             last=page.next_cursor is None,
             records=page.seen,
             calls=len(wanted),
@@ -77,7 +82,7 @@ class _PageCalls:
     """The calls of one page's records, and what became of them."""
 
     stream: StreamContext
-    checkpoint: Checkpoint
+    turn: "Turn"
     rows: list[Row] = attrs.field(factory=list, init=False)
     dead: list[DeadLetter] = attrs.field(factory=list, init=False)
     _queue: deque[Record] = attrs.field(factory=deque, init=False)
@@ -92,6 +97,10 @@ class _PageCalls:
         if not records:
             return []
         keys = [self._key(r) for r in records]
+        for key in keys:
+            # A record that moved from the page before may still be called for there.
+            if key in self.stream.in_flight:
+                await self.stream.in_flight[key].wait()
         known = await self.stream.retry.through_outages(
             lambda: self.stream.store.ledger(keys), self.stream.on_failure
         )
@@ -118,9 +127,18 @@ class _PageCalls:
 
     async def make(self, records: list[Record]) -> None:
         self._queue.extend(records)
-        async with trio.open_nursery() as nursery:
-            for _ in range(min(self.stream.concurrency, len(records))):
-                nursery.start_soon(self._work)
+        self.turn.has_calls = bool(records)
+        over = trio.Event()
+        ours = {self._key(r): over for r in records}
+        self.stream.in_flight |= ours
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(self.stream.concurrency, len(records))):
+                    nursery.start_soon(self._work)
+        finally:
+            over.set()
+            for key in ours:
+                del self.stream.in_flight[key]
         # Nothing was cancelled: what had begun has ended, the rest waits for another time.
         if self._stop is not None:
             raise self._stop
@@ -139,6 +157,8 @@ class _PageCalls:
     async def _work(self) -> None:
         while self._queue and not self._stop and (self._answered or not self._exhausted):
             record = self._queue.popleft()
+            if not self._queue:
+                self.turn.begun.set()
             try:
                 await self._call(record)
             except TryAgain as error:
@@ -206,15 +226,9 @@ class _PageCalls:
         return Intent(
             idempotency_key=self._key(record),
             stream=self.stream.id,
-            cycle=self._cycle,
+            cycle=self.turn.cycle,
             record_key=record.key,
         )
 
     def _key(self, record: Record) -> str:
-        return idempotency_key(self.stream.id, self._cycle, record.key)
-
-    @property
-    def _cycle(self) -> int:
-        if self.checkpoint.cycle is None:
-            raise RuntimeError("a page was run outside of a cycle")
-        return self.checkpoint.cycle
+        return idempotency_key(self.stream.id, self.turn.cycle, record.key)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
+import trio
 
 from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import events
@@ -58,6 +59,8 @@ class StreamContext:
     waits: Waits
     report: events.Report = events.nobody
     tally: Tally = attrs.field(factory=Tally, init=False)
+    in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
+    """Calls under way by idempotency key, and what tells when their page has made them."""
 
     @asynccontextmanager
     async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:

@@ -1,8 +1,8 @@
 """THE loop.  How does one stream get from its checkpoint to the end of a cycle?
 
     run_cycle   begins a cycle, or takes up the one that was left, and turns pages
-    run_page    one turn: fetch, call, commit
-    commit_page its last step (the store's): rows and checkpoint, or nothing
+    Turn        one page: fetched, its calls made (`sync.turn`)
+    commit      its last step: rows and checkpoint together, or nothing
 
 Everything that is remembered is in the checkpoint, so that a death at any point
 costs at most the page that was not committed.  The loop knows neither HTTP nor
@@ -15,18 +15,16 @@ import trio
 
 from syncd.errors import (
     CheckpointMoved,
-    RateLimited,
+    Draining,
     StoreUnavailable,
     StreamBroken,
+    SyncdError,
     TryAgain,
-    UnexpectedAnswer,
 )
 from syncd.sync import events
-from syncd.sync.calls import make_calls
 from syncd.sync.context import StreamContext
-from syncd.sync.model import Checkpoint, Committed, Counts, DeadLetter, Page, PageCommit, Row
-
-REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
+from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
+from syncd.sync.turn import Turn
 
 
 async def run_cycle(stream: StreamContext) -> Committed:
@@ -36,27 +34,14 @@ async def run_cycle(stream: StreamContext) -> Committed:
     act, Draining when syncd leaves.  The checkpoint stays, and the next call goes on.
     """
     started = trio.current_time()
-    checkpoint = None
-    try:
-        checkpoint, totals = await _begin(stream)
-        cycle = checkpoint.cycle or 0
-        stream.report(events.CycleStarted(stream=stream.id, checkpoint=checkpoint, totals=totals))
-        while True:
-            committed = await run_page(stream, checkpoint)
-            checkpoint = committed.checkpoint
-            if committed.outcome is not None:
-                break
-    except (TryAgain, StreamBroken) as error:
-        if checkpoint is not None:
-            await _leave_word(stream, checkpoint, error)
-        if isinstance(error, StreamBroken):
-            stream.report(events.Parked(stream=stream.id, reason=error.reason, hint=error.hint))
-        raise
+    checkpoint, totals = await _begin(stream)
+    stream.report(events.CycleStarted(stream=stream.id, checkpoint=checkpoint, totals=totals))
+    committed = await _turn_pages(stream, checkpoint)
     stream.report(
         events.CycleEnded(
             stream=stream.id,
-            cycle=cycle,
-            outcome=committed.outcome,
+            cycle=checkpoint.cycle or 0,
+            outcome=committed.outcome or "failed",
             reason=committed.reason,
             totals=committed.totals,
             seconds=trio.current_time() - started,
@@ -65,12 +50,48 @@ async def run_cycle(stream: StreamContext) -> Committed:
     return committed
 
 
-async def run_page(stream: StreamContext, checkpoint: Checkpoint) -> Committed:
-    """Fetch the page that the checkpoint asks for, make its calls, and commit it."""
-    page = await _fetch(stream, checkpoint)
-    _refuse_what_never_ends(checkpoint, page)
-    rows, dead = await make_calls(stream, checkpoint, page)
-    return await _commit(stream, checkpoint, _page_commit(stream, page, rows, dead))
+async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committed:
+    trouble: SyncdError | None = None
+    async with trio.open_nursery() as turns:
+        turn = Turn(
+            stream=stream,
+            cycle=checkpoint.cycle or 0,
+            cursor=checkpoint.cursor,
+            number=checkpoint.pages + 1,
+            page_before=checkpoint.last_page,
+        )
+        turns.start_soon(turn.run)
+        try:
+            while True:
+                await turn.begun.wait()
+                following = turn.following()
+                ahead = following is not None and turn.has_calls and not stream.waits.ended
+                if following is not None and ahead:
+                    turns.start_soon(following.run)
+                committed = await run_page(stream, checkpoint, turn)
+                checkpoint = committed.checkpoint
+                if committed.outcome is not None or following is None:
+                    break
+                if not ahead:
+                    turns.start_soon(following.run)
+                turn = following
+        except (TryAgain, StreamBroken, Draining) as error:
+            # Nothing is cancelled: what the next page has in flight is awaited, and it
+            # waits for nothing more.
+            trouble = error
+            stream.waits.end()
+    if trouble is None:
+        return committed
+    stream.waits.reopen()
+    if isinstance(trouble, TryAgain | StreamBroken):
+        await _leave_word(stream, checkpoint, trouble)
+    raise trouble
+
+
+async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) -> Committed:
+    """Wait for the page that the checkpoint asks for and its calls, and commit it."""
+    page = await turn.ready()
+    return await _commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
 
 
 async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts]:
@@ -88,50 +109,6 @@ async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts]:
         )
 
     return await stream.retry.through_outages(begin, stream.on_failure)
-
-
-async def _fetch(stream: StreamContext, checkpoint: Checkpoint) -> Page:
-    async def attempt() -> Page:
-        spent_on = f"{stream.id} page {checkpoint.pages + 1}"
-        async with stream.permit(spent_on) as permit:
-            try:
-                return await stream.source.fetch(checkpoint.cursor, permit)
-            except RateLimited:
-                stream.tally.refused += 1
-                raise
-
-    return await stream.retry.run(attempt, stream.on_failure)
-
-
-def _refuse_what_never_ends(checkpoint: Checkpoint, page: Page) -> None:
-    number = checkpoint.pages + 1
-    if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:
-        raise UnexpectedAnswer(
-            f"page {number}: all {page.seen} records break the contract, "
-            f"the first because {page.rejects[0].reason}",
-            hint="compare `columns` and `key` with what the API sends; nothing was written",
-        )
-    if page.next_cursor is not None and page.fingerprint() == checkpoint.last_page:
-        what = f"the same {page.seen} records as" if page.seen else "no records, like"
-        raise UnexpectedAnswer(
-            f"page {number} holds {what} page {number - 1}, and another is said to follow",
-            hint="does the API know the page parameter? compare `page` with its documentation",
-        )
-
-
-def _page_commit(
-    stream: StreamContext, page: Page, rows: list[Row], dead: list[DeadLetter]
-) -> PageCommit:
-    return PageCommit(
-        rows=rows,
-        dead=dead,
-        left_out=len(page.left_out),
-        folded=page.folded,
-        next_cursor=page.next_cursor,
-        last_page=page.fingerprint(),
-        rest=stream.every if page.next_cursor is None else None,
-        **attrs.asdict(stream.tally),
-    )
 
 
 async def _commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit) -> Committed:
@@ -175,7 +152,9 @@ def _taken(stream: StreamContext) -> CheckpointMoved:
 async def _leave_word(
     stream: StreamContext, checkpoint: Checkpoint, error: TryAgain | StreamBroken
 ) -> None:
-    """Write on the cycle's row why it stands, if that can be done."""
+    """Write on the cycle's row why it stands, if that can be done, and tell it."""
+    if isinstance(error, StreamBroken):
+        stream.report(events.Parked(stream=stream.id, reason=error.reason, hint=error.hint))
     try:
         await stream.store.note_trouble(
             checkpoint,

@@ -16,14 +16,33 @@ from syncd.errors import Draining
 
 @attrs.define(eq=False)
 class Waits:
-    """The waits of all that leaves together."""
+    """The waits of all that leaves together; those of a part end with those of the whole."""
 
-    ended: bool = attrs.field(default=False, init=False)
+    _whole: "Waits | None" = None
+    _ended: bool = attrs.field(default=False, init=False)
+    _parts: "list[Waits]" = attrs.field(factory=list, init=False)
     _scopes: set[trio.CancelScope] = attrs.field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self._whole is not None:
+            self._whole._parts.append(self)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended or (self._whole is not None and self._whole.ended)
 
     def end(self) -> None:
         """End all waits that are under way, and each later one as it begins."""
-        self.ended = True
+        self._ended = True
+        for part in self._parts:
+            part._cancel()
+        self._cancel()
+
+    def reopen(self) -> None:
+        """Let this part wait again, unless the whole has ended."""
+        self._ended = False
+
+    def _cancel(self) -> None:
         for scope in self._scopes:
             scope.cancel()
 

@@ -5,6 +5,7 @@ import trio
 import trio.testing
 
 from syncd.errors import (
+    AccessDenied,
     ApiUnavailable,
     CallFailed,
     CheckpointMoved,
@@ -462,3 +463,47 @@ async def test_the_waits_are_told(world: World, autojump_clock: Clock) -> None:
     assert {w.why for w in waits} == {"budget"}
     assert max(w.seconds for w in waits) > 50
     assert all(e.stream == CAMPAIGNS for e in world.heard)
+
+
+async def test_when_a_page_fails_the_next_one_begins_nothing_more(
+    autojump_clock: Clock,
+) -> None:
+    """resume: trouble with one page leaves no call of the next one waiting for an hour."""
+    world = World(retries=0, concurrency=10)
+    world.api.fill(30)
+
+    async def last_call_fails_for_all(asked: Asked) -> None:
+        if asked.what == 'call ["c10"]':
+            await trio.sleep(1)
+            raise AccessDenied("401", hint="correct the credentials")
+
+    world.api.faults = last_call_fails_for_all
+    with pytest.raises(AccessDenied):
+        await world.cycle()
+    asked = len(world.api.asked)
+    assert asked < 25
+    world.api.faults = None
+    done = await world.cycle()
+    assert done.totals.seen == 30
+    assert all(times == 1 for times in world.api.carried_out.values())
+
+
+async def test_a_record_that_moves_to_the_next_page_is_called_for_once(
+    autojump_clock: Clock,
+) -> None:
+    """no-blind-repeat: two pages under way do not both make the same call."""
+    world = World(requests=None)
+    world.source.repeatable = False
+    world.api.fill(20)
+
+    async def c10_moves(asked: Asked) -> Page | None:
+        if asked.what == "page 2":
+            names = ["c10", *[f"c{n}" for n in range(11, 20)]]
+            return Page(records=[record(world.api.records[n]) for n in names])
+        return None
+
+    world.api.faults = c10_moves
+    done = await world.cycle()
+    assert [a.what for a in world.api.asked].count('call ["c10"]') == 1
+    assert done.totals.dead == 0
+    assert done.totals.seen == 20

@@ -27,7 +27,7 @@ def a_retry(*, retries: int = 5, window: float | None = 60.0, patience: float = 
         retries=retries,
         base=1.0,
         window=window,
-        budget=Holds(),  # type: ignore[arg-type] - only hold_off is called
+        budget=Holds(),  # type: ignore[arg-type]  # only hold_off is called
         waits=Waits(),
         rng=random.Random(7),
         patience=patience,

@@ -1,0 +1,111 @@
+"""What becomes of one page before it is committed: fetched, looked at, its calls made.
+
+A turn is a task of its own, so that the next page can be fetched and its calls begun
+while the last calls of this one are in flight: waiting for them would leave tokens
+unused, two seconds of each window with the calls that syncd was made for.  Turns are
+committed in order, by `sync.stream`, or not at all.
+"""
+
+import attrs
+import trio
+
+from syncd.errors import (
+    Draining,
+    RateLimited,
+    StreamBroken,
+    SyncdError,
+    TryAgain,
+    UnexpectedAnswer,
+)
+from syncd.sync.calls import make_calls
+from syncd.sync.context import StreamContext
+from syncd.sync.model import Page, PageCommit
+
+REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
+
+
+@attrs.define(eq=False, kw_only=True)
+class Turn:
+    """One page on its way to its commit."""
+
+    stream: StreamContext
+    cycle: int
+    cursor: str | None
+    number: int
+    """Of the page in its cycle, from 1."""
+
+    page_before: str | None
+    """`Page.fingerprint()` of the page before; None for the first one."""
+
+    page: Page | None = attrs.field(default=None, init=False)
+    has_calls: bool = attrs.field(default=False, init=False)
+    begun: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """The page is there and its last call has been begun; or it has failed."""
+
+    _done: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _commit: PageCommit | None = attrs.field(default=None, init=False)
+    _trouble: SyncdError | None = attrs.field(default=None, init=False)
+
+    async def run(self) -> None:
+        """Fetch the page and make its calls; trouble is raised by `ready`, to who needs it."""
+        try:
+            self.page = page = await self.stream.retry.run(self._fetch, self.stream.on_failure)
+            self._refuse_what_never_ends(page)
+            rows, dead = await make_calls(self, page)
+            self._commit = PageCommit(
+                rows=rows,
+                dead=dead,
+                left_out=len(page.left_out),
+                folded=page.folded,
+                next_cursor=page.next_cursor,
+                last_page=page.fingerprint(),
+                rest=self.stream.every if page.next_cursor is None else None,
+            )
+        except (TryAgain, StreamBroken, Draining) as error:
+            self._trouble = error
+        finally:
+            self.begun.set()
+            self._done.set()
+
+    async def ready(self) -> PageCommit:
+        """Wait until it can be committed; raises TryAgain, StreamBroken or Draining if never."""
+        await self._done.wait()
+        if self._commit is not None:
+            return self._commit
+        raise self._trouble or RuntimeError("a turn ended with nothing")
+
+    def following(self) -> "Turn | None":
+        """The next page's turn, as far as this one can tell; None after the last page."""
+        if self.page is None or self.page.next_cursor is None:
+            return None
+        return Turn(
+            stream=self.stream,
+            cycle=self.cycle,
+            cursor=self.page.next_cursor,
+            number=self.number + 1,
+            page_before=self.page.fingerprint(),
+        )
+
+    async def _fetch(self) -> Page:
+        stream = self.stream
+        async with stream.permit(f"{stream.id} page {self.number}") as permit:
+            try:
+                return await stream.source.fetch(self.cursor, permit)
+            except RateLimited:
+                stream.tally.refused += 1
+                raise
+
+    def _refuse_what_never_ends(self, page: Page) -> None:
+        if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:
+            raise UnexpectedAnswer(
+                f"page {self.number}: all {page.seen} records break the contract, "
+                f"the first because {page.rejects[0].reason}",
+                hint="compare `columns` and `key` with what the API sends; nothing was written",
+            )
+        if page.next_cursor is not None and page.fingerprint() == self.page_before:
+            what = f"the same {page.seen} records as" if page.seen else "no records, like"
+            raise UnexpectedAnswer(
+                f"page {self.number} holds {what} page {self.number - 1}, "
+                "and another is said to follow",
+                hint="does the API know the page parameter? compare `page` with its documentation",
+            )
