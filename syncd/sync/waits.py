@@ -25,7 +25,7 @@ class Waits:
 
     def __attrs_post_init__(self) -> None:
         if self._whole is not None:
-            self._whole._parts.append(self)
+            self._whole._parts.append(self)  # noqa: SLF001 - of the same class
 
     @property
     def ended(self) -> bool:
@@ -35,7 +35,7 @@ class Waits:
         """End all waits that are under way, and each later one as it begins."""
         self._ended = True
         for part in self._parts:
-            part._cancel()
+            part._cancel()  # noqa: SLF001 - of the same class
         self._cancel()
 
     def reopen(self) -> None:
