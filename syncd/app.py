@@ -135,7 +135,7 @@ class App:
             )
 
     async def _budget(self, source: SourceSettings) -> TokenBucket | Unlimited:
-        name = source.budget.name if source.budget else source.name
+        name = source.budget.name if source.budget else f"source {source.name}"
         if name not in self.budgets:
             budget: TokenBucket | Unlimited
             if source.budget is None:

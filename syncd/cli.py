@@ -3,12 +3,13 @@
 Exit status: 0 done, 1 the work failed, 2 usage, 78 the config is wrong.
 """
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import attrs
 import click
@@ -18,15 +19,12 @@ from rich.console import Console
 from syncd import __version__, app, logs
 from syncd.config.load import find, load
 from syncd.config.settings import Settings
-from syncd.errors import ConfigError, SchemaError, SyncdError
+from syncd.errors import ConfigError, SyncdError
 from syncd.progress import Progress
-from syncd.sync import events
 from syncd.sync.model import Committed, StreamId
 
 FAILED = 1
 WRONG_CONFIG = 78  # EX_CONFIG of sysexits.h; the unit does not restart after it
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -113,6 +111,39 @@ def once(options: Options, streams: tuple[str, ...]) -> None:
     progress.summary(supervisor.results, time.monotonic() - began)
     results = supervisor.results.values()
     if any(not isinstance(r, Committed) or r.outcome == "suspicious" for r in results):
+        sys.exit(FAILED)
+
+
+@cli.command()
+@click.option("--real-time", is_flag=True, help="At the API's real limits: eleven minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def demo(*, real_time: bool, as_json: bool) -> None:
+    """Run the main job on a mock API, with a kill -9 in the middle, and prove it.
+
+    Starts a mock of an ads API (ten requests a window, 503s, requests that are never
+    answered, a slow call for every record) and an embedded Postgres, runs the daemon,
+    kills it, starts it again, and compares the table with the API record by record.
+    Exit status 0 only if they are equal.
+    """
+    from syncd.demo import demo as run_demo  # noqa: PLC0415 - needs the extra syncd[demo]
+
+    # With --json the story goes to stderr, so that stdout holds the one object.
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    with console.status("") as status:
+
+        def say(line: str) -> None:
+            console.print(line, markup=False)
+
+        def show(line: str) -> None:
+            status.update(line)
+
+        figures = trio.run(partial(run_demo, real_time=real_time, say=say, show=show))
+    if as_json:
+        click.echo(json.dumps(attrs.asdict(figures)))
+    else:
+        for line in figures.story():
+            say(line)
+    if not figures.equal:
         sys.exit(FAILED)
 
 

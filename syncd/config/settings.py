@@ -60,7 +60,7 @@ class BudgetSettings:
 class AuthSettings:
     """Basic credentials buy a bearer token."""
 
-    kind: Literal["token"] = "token"  # noqa: S105 - the name of a scheme, not a secret
+    kind: Literal["token"] = "token"
     url: str = "/auth/token"
     username: Secret | str
     password: Secret

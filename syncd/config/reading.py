@@ -1,0 +1,168 @@
+"""How is one table of a config read so that every fault in it is found, not just the first?
+
+A Node is a table and where it stands.  Each getter names a key, checks its value and
+gives it, or notes a fault and gives a stand-in, so that reading goes on.  `finish`
+notes the keys that nobody asked for.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from syncd.config import units
+from syncd.config.settings import Secret
+from syncd.errors import Fault
+
+T = TypeVar("T")
+
+REQUIRED: Any = object()
+"""As a default: the key must be there."""
+
+Reveal = Callable[[Mapping[str, Any], str], Secret]
+"""Makes a Secret of a reference such as `{ env = "NAME" }`; notes a fault if it can't."""
+
+
+def shown(value: object) -> str:
+    """What was found, on one short line."""
+    text = f"a table ({', '.join(map(str, value))})" if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Node:
+    """One table of the file."""
+
+    path: str
+    values: Mapping[str, Any]
+    faults: list[Fault]
+    reveal: Reveal
+    _known: set[str] = attrs.field(factory=set, init=False)
+
+    def at(self, key: str) -> str:
+        """The path of a key in this table, as an operator would write it."""
+        bare = key and all(c.isalnum() or c in "-_" for c in key) and key.isascii()
+        name = key if bare else '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return f"{self.path}.{name}" if self.path else name
+
+    def fault(self, key: str, message: str) -> None:
+        self.faults.append(Fault(path=self.at(key), message=message))
+
+    def wrong(self, key: str, value: object, allowed: str) -> None:
+        self.fault(key, f"found {shown(value)}; it must be {allowed}")
+
+    def has(self, key: str) -> bool:
+        self._known.add(key)
+        return key in self.values
+
+    def get(self, key: str, default: T, allowed: str, check: Callable[[Any], T | None]) -> T:
+        """The key's value as `check` gives it; a fault if that is None."""
+        if not self.has(key):
+            if default is REQUIRED:
+                self.fault(key, f"missing; it must be {allowed}")
+            return default
+        found = check(self.values[key])
+        if found is None:
+            self.wrong(key, self.values[key], allowed)
+            return default
+        return found
+
+    # --- kinds of values ---------------------------------------------------------------
+
+    def text(self, key: str, default: Any = REQUIRED, allowed: str = "text") -> Any:
+        return self.get(key, default, f"{allowed}, and not empty", lambda v: _text(v) or None)
+
+    def path_text(self, key: str, default: Any = REQUIRED) -> Any:
+        """A dotted path into an answer."""
+        return self.text(key, default, 'a path such as "pagination.has_more"')
+
+    def choice(self, key: str, choices: Collection[str], default: Any = REQUIRED) -> Any:
+        allowed = " or ".join(f'"{c}"' for c in choices)
+        return self.get(key, default, allowed, lambda v: v if v in choices else None)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        return self.get(key, default, "true or false", lambda v: v if isinstance(v, bool) else None)
+
+    def count(self, key: str, default: Any = REQUIRED, *, least: int = 1, most: int = 10**9) -> Any:
+        def check(value: Any) -> int | None:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            return value if whole and least <= value <= most else None
+
+        return self.get(key, default, f"a whole number from {least} to {most}", check)
+
+    def duration(self, key: str, default: Any = REQUIRED, *, zero: bool = False) -> Any:
+        def check(value: Any) -> float | None:
+            found = units.seconds(value)
+            return found if found is not None and (found > 0 or (zero and found == 0)) else None
+
+        least = "0 or more" if zero else "more than 0"
+        return self.get(
+            key, default, f'a duration of {least}, such as "250ms", "15s" or "2h"', check
+        )
+
+    def size(self, key: str, default: Any) -> Any:
+        def check(value: Any) -> int | None:
+            found = units.size(value)
+            return found if found is not None and found > 0 else None
+
+        return self.get(key, default, 'a size of more than 0, such as "64MiB" or "200kB"', check)
+
+    def texts(self, key: str, default: Any = REQUIRED) -> Any:
+        def check(value: Any) -> tuple[str, ...] | None:
+            good = isinstance(value, list) and value and all(_text(v) for v in value)
+            return tuple(value) if good else None
+
+        return self.get(key, default, 'a list of one or more texts, such as ["id"]', check)
+
+    def text_or_secret(self, key: str, default: Any = REQUIRED) -> Any:
+        """Text, or a Secret by reference."""
+        if isinstance(value := self.values.get(key), dict):
+            self._known.add(key)
+            return self.reveal(value, self.at(key))
+        allowed = 'text, or a reference to a secret such as { env = "NAME" }'
+        return self.text(key, default, allowed)
+
+    # --- tables ---------------------------------------------------------------------------
+
+    def table(self, key: str) -> "Node | None":
+        """The table under a key, or None if it is not there or is none."""
+        if not self.has(key):
+            return None
+        return self.child(key, self.values[key])
+
+    def child(self, key: str, value: object) -> "Node | None":
+        if not isinstance(value, dict):
+            self.wrong(key, value, "a table")
+            return None
+        return Node(path=self.at(key), values=value, faults=self.faults, reveal=self.reveal)
+
+    def tables(self, key: str) -> "Iterator[tuple[str, Node]]":
+        """Each table in the table under a key, by its name."""
+        whole = self.table(key)
+        for name, value in (whole.values if whole else {}).items():
+            if whole and (child := whole.child(name, value)) is not None:
+                yield name, child
+
+    def mapping(self, key: str, allowed: str, check: Callable[[Any], T | None]) -> dict[str, T]:
+        """The table under a key whose values are all of one kind."""
+        whole = self.table(key)
+        found: dict[str, T] = {}
+        for name in whole.values if whole else ():
+            value = whole.get(name, REQUIRED, allowed, check) if whole else REQUIRED
+            if value is not REQUIRED:
+                found[name] = value
+        return found
+
+    def finish(self) -> None:
+        """Note the keys that mean nothing here."""
+        for key in self.values:
+            if key not in self._known:
+                near = difflib.get_close_matches(key, self._known, n=1)
+                known = ", ".join(sorted(self._known))
+                hint = f"did you mean {near[0]!r}?" if near else f"known here: {known}"
+                self.fault(key, f"unknown key; {hint}")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
