@@ -319,6 +319,9 @@ async def _start(place: _Place, binaries: Path, conninfo: str) -> None:
             except psycopg.OperationalError as error:
                 last = str(error).strip()
             else:
+                if process is not None:
+                    # It is to outlive us: subprocess need not watch it, `_reap` collects it.
+                    process.returncode = 0
                 return
             if process is None and not _runs(place, _pid(place)):
                 process = _launch(place, binaries)
