@@ -7,8 +7,7 @@ client and budget, and then the supervisor's nurseries.
 
 import random
 import signal
-import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -47,9 +46,12 @@ async def database(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def store(settings: Settings) -> AsyncIterator[PostgresStore]:
-    """Yield the open store, its schema as new as this syncd."""
-    async with database(settings) as conninfo, open_store(conninfo) as opened:
+async def store(settings: Settings, *, migrations: bool = True) -> AsyncIterator[PostgresStore]:
+    """Yield the open store; with `migrations` its schema is made as new as this syncd."""
+    async with (
+        database(settings) as conninfo,
+        open_store(conninfo, migrations=migrations) as opened,
+    ):
         yield opened
 
 
@@ -66,6 +68,30 @@ def table(stream: StreamSettings) -> Table:
     )
 
 
+def client(settings: SourceSettings, on_login: Callable[[float], None] | None = None) -> ApiClient:
+    """The HTTP client of a source."""
+    return ApiClient(settings, on_login=on_login)
+
+
+def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) -> ApiSource:
+    """One stream of a source, as the loop sees it."""
+    return ApiSource(settings, stream, http)
+
+
+def budget(
+    source: SourceSettings, settings: Settings, store: PostgresStore
+) -> TokenBucket | Unlimited:
+    """The budget of a source; still to be opened."""
+    if source.budget is None:
+        return Unlimited(f"source {source.name}", store)
+    timeouts = [
+        s.timeout
+        for s in settings.sources.values()
+        if s.budget is not None and s.budget.name == source.budget.name
+    ]
+    return TokenBucket(source.budget, store, max(timeouts))
+
+
 @attrs.define(eq=False, kw_only=True)
 class App:
     """Everything of one process, wired and open."""
@@ -78,44 +104,33 @@ class App:
     """How long a Postgres that goes away is waited for, in seconds."""
 
     rng: random.Random = attrs.field(factory=random.Random)
-    tls: ssl.SSLContext = attrs.field(factory=ssl.create_default_context)
     budgets: dict[str, TokenBucket | Unlimited] = attrs.field(factory=dict, init=False)
     leases: list[Lease] = attrs.field(factory=list, init=False)
     streams: list[StreamContext] = attrs.field(factory=list, init=False)
 
     async def open_source(
-        self, source: SourceSettings, only: Collection[StreamId] | None, stack: AsyncExitStack
+        self, settings: SourceSettings, only: Collection[StreamId] | None, stack: AsyncExitStack
     ) -> None:
         """Take the source's lease and make its streams ready to run."""
-        wanted = [(StreamId(source=source.name, stream=s.name), s) for s in source.streams.values()]
+        wanted = [
+            (StreamId(source=settings.name, stream=s.name), s) for s in settings.streams.values()
+        ]
         wanted = [(i, s) for i, s in wanted if only is None or i in only]
         if not wanted:
             return
-        lease = await self.store.acquire_lease(source.name)
+        lease = await self.store.acquire_lease(settings.name)
         self.leases.append(lease)
-        budget = await self._budget(source)
-        client = await stack.enter_async_context(
-            ApiClient(
-                source,
-                tls=self.tls,
-                on_login=lambda life: self.report(
-                    events.LoggedIn(stream=wanted[0][0], expires_in=life)
-                ),
+        shared = await self._budget(settings)
+        http = await stack.enter_async_context(
+            client(
+                settings,
+                lambda life: self.report(events.LoggedIn(stream=wanted[0][0], expires_in=life)),
             )
         )
         ledger = Ledger(self.store)
         for stream_id, stream in wanted:
             await self.store.open_stream(stream_id, table(stream), lease)
             waits = Waits(self.waits)
-            retry = Retry(
-                retries=source.retries,
-                base=source.backoff,
-                window=source.budget.per if source.budget else None,
-                budget=budget,
-                waits=waits,
-                rng=self.rng,
-                patience=self.patience,
-            )
             self.streams.append(
                 StreamContext(
                     id=stream_id,
@@ -124,31 +139,30 @@ class App:
                     concurrency=stream.call.concurrency if stream.call else 1,
                     only_changed=stream.call is not None and stream.call.when == "changed",
                     lease=lease,
-                    source=ApiSource(source, stream, client),
+                    source=source(settings, stream, http),
                     store=self.store,
                     ledger=ledger,
-                    budget=budget,
-                    retry=retry,
+                    budget=shared,
+                    retry=Retry(
+                        retries=settings.retries,
+                        base=settings.backoff,
+                        window=settings.budget.per if settings.budget else None,
+                        budget=shared,
+                        waits=waits,
+                        rng=self.rng,
+                        patience=self.patience,
+                    ),
                     waits=waits,
                     report=self.report,
                 )
             )
 
-    async def _budget(self, source: SourceSettings) -> TokenBucket | Unlimited:
-        name = source.budget.name if source.budget else f"source {source.name}"
+    async def _budget(self, settings: SourceSettings) -> TokenBucket | Unlimited:
+        made = budget(settings, self.settings, self.store)
+        name = made.settings.name if isinstance(made, TokenBucket) else made.name
         if name not in self.budgets:
-            budget: TokenBucket | Unlimited
-            if source.budget is None:
-                budget = Unlimited(name, self.store)
-            else:
-                sharing = [
-                    s.timeout
-                    for s in self.settings.sources.values()
-                    if s.budget and s.budget.name == name
-                ]
-                budget = TokenBucket(source.budget, self.store, max(sharing))
-            await budget.open()
-            self.budgets[name] = budget
+            await made.open()
+            self.budgets[name] = made
         return self.budgets[name]
 
     def supervisor(self) -> Supervisor:
@@ -185,8 +199,8 @@ async def opened(
     async with store(settings) as db, AsyncExitStack() as stack:
         app = App(settings=settings, store=db, waits=Waits(), report=report, patience=patience)
         try:
-            for source in settings.sources.values():
-                await app.open_source(source, only, stack)
+            for wanted in settings.sources.values():
+                await app.open_source(wanted, only, stack)
             yield app
         finally:
             await app.goodbye()

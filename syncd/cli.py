@@ -17,10 +17,12 @@ import trio
 from rich.console import Console
 
 from syncd import __version__, app, logs
+from syncd.check import Check
 from syncd.config.load import find, load
 from syncd.config.settings import Settings
-from syncd.errors import ConfigError, SyncdError
+from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
+from syncd.store.migrate import roles_sql
 from syncd.sync.model import Committed, StreamId
 
 FAILED = 1
@@ -52,7 +54,7 @@ class Options:
 @click.version_option(__version__, prog_name="syncd")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
-    """Keep Postgres tables in step with REST APIs that must not be trusted.
+    r"""Keep Postgres tables in step with REST APIs that must not be trusted.
 
     \b
     A first session:
@@ -112,6 +114,61 @@ def once(options: Options, streams: tuple[str, ...]) -> None:
     results = supervisor.results.values()
     if any(not isinstance(r, Committed) or r.outcome == "suspicious" for r in results):
         sys.exit(FAILED)
+
+
+@cli.command()
+@click.option("--offline", is_flag=True, help="Look at the file alone; needs no secrets.")
+@click.pass_obj
+def check(options: Options, *, offline: bool) -> None:
+    """Check the config, the database, the credentials and each stream's first page.
+
+    Writes nothing into your tables. Its requests, one for each stream, are spent from
+    the budget, so that it does no harm beside a running daemon.
+    """
+    settings = options.settings(secrets=not offline)
+    checking = Check(settings, click.echo)
+    checking.file()
+    if not offline:
+        logs.configure(level="ERROR")
+        trio.run(checking.run)
+    if checking.failed:
+        sys.exit(FAILED)
+
+
+@cli.command()
+@click.option("--apply", "apply_it", is_flag=True, help="Do it, as the role in `database.url`.")
+@click.option("--roles", is_flag=True, help="Print the grants for three roles.")
+@click.pass_obj
+def schema(options: Options, *, apply_it: bool, roles: bool) -> None:
+    """Show what the database still needs, as SQL; with --apply do it.
+
+    The daemon needs no right to change the schema: run `syncd schema --apply` once with
+    the owner's `database.url`, and let the daemon run as the writer. `--roles` prints
+    the grants for owner (migrates), writer (the daemon) and reader (people).
+    """
+    settings = options.settings()
+    tables = [app.table(s) for x in settings.sources.values() for s in x.streams.values()]
+    if roles:
+        click.echo(roles_sql(tables))
+        return
+
+    async def main() -> list[str]:
+        async with app.store(settings, migrations=False) as store:
+            done = []
+            todo = await (store.apply() if apply_it else store.pending())
+            for migration in todo:
+                done.append(f"-- migration {migration.number:04}_{migration.name}")
+                done += [] if apply_it else [migration.sql]
+            for table in tables:
+                made = await (store.make_table(table) if apply_it else store.missing_table(table))
+                done += [statement + ";" for statement in made]
+            return done
+
+    done = trio.run(main)
+    for line in done:
+        click.echo(line)
+    if not done:
+        click.echo("-- the schema is as this syncd needs it")
 
 
 @cli.command()
@@ -176,6 +233,10 @@ def main() -> None:
         cli(prog_name="syncd")
     except* ConfigError as group:
         _wrong_config(group)
+    except* SchemaError as group:
+        for error in _leaves(group):
+            click.echo(f"syncd: {error}", err=True)
+        sys.exit(WRONG_CONFIG)
     except* SyncdError as group:
         _fail(*[str(e) for e in _leaves(group)])
 

@@ -61,7 +61,7 @@ every    = "1d"
 path     = "/api/campaigns"
 records  = "data"
 key      = ["id"]
-page     = {{ kind = "number", size = 10, more = "pagination.has_more", total = "pagination.total" }}
+page     = {{ size = 10, more = "pagination.has_more", total = "pagination.total" }}
 volatile = ["impressions", "clicks", "conversions"]
 
 [sources.adplatform.streams.campaigns.columns]
@@ -139,12 +139,16 @@ class Figures:
         )
         return [
             f"{equal} {self.in_table} of {self.campaigns} campaigns are in it.",
-            f"{self.requests} requests, {self.refused_429} refused for their number, "
-            f"{self.retries} tried again; {self.seconds:.1f} s, and {self.floor_seconds:.1f} s is "
-            f"the least that the budget allows ({self.ratio:.3f} of it).",
-            f"{self.kills} kill -9: {self.pages_fetched_again} page fetched again, "
-            f"{self.calls_repeated} settled calls repeated, {self.calls_unsettled} calls were in "
-            "flight and nobody can know whether they were carried out.",
+            (
+                f"{self.requests} requests, {self.refused_429} refused for their number, "
+                f"{self.retries} tried again; {self.seconds:.1f} s, and {self.floor_seconds:.1f} s is "
+                f"the least that the budget allows ({self.ratio:.3f} of it)."
+            ),
+            (
+                f"{self.kills} kill -9: {self.pages_fetched_again} page fetched again, "
+                f"{self.calls_repeated} settled calls repeated, {self.calls_unsettled} calls were in "
+                "flight and nobody can know whether they were carried out."
+            ),
         ]
 
 

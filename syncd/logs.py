@@ -46,7 +46,7 @@ class _Caught(logging.Handler):
 _LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 
 
-def tell(event: events.Event) -> None:
+def tell(event: events.Event) -> None:  # noqa: C901, PLR0912 - one case for each event
     """Log one event of the loop, with its values bound as fields."""
     log = logger.bind(stream=str(event.stream))
     match event:

@@ -26,6 +26,8 @@ Reveal = Callable[[Mapping[str, Any], str], Secret]
 
 def shown(value: object) -> str:
     """What was found, on one short line."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as in TOML
     text = f"a table ({', '.join(map(str, value))})" if isinstance(value, dict) else repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
 

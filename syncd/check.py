@@ -1,0 +1,138 @@
+"""Would it work?  The file, the database, the credentials, each first page.
+
+Writes nothing into your tables.  Its requests are spent from the budget like any
+other, so that a check beside a running daemon, or just before its start, takes no
+window over the API's limit; for that syncd's own schema is made, if the role may.
+"""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import attrs
+import trio
+
+from syncd import app
+from syncd.config.settings import Settings, SourceSettings, StreamSettings
+from syncd.errors import ConfigError, SyncdError, TryAgain
+from syncd.progress import seconds
+from syncd.store.postgres import PostgresStore
+from syncd.sync.bucket import TokenBucket, Unlimited
+from syncd.sync.model import StreamId
+from syncd.sync.ports import Source
+from syncd.sync.waits import Waits
+
+Say = Callable[[str], None]
+
+BUSY = 0.9  # of the time between two starts; a cycle that needs more can't keep its interval
+
+
+@attrs.define(eq=False)
+class Check:
+    """One check; `failed` counts what was not right."""
+
+    settings: Settings
+    _say: Say
+    failed: int = attrs.field(default=0, init=False)
+
+    def good(self, line: str) -> None:
+        self._say(f"ok    {line}")
+
+    def note(self, line: str) -> None:
+        self._say(f"note  {line}")
+
+    def bad(self, what: str, error: SyncdError) -> None:
+        self.failed += 1
+        self._say(f"FAIL  {what}: {error}")
+
+    def file(self) -> None:
+        """What `load` has already found to be right."""
+        sources = self.settings.sources
+        streams = sum(len(s.streams) for s in sources.values())
+        self.good(f"{self.settings.path}: {len(sources)} sources, {streams} streams")
+
+    async def run(self) -> None:
+        """Ask the database and every source."""
+        try:
+            async with app.store(self.settings) as store, AsyncExitStack() as stack:
+                where = "embedded" if self.settings.database.url is None else "yours"
+                self.good(f"database: Postgres {await store.version()}, {where}")
+                for source in self.settings.sources.values():
+                    await self._source(source, store, stack)
+        except ConfigError:
+            raise
+        except SyncdError as error:
+            self.bad("database", error)
+
+    async def _source(
+        self, source: SourceSettings, store: PostgresStore, stack: AsyncExitStack
+    ) -> None:
+        client = await stack.enter_async_context(app.client(source))
+        budget = app.budget(source, self.settings, store)
+        await budget.open()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(budget.run)
+            for stream in source.streams.values():
+                await self._stream(
+                    source, stream, store, app.source(source, stream, client), budget
+                )
+            nursery.cancel_scope.cancel()
+
+    async def _stream(
+        self,
+        source: SourceSettings,
+        stream: StreamSettings,
+        store: PostgresStore,
+        api: Source,
+        budget: TokenBucket | Unlimited,
+    ) -> None:
+        name = str(StreamId(source=source.name, stream=stream.name))
+        try:
+            missing = await store.missing_table(app.table(stream))
+            there = "will be made" if missing else "is there and fits"
+            self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
+        except SyncdError as error:
+            self.bad(name, error)
+        try:
+            async with budget.permit(
+                lease=None,
+                spent_on=f"check of {name}",
+                waits=Waits(),
+                on_wait=lambda wait: self.note(f"{name}: next token in {seconds(wait)}"),
+            ) as permit:
+                page = await api.fetch(None, permit)
+        except TryAgain as error:
+            self.bad(name, SyncdError(f"{error}. That may pass; try again"))
+            return
+        except SyncdError as error:
+            self.bad(name, error)
+            return
+        more = "more follow" if page.next_cursor is not None else "no more follow"
+        left_out = f", {len(page.left_out)} left out by `where`" if page.left_out else ""
+        total = f" of {page.total}" if page.total is not None else ""
+        self.good(f"{name}: first page has {page.seen}{total} records{left_out}, {more}")
+        for reject in page.rejects[:3]:
+            self.bad(name, SyncdError(f"a record breaks its contract: {reject.reason}"))
+        if len(page.rejects) > 3:
+            self.bad(name, SyncdError(f"{len(page.rejects) - 3} more records break theirs"))
+        self._interval(source, stream, name, page.total, page.seen)
+
+    def _interval(
+        self,
+        source: SourceSettings,
+        stream: StreamSettings,
+        name: str,
+        total: int | None,
+        seen: int,
+    ) -> None:
+        """Say so when the budget can't keep the interval."""
+        if source.budget is None or total is None or not seen:
+            return
+        pages = -(-total // seen)
+        always = stream.call is not None and stream.call.when == "always"
+        requests = pages + (total if always else 0)
+        needs = (requests - 1) // source.budget.requests * source.budget.per
+        if needs > BUSY * stream.every:
+            self.note(
+                f"{name}: {requests} requests need {seconds(needs)} of its budget, and `every` is "
+                f"{seconds(stream.every)}: cycles will begin late"
+            )
