@@ -73,7 +73,7 @@ path = "/api/campaigns"
 records = "data"
 key = ["id"]
 volatile = ["impressions", "clicks", "conversions"]
-page = {{ kind = "number", size = {size}, more = "pagination.has_more", total = "pagination.total" }}
+page = {{ size = {size}, more = "pagination.has_more", total = "pagination.total" }}
 {stream}
 
 [sources.adplatform.streams.campaigns.columns]
