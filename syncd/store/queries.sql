@@ -10,6 +10,12 @@ SET LOCAL lock_timeout = '10s';
 SET LOCAL idle_in_transaction_session_timeout = '60s';
 SET LOCAL TimeZone = 'UTC';
 
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
 -- name: take_token
 -- Takes the token that has been free the longest; with it the intent of a call is stored.
 -- Nothing happens if the lease is no longer ours or the budget is held.

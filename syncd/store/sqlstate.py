@@ -4,6 +4,8 @@ psycopg sorts by inheritance: 23xxx is an IntegrityError, 54000 an OperationalEr
 P0001 a ProgrammingError.  Who has to act is told by the state alone.
 """
 
+import re
+
 import psycopg
 
 from syncd.errors import StoreRefused, StoreUnavailable, SyncdError
@@ -11,7 +13,7 @@ from syncd.errors import StoreRefused, StoreUnavailable, SyncdError
 OF_THE_RECORD = ("22", "23", "54", "P0", "21")
 """Data, constraints, limits, raised by a trigger of the user's, two equal keys in a page."""
 
-RECONNECT = ("08", "57P", "0A000", "25006")
+RECONNECT = ("08", "57P", "0A000", "25006", "25P03")
 """The connection or the server is no use any more; 25006: a failover left us on a replica."""
 
 AGAIN = ("40", "55P03", "57014", "55006")
@@ -19,6 +21,8 @@ AGAIN = ("40", "55P03", "57014", "55006")
 
 WAIT_LONG = ("53", "58")
 """Out of disk, memory, connections; an I/O error."""
+
+REFUSED = ("42", "28", "3D", "3F")
 
 LONG = 15.0  # seconds; the first wait after one of those
 
@@ -31,40 +35,82 @@ HINTS = {
     "3D000": "create the database, or correct `database.url`",
 }
 
+CONNECTING = (
+    (r"password authentication failed|no password supplied", "28P01"),
+    (r"no pg_hba\.conf entry|role .* does not exist|not permitted to log in", "28000"),
+    (r"authentication failed", "28000"),
+    (r"database .* does not exist", "3D000"),
+    (r"permission denied for database", "42501"),
+    (r"too many (clients|connections)|remaining connection slots", "53300"),
+)
+"""libpq tells no SQLSTATE of a connection that was not made: its words have to do.
+
+In another language than English none is found, and Postgres counts as away.
+"""
+
 
 def is_of_the_record(error: Exception) -> bool:
     """Whether a page was refused for what is in it: then it is worth being halved."""
     if isinstance(error, psycopg.Error):
-        return (error.sqlstate or "").startswith(OF_THE_RECORD)
+        if error.sqlstate is None:
+            # The adapter's own, such as for NUL in a text: nothing was sent.
+            return isinstance(error, psycopg.DataError)
+        return error.sqlstate.startswith(OF_THE_RECORD)
     # The adapter refuses what it cannot encode, such as a lone surrogate.
-    return isinstance(error, ValueError | UnicodeError)
+    return isinstance(error, ValueError)
+
+
+def is_worth_repeating(error: psycopg.Error) -> bool:
+    """Whether the transaction was rolled back for others' sake and can be done again."""
+    return (error.sqlstate or "").startswith(AGAIN)
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
     """Whether the connection must be thrown away."""
     state = error.sqlstate
-    return state is None or state.startswith(RECONNECT)
+    if state is None:
+        return not _is_adapters_own(error)
+    return state.startswith(RECONNECT)
+
+
+def _is_adapters_own(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.ProgrammingError | psycopg.DataError)
 
 
 def translated(error: psycopg.Error) -> SyncdError | None:
     """Our error for one of Postgres's; None if it is a bug."""
     state = error.sqlstate
+    if state is None and _is_adapters_own(error):
+        return None  # nothing was sent
+    return _ours(state, words(error))
+
+
+def of_connecting(error: psycopg.Error) -> SyncdError:
+    """Our error for a connection that could not be made."""
     said = words(error)
-    if state is None and isinstance(error, psycopg.ProgrammingError | psycopg.DataError):
-        return None  # the adapter's own: nothing was sent
+    state = error.sqlstate or next(
+        (state for pattern, state in CONNECTING if re.search(pattern, said)), None
+    )
+    return _ours(state, said) or StoreUnavailable(f"Postgres: {said}")
+
+
+def _ours(state: str | None, said: str) -> SyncdError | None:
     if state is None or state.startswith(RECONNECT):
         return StoreUnavailable(f"Postgres: {said}")
     if state.startswith(AGAIN):
         return StoreUnavailable(f"Postgres: {said} ({state})")
     if state.startswith(WAIT_LONG):
         return StoreUnavailable(f"Postgres: {said} ({state})", hint=LONG)
-    if state.startswith(("42", "28", "3D", "3F")):
+    if state.startswith(REFUSED):
         return StoreRefused(f"Postgres refuses: {said} ({state})", hint=HINTS.get(state, ""))
     return None
 
 
 def words(error: Exception) -> str:
-    """What was said, on one line, without bytes that no text column takes."""
+    """What was said, on one line, without bytes that no text column takes.
+
+    Neither DETAIL nor CONTEXT: they may hold other rows' values.
+    """
     primary = None
     if isinstance(error, psycopg.Error):
         primary = error.diag.message_primary
@@ -75,6 +121,10 @@ def words(error: Exception) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that Postgres stores whatever was in it."""
-    flat = " ".join(text.replace("\x00", "\\0").split())
-    return flat.encode("utf-8", "backslashreplace").decode()[:1000]
+    """One line of text that Postgres stores whatever was in it; for people, not for keys."""
+    return storable(" ".join(text.split()))[:1000]
+
+
+def storable(text: str) -> str:
+    """The same text, with what Postgres can't store spelt out: two differ if they did."""
+    return text.replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode()
