@@ -18,7 +18,7 @@ from syncd.errors import CheckpointMoved, StoreRefused
 from syncd.store import migrate
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
-from syncd.store.sqlstate import clean, is_of_the_record, words
+from syncd.store.sqlstate import clean, is_of_the_record, storable, words
 from syncd.store.tables import as_page, statements
 from syncd.sync.model import (
     Checkpoint,
@@ -32,8 +32,10 @@ from syncd.sync.model import (
 )
 
 REFUSED_WHOLE = 10  # rows; as in sync.stream, a page of so many is no matter of records
+INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
 PURGE = 5000  # ledger rows that leave in one transaction
-PURGES = 200  # such transactions at the beginning of a cycle
+
+LONGEST_IDENTITY = 500  # characters; an index takes 2,704 bytes, of up to four a character
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -51,11 +53,12 @@ def commit_page(
             if not moved:
                 raise _moved(checkpoint)
             _finish(cursor, table, checkpoint, page, rows, written, [])
+            # Read before COMMIT: afterwards the answer could get lost a second time.
+            return _committed(cursor, checkpoint)
     except (psycopg.Error, ValueError) as error:
         if not is_of_the_record(error) or not rows:
             raise
-        _commit_by_halves(connection, table, checkpoint, page, rows)
-    return committed(connection, checkpoint)
+    return _commit_by_halves(connection, table, checkpoint, page, rows)
 
 
 def _commit_by_halves(
@@ -64,13 +67,12 @@ def _commit_by_halves(
     checkpoint: Checkpoint,
     page: PageCommit,
     rows: Sequence[Row],
-) -> None:
+) -> Committed:
     with transaction(connection) as cursor:
         cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
         if cursor.fetchone() is None:
             raise _moved(checkpoint)
-        # A deferred constraint would refuse the whole page at COMMIT, too late to halve it.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(sql("constraints_now"))
         halves = _Halves(cursor=cursor, upsert=statements(table).upsert, checkpoint=checkpoint)
         halves.put(rows)
         if len(halves.refused) == len(rows) >= REFUSED_WHOLE:
@@ -86,6 +88,7 @@ def _commit_by_halves(
         bad = {id(row) for row, _ in halves.refused}
         good = [row for row in rows if id(row) not in bad]
         _finish(cursor, table, checkpoint, page, good, halves.written, dead)
+        return _committed(cursor, checkpoint)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -101,7 +104,7 @@ class _Halves:
     def put(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
-        self.cursor.execute("SAVEPOINT half")
+        self.cursor.execute(sql("begin_half"))
         try:
             values = {"source": self.checkpoint.stream.source, "page": as_page(rows)}
             self.cursor.execute(self.upsert, values)
@@ -109,7 +112,7 @@ class _Halves:
         except (psycopg.Error, ValueError) as error:
             if not is_of_the_record(error):
                 raise
-            self.cursor.execute("ROLLBACK TO SAVEPOINT half")
+            self.cursor.execute(sql("undo_half"))
             if len(rows) == 1:
                 self.refused.append((rows[0], words(error)))
                 return
@@ -117,7 +120,7 @@ class _Halves:
             self.put(rows[:middle])
             self.put(rows[middle:])
         else:
-            self.cursor.execute("RELEASE SAVEPOINT half")
+            self.cursor.execute(sql("keep_half"))
             self.written += written
 
 
@@ -134,9 +137,10 @@ def _finish(
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     dead = [*page.dead, *refused]
     if rows:
-        cursor.execute(sql("resolve_dead"), {**stream, "keys": [clean(r.key) for r in rows]})
-    for letter in dead:
-        cursor.execute(sql("put_aside"), _letter(letter, table, checkpoint))
+        cursor.execute(sql("resolve_dead"), {**stream, "keys": [_identity(r.key) for r in rows]})
+    if dead:
+        letters = [_letter(letter, table, checkpoint) for letter in dead]
+        cursor.executemany(sql("put_aside"), letters)
     cursor.execute(
         sql("count_page"),
         {
@@ -158,13 +162,12 @@ def _finish(
 
 
 def _letter(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[str, object]:
-    digest = hashlib.sha256(letter.payload).hexdigest()
     return {
         "source": checkpoint.stream.source,
         "stream": checkpoint.stream.stream,
         "kind": letter.kind,
-        "identity": clean(letter.key) if letter.key is not None else f"sha256:{digest}",
-        "key": None if letter.key is None else clean(letter.key),
+        "identity": _hashed(letter.payload) if letter.key is None else _identity(letter.key),
+        "key": None if letter.key is None else storable(letter.key),
         "reason": clean(letter.reason),
         "cycle": checkpoint.cycle,
         "payload": letter.payload,
@@ -172,6 +175,24 @@ def _letter(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[st
         "schema_version": migrate.version(),
         "idempotency_key": letter.idempotency_key,
     }
+
+
+def _identity(key: str) -> str:
+    """What an index can hold of a key: itself, or its hash if it is long."""
+    text = storable(key)
+    return text if len(text) <= LONGEST_IDENTITY else _hashed(text.encode())
+
+
+def _hashed(payload: bytes) -> str:
+    return f"sha256:{hashlib.sha256(payload).hexdigest()}"
+
+
+def _identity(key: str) -> str:
+    """What tells this key from every other, and fits an index; `clean` is for eyes alone."""
+    exact = key.encode("utf-8", "surrogatepass")
+    if len(exact) <= INDEXED and clean(key) == key:
+        return key
+    return f"key-sha256:{hashlib.sha256(exact).hexdigest()}"
 
 
 def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
@@ -251,24 +272,28 @@ def begin_cycle(
                 "fence": now.fence,
             },
         )
-        begun = _checkpoint(cursor, checkpoint.stream, lock=False)
-    _purge(connection, stream)
-    return begun, Counts()
+        return _checkpoint(cursor, checkpoint.stream, lock=False), Counts()
 
 
-def _purge(connection: Connection, stream: dict[str, str]) -> None:
-    for _ in range(PURGES):
-        with transaction(connection) as cursor:
-            cursor.execute(sql("purge_ledger"), {**stream, "batch": PURGE})
-            if cursor.rowcount < PURGE:
-                return
+def purge_ledger(connection: Connection, stream: StreamId) -> bool:
+    """Let one batch of old calls go; whether there may be more."""
+    with transaction(connection) as cursor:
+        cursor.execute(
+            sql("purge_ledger"),
+            {"source": stream.source, "stream": stream.stream, "batch": PURGE},
+        )
+        return cursor.rowcount == PURGE
 
 
 def committed(connection: Connection, before: Checkpoint) -> Committed:
     with transaction(connection) as cursor:
-        now = _checkpoint(cursor, before.stream, lock=False)
-        cursor.execute(sql("cycle"), {"cycle": before.cycle})
-        outcome, reason, *counts = cursor.fetchone() or (None, "")
+        return _committed(cursor, before)
+
+
+def _committed(cursor: Cursor, before: Checkpoint) -> Committed:
+    now = _checkpoint(cursor, before.stream, lock=False)
+    cursor.execute(sql("cycle"), {"cycle": before.cycle})
+    outcome, reason, *counts = cursor.fetchone() or (None, "")
     return Committed(
         checkpoint=now, totals=Counts(**_counts(counts)), outcome=outcome, reason=reason
     )
