@@ -79,6 +79,15 @@ class FakeCall:
 
 
 @attrs.define(kw_only=True)
+class FakeDeadLetter:
+    """A dead letter as it lies there; one that comes again counts its attempts."""
+
+    stream: StreamId
+    letter: DeadLetter
+    attempts: int = 1
+
+
+@attrs.define(kw_only=True)
 class FakeLease:
     fence: int = 0
     holder: object = None
@@ -92,16 +101,25 @@ class FakeStore:
     tables: dict[tuple[str, str], dict[Key, Values]] = attrs.field(factory=dict, init=False)
     checkpoints: dict[StreamId, Checkpoint] = attrs.field(factory=dict, init=False)
     cycles: list[FakeCycle] = attrs.field(factory=list, init=False)
-    dead_letters: list[DeadLetter] = attrs.field(factory=list, init=False)
+    put_aside: dict[tuple[Any, ...], FakeDeadLetter] = attrs.field(factory=dict, init=False)
+    parked: dict[StreamId, str] = attrs.field(factory=dict, init=False)
     calls: dict[str, FakeCall] = attrs.field(factory=dict, init=False)
     budgets: dict[str, FakeBudget] = attrs.field(factory=dict, init=False)
     leases: dict[str, FakeLease] = attrs.field(factory=dict, init=False)
     away: bool = attrs.field(default=False, init=False)
+    clock_offset: float = attrs.field(default=0.0, init=False)
+    """Seconds by which the clock that the tokens are counted on was stepped."""
+
     holder: object = attrs.field(default="this process", init=False)
     """Who acquires leases: change it to be another process on another host."""
 
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)
     _failures: dict[str, list[tuple[Exception, bool]]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """All that lie there, of every stream, oldest first."""
+        return [found.letter for found in self.put_aside.values()]
 
     # --- failing on request ----------------------------------------------------------------
 
@@ -115,6 +133,9 @@ class FakeStore:
         lease.fence += 1
         lease.holder = "somebody else"
         self._raise_fences(source, lease.fence)
+
+    def _now(self) -> float:
+        return trio.current_time() + self.clock_offset
 
     @contextmanager
     def _at(self, method: str) -> Iterator[None]:
@@ -134,7 +155,7 @@ class FakeStore:
     async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
         await trio.lowlevel.checkpoint()
         with self._at("open_budget"):
-            now = trio.current_time()
+            now = self._now()
             found = self.budgets.setdefault(budget, FakeBudget(per=per))
             found.per = per
             for token in found.tokens.values():
@@ -163,7 +184,7 @@ class FakeStore:
         await trio.lowlevel.checkpoint()
         with self._at("take_token"):
             self._must_hold(lease)
-            now = trio.current_time()
+            now = self._now()
             found = self.budgets[budget]
             held = found.held_until - now
             free = [
@@ -192,7 +213,7 @@ class FakeStore:
     ) -> None:
         await trio.lowlevel.checkpoint()
         with self._at("settle_tokens"):
-            now = trio.current_time()
+            now = self._now()
             for taken, since, takes in settlements:
                 token = self.budgets[budget].tokens.get(taken.number)
                 if token is not None and token.version == taken.version:
@@ -205,13 +226,13 @@ class FakeStore:
             found = self.budgets[budget].tokens.get(token.number)
             if found is not None and found.version == token.version:
                 found.version += 1
-                found.free_at = trio.current_time()
+                found.free_at = self._now()
 
     async def hold_budget(self, budget: str, seconds: float) -> None:
         await trio.lowlevel.checkpoint()
         with self._at("hold_budget"):
             found = self.budgets[budget]
-            found.held_until = max(found.held_until, trio.current_time() + seconds)
+            found.held_until = max(found.held_until, self._now() + seconds)
 
     async def count_from_answers(self, budget: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -315,6 +336,7 @@ class FakeStore:
         await trio.lowlevel.checkpoint()
         with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
+            self.parked.pop(now.stream, None)
             if now.cycle is not None and not abandon:
                 cycle = self._cycle(now.cycle)
                 cycle.reason = ""
@@ -364,11 +386,9 @@ class FakeStore:
             source = now.stream.source
             written = sum(self._write(table, source, row, values) for row, values in good)
             succeeded = {row.key for row, _ in good}
-            self.dead_letters = [
-                d for d in self.dead_letters if d.key is None or d.key not in succeeded
-            ]
+            self._resolve_dead(now.stream, succeeded)
             for letter in [*page.dead, *refused]:
-                self._put_aside(letter)
+                self._put_aside(now.stream, letter)
             self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
             self._move(now, page)
             return self._committed(now)
@@ -385,8 +405,12 @@ class FakeStore:
         with self._at("note_trouble"):
             if self.checkpoints[checkpoint.stream].fence != checkpoint.fence:
                 return
-            cycle = self._cycle(checkpoint.cycle or 0)
-            cycle.reason = f"parked: {reason}" if parked else reason
+            if checkpoint.cycle is None:
+                return
+            cycle = self._cycle(checkpoint.cycle)
+            cycle.reason = reason
+            if parked:
+                self.parked[checkpoint.stream] = reason
             cycle.counts = _sum(cycle.counts, counts)
 
     def _unmoved(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -409,10 +433,22 @@ class FakeStore:
         there[key] = values
         return True
 
-    def _put_aside(self, letter: DeadLetter) -> None:
-        same = (letter.kind, letter.key or letter.payload)
-        kept = [d for d in self.dead_letters if (d.kind, d.key or d.payload) != same]
-        self.dead_letters = [*kept, letter]
+    def _resolve_dead(self, stream: StreamId, keys: set[str]) -> None:
+        self.put_aside = {
+            identity: found
+            for identity, found in self.put_aside.items()
+            if found.stream != stream or found.letter.key is None or found.letter.key not in keys
+        }
+
+    def _put_aside(self, stream: StreamId, letter: DeadLetter) -> None:
+        unkeyed = letter.payload if letter.key is None else None
+        identity = (stream, letter.kind, letter.key, unkeyed)
+        found = self.put_aside.get(identity)
+        if found is None:
+            self.put_aside[identity] = FakeDeadLetter(stream=stream, letter=letter)
+            return
+        found.attempts += 1
+        found.letter = attrs.evolve(letter, idempotency_key=found.letter.idempotency_key)
 
     def _count(
         self, at: Checkpoint, page: PageCommit, written: int, unchanged: int, dead: int
