@@ -1,0 +1,302 @@
+"""The stores that have to keep the same promises, and ways to look into each from outside."""
+
+import json
+from decimal import Decimal
+from typing import Any, Protocol
+
+import attrs
+import psycopg
+import trio
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from syncd.store.postgres import PostgresStore
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    DeadLetter,
+    Intent,
+    Lease,
+    PageCommit,
+    Row,
+    StreamId,
+    Table,
+    idempotency_key,
+)
+from syncd.sync.ports import Store
+from syncd.testing import FakeStore
+
+ADS = StreamId(source="ads", stream="campaigns")
+OTHER = StreamId(source="ads", stream="adsets")
+
+TABLE = Table(
+    schema="public",
+    name="campaigns",
+    columns={
+        "id": "text",
+        "name": "text",
+        "budget": "numeric",
+        "clicks": "bigint",
+        "heat": "numeric",
+        "synced": "text",
+    },
+    key=("id",),
+    volatile=frozenset({"heat"}),
+    kept=frozenset({"synced"}),
+)
+
+Values = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """How a cycle stands on its row."""
+
+    outcome: str | None
+    reason: str
+    totals: Counts
+
+
+@attrs.frozen(kw_only=True)
+class Aside:
+    """A dead letter as it lies there."""
+
+    kind: str
+    key: str | None
+    reason: str
+    payload: bytes
+    attempts: int
+    idempotency_key: str | None
+
+
+class Subject(Protocol):
+    """A store under test, and what only a look behind it can tell."""
+
+    @property
+    def store(self) -> Store: ...
+
+    async def rows(self, table: Table = TABLE) -> dict[str, Values]:
+        """The table's rows by their id, in the columns that the user named."""
+
+    async def dead(self, stream: StreamId = ADS) -> list[Aside]: ...
+
+    async def cycle(self, number: int) -> Ended: ...
+
+    async def held_elsewhere(self, source: str) -> None:
+        """The lease's holder is a syncd on another host from now on."""
+
+    async def expire_lease(self, source: str) -> None:
+        """Its holder has not renewed the lease for too long."""
+
+
+@attrs.define(eq=False)
+class FakeSubject:
+    store: FakeStore = attrs.field(factory=FakeStore)
+
+    async def rows(self, table: Table = TABLE) -> dict[str, Values]:
+        rows = self.store.tables[(table.schema, table.name)].values()
+        return {str(row["id"]): dict(row) for row in rows}
+
+    async def dead(self, stream: StreamId = ADS) -> list[Aside]:
+        return [
+            Aside(
+                kind=found.letter.kind,
+                key=found.letter.key,
+                reason=found.letter.reason,
+                payload=found.letter.payload,
+                attempts=found.attempts,
+                idempotency_key=found.letter.idempotency_key,
+            )
+            for found in self.store.put_aside.values()
+            if found.stream == stream
+        ]
+
+    async def cycle(self, number: int) -> Ended:
+        found = self.store.cycles[number - 1]
+        return Ended(outcome=found.outcome, reason=found.reason, totals=found.counts)
+
+    async def held_elsewhere(self, source: str) -> None:
+        self.store.leases[source].holder = "another host"
+
+    async def expire_lease(self, source: str) -> None:
+        self.store.leases[source].expires_at = float("-inf")
+
+
+@attrs.define(eq=False)
+class PostgresSubject:
+    store: PostgresStore
+    conninfo: str
+
+    async def select(self, statement: sql.Composed | sql.SQL, *values: object) -> list[Values]:
+        """Rows of a statement, on a connection that the store knows nothing of."""
+
+        def run() -> list[Values]:
+            with (
+                psycopg.connect(self.conninfo, autocommit=True) as connection,
+                connection.cursor(row_factory=dict_row) as cursor,
+            ):
+                cursor.execute(statement, values or None)
+                return cursor.fetchall() if cursor.description else []
+
+        return await trio.to_thread.run_sync(run)
+
+    async def rows(self, table: Table = TABLE) -> dict[str, Values]:
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+        named = sql.Identifier(table.schema, table.name)
+        found = await self.select(sql.SQL("SELECT {} FROM {}").format(columns, named))
+        return {str(row["id"]): row for row in found}
+
+    async def dead(self, stream: StreamId = ADS) -> list[Aside]:
+        found = await self.select(
+            sql.SQL(
+                "SELECT kind, key, reason, payload, attempts, idempotency_key "
+                "FROM syncd.dead_letter WHERE source = %s AND stream = %s ORDER BY id"
+            ),
+            stream.source,
+            stream.stream,
+        )
+        return [Aside(**row) for row in found]
+
+    async def cycle(self, number: int) -> Ended:
+        (row,) = await self.select(sql.SQL("SELECT * FROM syncd.cycle WHERE id = %s"), number)
+        totals = Counts(**{name: row[name] for name in attrs.asdict(Counts())})
+        return Ended(outcome=row["outcome"], reason=row["reason"], totals=totals)
+
+    async def held_elsewhere(self, source: str) -> None:
+        await self.select(
+            sql.SQL(
+                'UPDATE syncd.lease SET holder = holder || \'{"host": "elsewhere", "boot": "b"}\' '
+                "WHERE source = %s"
+            ),
+            source,
+        )
+
+    async def expire_lease(self, source: str) -> None:
+        await self.select(
+            sql.SQL("UPDATE syncd.lease SET expires_at = clock_timestamp() WHERE source = %s"),
+            source,
+        )
+
+
+# --- records, pages, calls --------------------------------------------------------------------
+
+
+def key(of: str) -> str:
+    """The canonical key of a campaign."""
+    return json.dumps([of], ensure_ascii=False)
+
+
+def row(
+    of: str,
+    *,
+    name: object = "n",
+    budget: object = 1,
+    clicks: object = 0,
+    heat: object = 0,
+    synced: str | None = None,
+) -> Row:
+    """A campaign; with `synced` its call was made and said so."""
+    values = {"id": of, "name": name, "budget": budget, "clicks": clicks, "heat": heat}
+    if synced is not None:
+        values["synced"] = synced
+    return Row(
+        key=key(of),
+        json=json.dumps(values, default=str).encode(),
+        called=synced is not None,
+        raw=json.dumps({"raw": of}).encode(),
+    )
+
+
+def campaigns(*ids: str) -> list[Row]:
+    return [row(of) for of in ids]
+
+
+def page(
+    *rows: Row,
+    dead: tuple[DeadLetter, ...] = (),
+    next_cursor: str | None = "next",
+    rest: float | None = None,
+    **counts: int,
+) -> PageCommit:
+    """A page of these rows; without a next cursor it ends the cycle."""
+    plain = {"left_out": 0, "folded": 0} | counts
+    if next_cursor is None and rest is None:
+        rest = 900.0
+    return PageCommit(
+        rows=list(rows),
+        dead=list(dead),
+        next_cursor=next_cursor,
+        last_page="print",
+        rest=rest,
+        **plain,
+    )
+
+
+def letter(
+    of: str | None, *, kind: Any = "contract", reason: str = "bad", payload: bytes = b"{}"
+) -> DeadLetter:
+    return DeadLetter(
+        kind=kind,
+        key=None if of is None else key(of),
+        reason=reason,
+        payload=payload,
+        idempotency_key=f"first of {of}" if kind != "contract" else None,
+    )
+
+
+def intent(of: str, cycle: int = 1) -> Intent:
+    return Intent(
+        idempotency_key=idempotency_key(ADS, cycle, key(of)),
+        stream=ADS,
+        cycle=cycle,
+        record_key=key(of),
+    )
+
+
+# --- a stream on its way ------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Stream:
+    """One stream whose lease is ours and whose cycle runs."""
+
+    store: Store
+    lease: Lease
+    at: Checkpoint
+    id: StreamId = ADS
+    table: Table = TABLE
+
+    async def commit(self, page: PageCommit) -> Committed:
+        """Commit a page on top of the last one."""
+        done = await self.store.commit_page(self.table, self.at, page)
+        self.at = done.checkpoint
+        return done
+
+    async def begin(self, *, abandon: str = "") -> Counts:
+        self.at, counts = await self.store.begin_cycle(self.at, fingerprint="f", abandon=abandon)
+        return counts
+
+    async def whole_cycle(self, *rows: Row, **page_of: Any) -> Committed:
+        """A cycle of one page."""
+        await self.begin()
+        return await self.commit(page(*rows, next_cursor=None, **page_of))
+
+
+async def opened(store: Store, stream: StreamId = ADS, table: Table = TABLE) -> Stream:
+    """Take the lease and open the stream; no cycle runs yet."""
+    lease = await store.acquire_lease(stream.source)
+    at = await store.open_stream(stream, table, lease)
+    return Stream(store, lease, at, stream, table)
+
+
+async def running(store: Store, stream: StreamId = ADS, table: Table = TABLE) -> Stream:
+    """The same with a cycle that runs."""
+    found = await opened(store, stream, table)
+    await found.begin()
+    return found
+
+
+def numbers(values: Values) -> Values:
+    """The row without what the test did not set, numbers as exact decimals."""
+    return {c: Decimal(v) if isinstance(v, int) else v for c, v in values.items()}
