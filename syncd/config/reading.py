@@ -6,30 +6,57 @@ notes the keys that nobody asked for.
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
 from syncd.config import units
+from syncd.config.secrets import MissingSecretError
 from syncd.config.settings import Secret
 from syncd.errors import Fault
 
 T = TypeVar("T")
 
+LONGEST_SHOWN = 60  # characters of a wrong value
+
+KINDS = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+
+LARGEST = 2**63 - 1  # TOML's integers; tomllib reads larger ones
+
 REQUIRED: Any = object()
 """As a default: the key must be there."""
 
-Reveal = Callable[[Mapping[str, Any], str], Secret]
-"""Makes a Secret of a reference such as `{ env = "NAME" }`; notes a fault if it can't."""
+Reveal = Callable[[Mapping[str, Any]], Secret]
+"""Makes a Secret of a reference such as `{ env = "NAME" }`; raises MissingSecretError."""
 
 
 def shown(value: object) -> str:
     """What was found, on one short line."""
     if isinstance(value, bool):
-        return str(value).lower()  # as in TOML
-    text = f"a table ({', '.join(map(str, value))})" if isinstance(value, dict) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+        text = "true" if value else "false"
+    elif isinstance(value, dict):
+        text = f"a table ({', '.join(map(str, value))})" if value else "an empty table"
+    elif isinstance(value, list):
+        text = f"[{', '.join(map(shown, value))}]"
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        text = "a number beyond 64 bits"  # Python refuses to write the largest of them
+    elif isinstance(value, str | int | float):
+        text = repr(value)
+    else:
+        text = str(value)  # a date or a time, as TOML writes it
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def dotted(start: str, *keys: str) -> str:
+    """A path as an operator would write it: `sources.x.streams."a b"`."""
+    return ".".join([*([start] if start else []), *map(_key, keys)])
+
+
+def _key(key: str) -> str:
+    bare = key and key.isascii() and all(c.isalnum() or c in "-_" for c in key)
+    return key if bare else json.dumps(key, ensure_ascii=False)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -42,14 +69,16 @@ class Node:
     reveal: Reveal
     _known: set[str] = attrs.field(factory=set, init=False)
 
-    def at(self, key: str) -> str:
-        """The path of a key in this table, as an operator would write it."""
-        bare = key and all(c.isalnum() or c in "-_" for c in key) and key.isascii()
-        name = key if bare else '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return f"{self.path}.{name}" if self.path else name
+    def at(self, *keys: str) -> str:
+        """The path of a key in this table."""
+        return dotted(self.path, *keys)
 
     def fault(self, key: str, message: str) -> None:
-        self.faults.append(Fault(path=self.at(key), message=message))
+        self.fault_at((key,), message)
+
+    def fault_at(self, keys: Iterable[str], message: str) -> None:
+        """A fault of something further in, or of this table itself."""
+        self.faults.append(Fault(path=self.at(*keys), message=message))
 
     def wrong(self, key: str, value: object, allowed: str) -> None:
         self.fault(key, f"found {shown(value)}; it must be {allowed}")
@@ -79,6 +108,12 @@ class Node:
         """A dotted path into an answer."""
         return self.text(key, default, 'a path such as "pagination.has_more"')
 
+    def path_or_none(self, key: str, default: str | None) -> str | None:
+        """A dotted path into an answer, or None for the empty text."""
+        allowed = 'a path such as "pagination.total", or "" for none'
+        found = self.get(key, default or "", allowed, lambda v: v if isinstance(v, str) else None)
+        return found or None
+
     def choice(self, key: str, choices: Collection[str], default: Any = REQUIRED) -> Any:
         allowed = " or ".join(f'"{c}"' for c in choices)
         return self.get(key, default, allowed, lambda v: v if v in choices else None)
@@ -99,9 +134,8 @@ class Node:
             return found if found is not None and (found > 0 or (zero and found == 0)) else None
 
         least = "0 or more" if zero else "more than 0"
-        return self.get(
-            key, default, f'a duration of {least}, such as "250ms", "15s" or "2h"', check
-        )
+        allowed = f'a duration of {least} and up to ten years, such as "250ms", "15s" or "2h"'
+        return self.get(key, default, allowed, check)
 
     def size(self, key: str, default: Any) -> Any:
         def check(value: Any) -> int | None:
@@ -111,19 +145,44 @@ class Node:
         return self.get(key, default, 'a size of more than 0, such as "64MiB" or "200kB"', check)
 
     def texts(self, key: str, default: Any = REQUIRED) -> Any:
-        def check(value: Any) -> tuple[str, ...] | None:
-            good = isinstance(value, list) and value and all(_text(v) for v in value)
-            return tuple(value) if good else None
+        """A list of different texts; empty only if the key may be left out."""
 
-        return self.get(key, default, 'a list of one or more texts, such as ["id"]', check)
+        def check(value: Any) -> tuple[str, ...] | None:
+            good = isinstance(value, list) and all(_text(v) for v in value)
+            good = good and len(set(value)) == len(value)
+            return tuple(value) if good and (value or default is not REQUIRED) else None
+
+        least = "one or more" if default is REQUIRED else "any number of"
+        return self.get(key, default, f'a list of {least} different texts, such as ["id"]', check)
 
     def text_or_secret(self, key: str, default: Any = REQUIRED) -> Any:
         """Text, or a Secret by reference."""
         if isinstance(value := self.values.get(key), dict):
             self._known.add(key)
-            return self.reveal(value, self.at(key))
-        allowed = 'text, or a reference to a secret such as { env = "NAME" }'
-        return self.text(key, default, allowed)
+            try:
+                return self.reveal(value)
+            except MissingSecretError as missing:
+                self.fault(key, str(missing))
+                return Secret("", "nowhere")
+        if key in self.values and not _text(value):
+            # The value itself is not shown: where a secret may stand, one may have slipped in.
+            self._known.add(key)
+            found = "empty text" if value == "" else KINDS.get(type(value), "a date or time")
+            allowed = 'text that is not empty, or a reference such as { env = "NAME" }'
+            self.fault(key, f"found {found}; it must be {allowed}")
+            return default
+        return self.text(key, default)
+
+    def address(self, key: str, default: Any = REQUIRED, *, query: bool = False) -> str:
+        """A path on the API's server."""
+
+        def check(value: Any) -> str | None:
+            good = isinstance(value, str) and value.startswith("/") and value.isprintable()
+            return value if good and not set(value) & set("#" if query else "?#") else None
+
+        without = "" if query else " and holds no '?' (a query goes into `params`)"
+        found = self.get(key, default, f'a path that begins with "/"{without}', check)
+        return "/" if found is REQUIRED else str(found)
 
     # --- tables ---------------------------------------------------------------------------
 

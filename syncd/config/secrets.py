@@ -5,7 +5,12 @@ Four ways: `{ credential = "name" }` (systemd's LoadCredential), `{ env = "NAME"
 secrets manager's own client.
 """
 
+import contextlib
+import os
+import re
+import signal
 import subprocess
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +18,22 @@ from typing import Any
 import attrs
 
 from syncd.config.settings import Secret, Settings
-from syncd.errors import Fault
 
 WAYS = (
     'one of { credential = "name" }, { env = "NAME" }, { file = "/path" } and '
     '{ command = ["program", "argument"] }'
 )
 TIMEOUT = 30.0  # seconds that a command may take
+LARGEST = 2**20  # bytes of a file; beyond that it is no secret, or a device without an end
+
+UNRESOLVED = "not-looked-up"
+
+Lookup = str | list[str]
+"""What stands in a reference: a name, a path, or a command's words."""
+
+
+class MissingSecretError(Exception):
+    """Says where it was looked for and what to do; never holds a byte of any value."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,96 +45,140 @@ class Secrets:
     """The config file's folder: a relative `file` is looked for there."""
 
     offline: bool
-    faults: list[Fault]
+    _found: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+    """A hundred accounts may name the same secret: its command is run once."""
 
-    def reveal(self, reference: Mapping[str, Any], path: str) -> Secret:
-        """The secret; what goes wrong is noted as a fault, without a byte of any value."""
-        kinds: dict[str, type] = {"credential": str, "env": str, "file": str, "command": list}
-        kind = next(iter(reference), "")
-        value: Any = reference.get(kind)
-        good = len(reference) == 1 and kind in kinds and isinstance(value, kinds[kind])
-        good = good and bool(value)
-        if kind == "command" and good:
-            good = all(isinstance(word, str) for word in value)
-        if not good:
-            self._fault(path, f"found {{ {', '.join(map(str, reference))} }}; it must be {WAYS}")
-            return Secret("", "nowhere")
+    def reveal(self, reference: Mapping[str, Any]) -> Secret:
+        """The secret; raises MissingSecretError."""
+        kind, value = _understood(reference)
         origin = f"{kind} {value[0] if isinstance(value, list) else value}"
         if self.offline:
-            return Secret("not-looked-up", origin)
-        try:
-            found = getattr(self, f"_from_{kind}")(value)
-        except _MissingError as missing:
-            self._fault(path, str(missing))
-            return Secret("", origin)
-        text = found.removesuffix("\n").removesuffix("\r")
-        if not text:
-            self._fault(path, f"the secret from {origin} is empty")
-        return Secret(text, origin)
+            return Secret(UNRESOLVED, origin)
+        asked = f"{kind} {value!r}"
+        if asked not in self._found:
+            self._found[asked] = _clean(self._look_up(kind, value), origin)
+        return Secret(self._found[asked], origin)
+
+    def _look_up(self, kind: str, value: Lookup) -> str:
+        if isinstance(value, list):
+            return self._from_command(value)
+        if kind == "credential":
+            return self._from_credential(value)
+        return self._from_env(value) if kind == "env" else self._from_file(value)
 
     def _from_credential(self, name: str) -> str:
         folder = self.environ.get("CREDENTIALS_DIRECTORY")
+        advice = f"add LoadCredential={name}:/path/to/file to the unit"
         if not folder:
-            raise _MissingError(
-                f"credential {name!r}: $CREDENTIALS_DIRECTORY is not set; under systemd, add "
-                f"LoadCredential={name}:/path/to/file to the unit"
+            raise MissingSecretError(
+                f"credential {name!r}: $CREDENTIALS_DIRECTORY is not set; under systemd, {advice}"
             )
-        return self._read(Path(folder) / name, f"credential {name!r}")
+        return _read(Path(folder) / name, f"credential {name!r}", advice)
 
     def _from_env(self, name: str) -> str:
         if name not in self.environ:
-            raise _MissingError(
-                f"the environment variable {name} is not set; set it, or use another way"
+            raise MissingSecretError(
+                f"the environment variable {name} is not set; set it (under systemd with "
+                "EnvironmentFile=), or use another way"
             )
         return self.environ[name]
 
     def _from_file(self, name: str) -> str:
-        return self._read(self.beside / name, "file")
+        advice = "it must be a file that the user who runs syncd can read"
+        return _read(self.beside / name, "file", advice)
 
     def _from_command(self, command: list[str]) -> str:
+        what = f"command {command[0]!r}"
         try:
-            done = subprocess.run(  # noqa: S603 - the operator's own command, without a shell
-                command, capture_output=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL, check=False
+            process = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(self.environ),
+                # So that its children can be ended with it: they may hold its stdout open.
+                start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise _MissingError(f"command {command[0]!r} can't be run: {error}") from None
-        except subprocess.TimeoutExpired:
-            raise _MissingError(
-                f"command {command[0]!r} took longer than {TIMEOUT:.0f} s"
-            ) from None
-        if done.returncode != 0:
-            # Its stdout may hold a part of the secret; stderr is where it says what is wrong.
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            first = f": {said[0][:200]}" if said else ""
-            raise _MissingError(f"command {command[0]!r} ended with {done.returncode}{first}")
-        return self._decoded(done.stdout, f"command {command[0]!r}")
-
-    def _read(self, path: Path, what: str) -> str:
-        try:
-            return self._decoded(path.read_bytes(), what)
-        except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) else error
-            raise _MissingError(f"{what}: can't read {path}: {said}") from None
+            raise MissingSecretError(f"{what} can't be run: {said}") from None
+        with process:
+            try:
+                output, errors = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise MissingSecretError(f"{what} took longer than {TIMEOUT:g} s") from None
+        if process.returncode != 0:
+            # Its stdout may hold a part of the secret; stderr is where it says what is wrong.
+            said = errors.decode("utf-8", "replace").strip().partition("\n")[0][:200]
+            raise MissingSecretError(
+                f"{what} ended with {process.returncode}{': ' if said else ''}{said}; "
+                "try it by hand, as the user who runs syncd"
+            )
+        return _decoded(output, what)
 
-    def _decoded(self, data: bytes, what: str) -> str:
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            raise _MissingError(f"{what}: it is not UTF-8 text") from None
 
-    def _fault(self, path: str, message: str) -> None:
-        self.faults.append(Fault(path=path, message=message))
+def _understood(reference: Mapping[str, Any]) -> tuple[str, Lookup]:
+    if len(reference) == 1:
+        [(kind, value)] = reference.items()
+        words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+        if kind == "command" and words and value and value[0]:
+            return kind, value
+        if kind in ("credential", "env", "file") and isinstance(value, str) and value:
+            if kind != "credential" or "/" not in value:
+                return kind, value
+            raise MissingSecretError(f"credential {value!r}: a credential's name holds no '/'")
+    # Only the keys: a secret's value may stand beside them by mistake.
+    keys = ", ".join(map(str, reference))
+    raise MissingSecretError(f"found {{{f' {keys} ' if keys else ''}}}; it must be {WAYS}")
 
 
-class _MissingError(Exception):
-    """Says where it was looked for and what to do."""
+def _read(path: Path, what: str, advice: str) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise MissingSecretError(f"{what}: can't read {path}: {said}; {advice}") from None
+    if len(data) > LARGEST:
+        raise MissingSecretError(f"{what}: {path} is larger than {LARGEST} bytes; is it the one?")
+    return _decoded(data, what)
+
+
+def _decoded(data: bytes, what: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MissingSecretError(f"{what}: it is not UTF-8 text") from None
+
+
+def _clean(text: str, origin: str) -> str:
+    """Without the line's end that editors and commands add."""
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise MissingSecretError(f"the secret from {origin} is empty; put its value there")
+    if any("\ud800" <= c <= "\udfff" for c in text):  # how Python holds bytes that are no text
+        raise MissingSecretError(f"the secret from {origin} is not UTF-8 text")
+    return text
 
 
 def redactions(settings: Settings) -> list[str]:
     """Every secret value of these settings, for who must keep them out of what is shown."""
-    found = [settings.database.url]
+    found: list[object] = [settings.database.url]
     for source in settings.sources.values():
         found += source.headers.values()
         if source.auth is not None:
             found += [source.auth.username, source.auth.password]
-    return [secret.reveal() for secret in found if isinstance(secret, Secret)]
+    values = [secret.reveal() for secret in found if isinstance(secret, Secret)]
+    if isinstance(settings.database.url, Secret):
+        values += _passwords(settings.database.url.reveal())
+    return list(dict.fromkeys(v for v in values if v and v != UNRESOLVED))
+
+
+def _passwords(url: str) -> list[str]:
+    """The password alone, as Postgres or a driver may repeat it without the rest of the URL."""
+    # libpq's two notations: user:password@host, and password=… as a word or a parameter.
+    written = re.findall(r"//[^/@:]*:([^@]*)@", url)
+    written += re.findall(r"password\s*=\s*'?([^\s'&]+)", url)
+    return [form for found in written for form in (found, urllib.parse.unquote(found))]

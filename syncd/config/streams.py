@@ -1,0 +1,202 @@
+"""What does `[sources.NAME.streams.NAME]` say: which list, cut how, kept in which columns?"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from syncd.config.names import refuse_name
+from syncd.config.reading import LARGEST, REQUIRED, Node
+from syncd.config.settings import (
+    COLUMN_TYPES,
+    CallSettings,
+    PageSettings,
+    StreamSettings,
+)
+
+SYNONYMS = {
+    "int": "integer", "int4": "integer", "int8": "bigint", "int2": "smallint",
+    "float8": "double precision", "float": "double precision", "float4": "real",
+    "bool": "boolean", "decimal": "numeric",
+    "varchar": "text", "character varying": "text", "string": "text",
+    "timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
+}  # fmt: skip
+
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FIELD = re.compile(r"\{[^{}]+\}")
+
+
+def read_stream(name: str, node: Node) -> StreamSettings:
+    """One stream of a source."""
+    refuse_name(node, "", name, "a stream's name")
+    columns = _columns(node)
+    key = node.texts("key")
+    volatile = node.texts("volatile", ())
+    indexes = _indexes(node)
+    page, call = _page(node), _call(node, columns)
+    schema, table = _table(name, node)
+    stream = StreamSettings(
+        name=name,
+        path=node.address("path"),
+        every=node.duration("every", 900.0),
+        params=node.mapping("params", "text, a whole number, true or false", _param),
+        records=node.path_or_none("records", "") or "",
+        where=node.mapping("where", 'a value or a list of them, such as ["active"]', _where),
+        key=() if key is REQUIRED else key,
+        columns=columns,
+        volatile=frozenset(volatile),
+        schema=schema,
+        table=table,
+        indexes=indexes,
+        page=page,
+        call=call,
+    )
+    _check_columns(node, stream, volatile)
+    for param in {page.page_param, page.size_param} & set(stream.params):
+        node.fault_at(("params", param), "`page` sends this parameter; leave it out here")
+    node.finish()
+    return stream
+
+
+def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) -> None:
+    columns = stream.columns
+    kept = stream.call.keep if stream.call else {}
+    _refuse_strangers(node, "key", stream.key, columns)
+    _refuse_strangers(node, "volatile", volatile, columns)
+    for index in stream.indexes:
+        _refuse_strangers(node, "indexes", index, columns)
+    for column in stream.key:
+        if column in stream.volatile:
+            node.fault("key", f"{column!r} is volatile; a key must be what does not change")
+        if column in kept:
+            node.fault(
+                "key", f"{column!r} is kept from the call's answer; a key comes from the list"
+            )
+        if columns.get(column) == "jsonb":
+            node.fault("key", f"{column!r} is jsonb, which can't be a key")
+
+
+def _columns(node: Node) -> dict[str, str]:
+    def check(value: Any) -> str | None:
+        of = " ".join(value.lower().split()) if isinstance(value, str) else ""
+        of = SYNONYMS.get(of, of)
+        return of if of in COLUMN_TYPES else None
+
+    allowed = f"one of {', '.join(sorted(COLUMN_TYPES))}"
+    columns = node.mapping("columns", allowed, check)
+    if node.values.get("columns", {}) == {}:
+        node.fault("columns", 'missing; name at least the key, as { id = "text" }')
+    for name in columns:
+        refuse_name(node, "columns", name, "a column's name")
+        if name.startswith("_syncd_"):
+            node.fault("columns", f"{name!r}: names that begin with _syncd_ are syncd's own")
+    return columns
+
+
+def _table(name: str, node: Node) -> tuple[str, str]:
+    """Schema and table: `table = "sales.orders"` names both."""
+    schema, table = node.text("schema", "public"), node.text("table", name)
+    place = "schema"
+    if "." in table and "schema" not in node.values and "table" in node.values:
+        schema, _, table = table.partition(".")
+        place = "table"
+    refuse_name(node, place, schema, "a schema's name")
+    if "table" in node.values:  # else it is the stream's name, which was looked at
+        refuse_name(node, "table", table, "a table's name")
+    if schema in ("syncd", "information_schema") or schema.startswith("pg_"):
+        owner = "syncd's own" if schema == "syncd" else "Postgres's own"
+        node.fault(place, f"the schema {schema} is {owner}; choose another")
+    return schema, table
+
+
+def _indexes(node: Node) -> tuple[tuple[str, ...], ...]:
+    def check(value: Any) -> tuple[tuple[str, ...], ...] | None:
+        found = [_index(one) for one in value] if isinstance(value, list) else [None]
+        whole = tuple(one for one in found if one)
+        return whole if len(whole) == len(found) == len(set(whole)) else None
+
+    none: tuple[tuple[str, ...], ...] = ()
+    allowed = 'a list of different indexes, such as ["status", ["name", "status"]]'
+    return node.get("indexes", none, allowed, check)
+
+
+def _index(value: object) -> tuple[str, ...] | None:
+    columns: list[Any] = value if isinstance(value, list) else [value]
+    good = all(isinstance(c, str) and c for c in columns)
+    return tuple(columns) if good and len(set(columns)) == len(columns) else None
+
+
+def _page(node: Node) -> PageSettings:
+    table = node.table("page")
+    if table is None:
+        return PageSettings()
+    table.choice("kind", ["number"], "number")
+    page = PageSettings(
+        size=table.count("size", 100, most=100_000),
+        first=table.count("first", 1, least=0),
+        page_param=table.text("page_param", "page"),
+        size_param=table.text("size_param", "limit"),
+        more=table.path_text("more", "has_more"),
+        total=table.path_or_none("total", None),
+    )
+    if page.page_param == page.size_param:
+        table.fault("size_param", f"{page.size_param!r} is `page_param` already")
+    table.finish()
+    return page
+
+
+def _call(node: Node, columns: Mapping[str, str]) -> CallSettings | None:
+    table = node.table("call")
+    if table is None:
+        return None
+    keep = table.mapping("keep", 'a path into the answer, such as "synced_at"', _path)
+    _refuse_strangers(table, "keep", keep, columns)
+    path = table.address("path", query=True)
+    if set("{}") & set(FIELD.sub("", path)):
+        table.wrong("path", path, 'a path whose fields stand in braces, such as "/items/{id}/sync"')
+    call = CallSettings(
+        method=table.choice("method", ["POST", "PUT", "PATCH", "GET", "DELETE"], "POST"),
+        path=path,
+        concurrency=table.count("concurrency", 5, most=1000),
+        when=table.choice("when", ["always", "changed"], "always"),
+        repeat=table.choice("repeat", ["idempotent", "with-key", "never"], "never"),
+        key_header=table.text("key_header", "Idempotency-Key"),
+        success=table.path_or_none("success", None),
+        keep=keep,
+    )
+    if not HEADER.fullmatch(call.key_header):
+        table.wrong("key_header", call.key_header, "a header's name")
+    table.finish()
+    return call
+
+
+def _refuse_strangers(
+    node: Node, key: str, names: Iterable[str], columns: Mapping[str, str]
+) -> None:
+    for name in names:
+        # A column whose type is wrong is a fault already, and is not among `columns`.
+        if name not in columns and name not in _named(node):
+            node.fault(key, f"{name!r} is not among `columns` ({', '.join(columns) or 'none'})")
+
+
+def _named(node: Node) -> Mapping[str, object]:
+    named = node.values.get("columns")
+    return named if isinstance(named, dict) else {}
+
+
+def _path(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _param(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if abs(value) <= LARGEST else None
+    return value if isinstance(value, str) else None
+
+
+def _where(value: Any) -> tuple[str, ...] | None:
+    values = value if isinstance(value, list) else [value]
+    texts = [str(v) if isinstance(v, float) else _param(v) for v in values]
+    found = tuple(t for t in texts if t is not None)
+    return found if values and len(found) == len(values) else None
