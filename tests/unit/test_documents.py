@@ -1,0 +1,145 @@
+"""Whether the pages say what syncd does."""
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+from syncd.cli import cli
+from syncd.config.load import load
+from syncd.config.settings import (
+    AuthSettings,
+    BudgetSettings,
+    CallSettings,
+    DatabaseSettings,
+    PageSettings,
+    Settings,
+    SourceSettings,
+    StreamSettings,
+)
+from syncd.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+
+# Which table of the file each class is, by the heading it has in the page.
+TABLES: dict[str, type[attrs.AttrsInstance]] = {
+    "Top level": Settings,
+    "`[database]`": DatabaseSettings,
+    "`[budgets.NAME]`": BudgetSettings,
+    "`[sources.NAME]`": SourceSettings,
+    "`[sources.NAME.auth]`": AuthSettings,
+    "`[sources.NAME.streams.NAME]`": StreamSettings,
+    "`[sources.NAME.streams.NAME.page]`": PageSettings,
+    "`[sources.NAME.streams.NAME.call]`": CallSettings,
+}
+NOT_SET_BY_KEY = {
+    Settings: {"path"},  # the file itself
+    BudgetSettings: {"name"},  # the name of the table
+    SourceSettings: {"name"},
+    StreamSettings: {"name"},
+}
+BESIDES = {Settings: {"budgets"}, SourceSettings: {"like"}}  # used up while reading
+
+COMPLETE = re.compile(r"^```toml\n(# syncd\.toml\n.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Each complete config in the pages, with where it begins."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for match in re.finditer(
+            r"^```toml\n(# syncd\.toml\n.*?)^```$", text, re.DOTALL | re.MULTILINE
+        ):
+            line = text.count("\n", 0, match.start(1)) + 1
+            found.append((f"{name(page)}:{line}", match[1]))
+    return found
+
+
+def section(heading: str) -> str:
+    """The text under one heading, up to the next of its rank."""
+    _, _, rest = CONFIGURATION.read_text("utf-8").partition(f"\n## {heading}\n")
+    return rest.partition("\n## ")[0]
+
+
+def anchors(page: Path) -> set[str]:
+    """What `#…` may name in a page: its headings, as code hosts make links of them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def links() -> list[tuple[Path, str]]:
+    pattern = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^)\s]+)\)")
+    return [(p, link) for p in PAGES for link in pattern.findall(p.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_each_key_of_a_table_stands_in_its_section_and_no_other(heading: str) -> None:
+    """A key that a table of the config may hold is explained where that table is."""
+    of = TABLES[heading]
+    fields = {f.name for f in attrs.fields(of)} - NOT_SET_BY_KEY.get(of, set())
+    rows = set(re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE))
+    assert rows == fields | BESIDES.get(of, set())
+
+
+@pytest.mark.parametrize(("where", "text"), blocks(), ids=[b[0] for b in blocks()])
+def test_a_complete_config_in_a_page_loads(where: str, text: str, tmp_path: Path) -> None:
+    """What is copied from a page into a file is a config without a fault."""
+    path = tmp_path / "syncd.toml"
+    path.write_text(text, "utf-8")
+    assert load(path, environ={}, secrets=False).sources, where
+
+
+def test_the_pages_hold_complete_configs() -> None:
+    """The README shows a first config, and the page on configuration several."""
+    wheres = [where.partition(":")[0] for where, _ in blocks()]
+    assert wheres.count("README.md") >= 1
+    assert wheres.count("docs/configuration.md") >= 4
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name)
+def test_an_example_loads(path: Path) -> None:
+    """Each file in examples/ is a config without a fault."""
+    assert load(path, environ={}, secrets=False).sources
+
+
+def test_the_faults_in_the_page_are_what_syncd_says(tmp_path: Path) -> None:
+    """The bad file that the page shows has the faults that the page shows, word for word."""
+    text = section("When something is wrong")
+    bad = re.search(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert bad is not None
+    path = tmp_path / "syncd.toml"
+    path.write_text(bad[1], "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ={}, secrets=False)
+    shown = [line.strip() for line in re.findall(r"^    (syncd: sources.+)$", text, re.MULTILINE)]
+    assert shown == [f"syncd: {fault}" for fault in caught.value.faults]
+
+
+def test_a_link_to_a_file_or_heading_leads_there() -> None:
+    """No link in the pages points to a file or a heading that is not there."""
+    local = [(p, link) for p, link in links() if not re.match(r"[a-z]+:", link)]
+    assert len(local) > 10
+    dead = []
+    for page, link in local:
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file) if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(f"{name(page)}: {link}")
+    assert not dead
+
+
+def test_the_readme_names_each_command_and_no_other() -> None:
+    """The README's table of commands is the list of commands that there are."""
+    named = re.findall(r"^\| `syncd ([a-z-]+)", README.read_text("utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(cli.commands)
