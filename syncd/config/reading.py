@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 LONGEST_SHOWN = 60  # characters of a wrong value
 
-KINDS = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+KINDS = {
+    bool: "true or false", int: "a number", float: "a number",
+    str: "text", list: "a list", dict: "a table",
+}  # fmt: skip
 
 LARGEST = 2**63 - 1  # TOML's integers; tomllib reads larger ones
 
@@ -47,6 +50,11 @@ def shown(value: object) -> str:
     else:
         text = str(value)  # a date or a time, as TOML writes it
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def kind(value: object) -> str:
+    """What was found, for where the value itself may be a secret."""
+    return "empty text" if value == "" else KINDS.get(type(value), "a date or time")
 
 
 def dotted(start: str, *keys: str) -> str:
@@ -165,11 +173,9 @@ class Node:
                 self.fault(key, str(missing))
                 return Secret("", "nowhere")
         if key in self.values and not _text(value):
-            # The value itself is not shown: where a secret may stand, one may have slipped in.
             self._known.add(key)
-            found = "empty text" if value == "" else KINDS.get(type(value), "a date or time")
             allowed = 'text that is not empty, or a reference such as { env = "NAME" }'
-            self.fault(key, f"found {found}; it must be {allowed}")
+            self.fault(key, f"found {kind(value)}; it must be {allowed}")
             return default
         return self.text(key, default)
 
@@ -194,7 +200,7 @@ class Node:
 
     def child(self, key: str, value: object) -> "Node | None":
         if not isinstance(value, dict):
-            self.wrong(key, value, "a table")
+            self.fault(key, f"found {kind(value)}; it must be a table")
             return None
         return Node(path=self.at(key), values=value, faults=self.faults, reveal=self.reveal)
 

@@ -1,0 +1,282 @@
+"""Each thing that can be wrong in a config, and what the operator is told of it."""
+
+from pathlib import Path
+
+import pytest
+
+from syncd.config.load import load
+from syncd.errors import ConfigError
+from tests.unit.config.conftest import ENVIRON, GOOD, Faults, Load
+
+SHOP = "sources.shop"
+ORDERS = f"{SHOP}.streams.orders"
+
+# What is set in the good config; where the fault is, if not there; a part of what is said.
+ONE_FAULT = [
+    ("foo=1", "", "unknown key"),
+    ("drane='30s'", "", "did you mean 'drain'?"),
+    ("drain=0", "", "found 0; it must be a duration of more than 0"),
+    ("drain=-1", "", "found -1"),
+    ("drain=nan", "", "found nan"),
+    ("drain=inf", "", "found inf"),
+    ("drain=true", "", "found true"),
+    ("drain=soon", "", "found 'soon'"),
+    ("drain='4000d'", "", "up to ten years"),
+    ("drain=1979-05-27", "", "found 1979-05-27"),
+    ("state='relative'", "", "the path of a folder"),
+    ('state="/nul\\u0000"', "", "the path of a folder"),
+    ("database=3", "", "found a number; it must be a table"),
+    ("database.url=3", "", "found a number"),
+    ("database.url={ envv = 'X' }", "", "found { envv }; it must be one of"),
+    ("database.host='x'", "", "unknown key"),
+    ("budgets.b={ requests = 0, per = 1 }", "budgets.b.requests", "from 1 to 100000"),
+    ("budgets.b={ requests = 1 }", "budgets.b.per", "missing"),
+    ("sources.more=3", "", "found a number; it must be a table"),
+    (f"{SHOP}.timout='15s'", "", "did you mean 'timeout'?"),
+    (f"{SHOP}.base_url=3", "", "found 3"),
+    (f"{SHOP}.base_url=ftp://example.com", "", "an http or https address"),
+    (f"{SHOP}.base_url=https://", "", "with a host"),
+    (f"{SHOP}.base_url=example.com", "", "an http or https address"),
+    (f"{SHOP}.base_url=http://[::1", "", "an http or https address"),
+    (f"{SHOP}.base_url=http://example.com:port", "", "an http or https address"),
+    (f"{SHOP}.base_url=http://exa mple.com", "", "an http or https address"),
+    (f"{SHOP}.base_url=http://u:hunter2@example.com", "", "they belong into `auth`"),
+    (f"{SHOP}.base_url=http://example.com?key=hunter2", "", "a stream's params"),
+    (f"{SHOP}.headers.X-Key=1", "", "found a number"),
+    (f"{SHOP}.headers=hunter2", "", "found text; it must be a table"),
+    ("database=postgresql://u:hunter2@h", "", "found text; it must be a table"),
+    (f'{SHOP}.headers."X Y"=one', f'{SHOP}.headers."X Y"', "letters, figures and dashes"),
+    (f'{SHOP}.headers.X-Key="hunter2\\nX: y"', "", "no line breaks"),
+    (f"{SHOP}.headers.X-Key='hunter2 '", "", "no blank at its ends"),
+    (f"{SHOP}.headers.X-Key=hunter2é", "", "is ASCII"),
+    (f"{SHOP}.headers.X-Key=['hunter2']", "", "found a list"),
+    (f"{SHOP}.headers.x-client-id=two", "", "the same header as 'X-Client-Id'"),
+    (f"{SHOP}.headers.Content-Length=3x", "", "leave it out"),
+    (f"{SHOP}.headers.Authorization=hunter2", "", "`auth` makes this header"),
+    (f"{SHOP}.auth=hunter2", "", "it must be a table"),
+    (f"{SHOP}.auth.kind=oauth", "", 'it must be "token"'),
+    (f"{SHOP}.auth.url=auth/token", "", 'begins with "/"'),
+    (f"{SHOP}.auth.username='a:hunter2'", "", "it holds a ':'"),
+    (f"{SHOP}.auth.username=''", "", "found empty text"),
+    (f"{SHOP}.auth.password=hunter2", "", "must not stand in the file"),
+    (f"{SHOP}.auth.password=['hunter2']", "", "must not stand in the file"),
+    (f"{SHOP}.auth.password={{}}", "", "found {}; it must be one of"),
+    (f"{SHOP}.auth.spends=1", "", "true or false"),
+    (f"{SHOP}.budget=nobody", "", "there is no [budgets.nobody]; known: none"),
+    (f"{SHOP}.budget=10", "", "it must be a table"),
+    (f"{SHOP}.budget.requests=true", "", "found true; it must be a whole number"),
+    (f"{SHOP}.budget.requests='10'", "", "found '10'; it must be a whole number"),
+    (f"{SHOP}.budget.requests=0", "", "found 0; it must be a whole number"),
+    (f"{SHOP}.budget.requests=1.0", "", "found 1.0; it must be a whole number"),
+    (f"{SHOP}.budget.requests=0x{'f' * 5000}", "", "found a number beyond 64 bits"),
+    (f"{SHOP}.budget.per=0", "", "more than 0"),
+    (f"{SHOP}.budget.per={'9' * 400}", "", "found a number beyond 64 bits"),
+    (f"{SHOP}.budget.name=x", "", "unknown key"),
+    (f"{SHOP}.retries=-1", "", "from 0 to 100"),
+    (f"{SHOP}.connections=0", "", "from 1 to 1000"),
+    (f"{SHOP}.keepalive=-1", "", "0 or more"),
+    (f"{SHOP}.max_body=0", "", "a size of more than 0"),
+    (f"{SHOP}.max_body=1.5", "", "a size of more than 0"),
+    (f"{SHOP}.max_body=64mb", "", "found '64mb'"),
+    (f"{SHOP}.streams=3", "", "it must be a table"),
+    (f"{SHOP}.like=shopp", "", "there is no source 'shopp'; did you mean 'shop'?"),
+    (f"{SHOP}.like=zzz", "", "there is no source 'zzz'; known: none"),
+    (f"{SHOP}.like=[]", "", "the name of another source"),
+    (f"{ORDERS}.path=orders", "", 'begins with "/"'),
+    (f"{ORDERS}.path=/orders?a=b", "", "a query goes into `params`"),
+    (f'{ORDERS}.path="/or\\nders"', "", 'begins with "/"'),
+    (f"{ORDERS}.every=0", "", "more than 0"),
+    (f"{ORDERS}.key=[]", "", "one or more different texts"),
+    (f"{ORDERS}.key=id", "", "found 'id'; it must be a list"),
+    (f"{ORDERS}.key=['id', 'id']", "", "different texts"),
+    (f"{ORDERS}.key=['nope']", "", "'nope' is not among `columns` (id, status, views, synced_at)"),
+    (f"{ORDERS}.key=['views']", "", "'views' is volatile"),
+    (f"{ORDERS}.key=['synced_at']", "", "kept from the call's answer"),
+    (f"{ORDERS}.columns.id=jsonb", f"{ORDERS}.key", "jsonb, which can't be a key"),
+    (f"{ORDERS}.columns.id=money", "", "found 'money'; it must be one of bigint, boolean"),
+    (f"{ORDERS}.columns.id=3", "", "found 3"),
+    (f"{ORDERS}.columns._syncd_x=text", f"{ORDERS}.columns", "syncd's own"),
+    (f'{ORDERS}.columns.""=text', f"{ORDERS}.columns", "can't be empty"),
+    (f'{ORDERS}.columns."a\\u0000"=text', f"{ORDERS}.columns", "a NUL"),
+    (f"{ORDERS}.columns.{'a' * 64}=text", f"{ORDERS}.columns", "63 bytes, it has 64"),
+    (f'{ORDERS}.columns."{"é" * 32}"=text', f"{ORDERS}.columns", "63 bytes, it has 64"),
+    (f"{ORDERS}.volatile=['nope']", "", "'nope' is not among `columns`"),
+    (f"{ORDERS}.volatile=[1]", "", "a list of any number of different texts"),
+    (f"{ORDERS}.indexes=['nope']", "", "'nope' is not among `columns`"),
+    (f"{ORDERS}.indexes=[['status', 'status']]", "", "a list of different indexes"),
+    (f"{ORDERS}.indexes=[[]]", "", "a list of different indexes"),
+    (f"{ORDERS}.indexes=status", "", "a list of different indexes"),
+    (f"{ORDERS}.table=''", "", "not empty"),
+    (f"{ORDERS}.table='{'t' * 64}'", "", "63 bytes, it has 64"),
+    (f"{ORDERS}.table='.orders'", "", "a schema's name can't be empty"),
+    (f"{ORDERS}.table='syncd.orders'", "", "the schema syncd is syncd's own"),
+    (f"{ORDERS}.schema=pg_catalog", "", "Postgres's own"),
+    (f"{ORDERS}.params.page='1'", "", "`page` sends this parameter"),
+    (f"{ORDERS}.params.sort=['id']", "", "text, a whole number, true or false"),
+    (f"{ORDERS}.where.status=[]", "", "a value or a list of them"),
+    (f"{ORDERS}.where.status=[['open']]", "", "a value or a list of them"),
+    (f"{ORDERS}.records=1", "", "a path such as"),
+    (f"{ORDERS}.page.size=0", "", "from 1 to 100000"),
+    (f"{ORDERS}.page.kind=cursor", "", 'it must be "number"'),
+    (f"{ORDERS}.page.size_param=page", "", "`page_param` already"),
+    (f"{ORDERS}.page.more=''", "", "a path such as"),
+    (f"{ORDERS}.call.path='/a/{{id/sync'", "", "stand in braces"),
+    (f"{ORDERS}.call.path='/a/id}}/sync'", "", "stand in braces"),
+    (f"{ORDERS}.call.path='/a/{{}}'", "", "stand in braces"),
+    (f"{ORDERS}.call.method=post", "", '"POST" or "PUT"'),
+    (f"{ORDERS}.call.repeat=maybe", "", '"idempotent" or "with-key" or "never"'),
+    (f"{ORDERS}.call.when=sometimes", "", '"always" or "changed"'),
+    (f"{ORDERS}.call.concurrency=0", "", "from 1 to 1000"),
+    (f"{ORDERS}.call.key_header='a b'", "", "a header's name"),
+    (f"{ORDERS}.call.keep.nope='x'", f"{ORDERS}.call.keep", "'nope' is not among `columns`"),
+    (f"{ORDERS}.call.keep.status=3", "", "a path into the answer"),
+    ("sources.shop.streams.o2=3", "", "it must be a table"),
+]
+
+
+@pytest.mark.parametrize(("setting", "path", "said"), ONE_FAULT, ids=[f[0][:70] for f in ONE_FAULT])
+def test_one_wrong_value_is_one_fault_at_its_place(
+    setting: str, path: str, said: str, faults_of: Faults
+) -> None:
+    """The fault stands where the value does, and says what was found or what is allowed."""
+    [(where, message)] = faults_of(GOOD, setting).items()
+    assert where == (path or setting.partition("=")[0])
+    assert said in message
+    assert "hunter2" not in message
+
+
+ALSO_GOOD = [
+    f"{ORDERS}.table='crm.orders'",
+    f'{ORDERS}.columns."a\'b\\"; DROP TABLE x; --"=text',
+    f'{ORDERS}.columns."\\n\\U0001F600\\u4E2D\\U00100000"=text',
+    f"{ORDERS}.columns.{'a' * 63}=text",
+    f"{ORDERS}.volatile=[]",
+    f"{ORDERS}.where.status=open",
+    f"{ORDERS}.page.total=''",
+    f"{SHOP}.retry_after=''",
+    f"{SHOP}.keepalive=0",
+    f"{SHOP}.headers.X-Key={{ env = 'PASSWORD' }}",
+    "database.url=postgresql:///syncd",
+    "state=/srv/syncd",
+]
+
+
+@pytest.mark.parametrize("setting", ALSO_GOOD)
+def test_what_is_unusual_but_legal_loads(setting: str, load_text: Load) -> None:
+    """Names may hold quotes, line breaks and every plane of Unicode; lists may be empty."""
+    assert load_text(GOOD, setting).sources["shop"].streams
+
+
+def test_a_call_with_a_key_needs_a_header_of_its_own(faults_of: Faults) -> None:
+    """A key header that is the same for each call would make all calls one."""
+    found = faults_of(
+        GOOD, f"{ORDERS}.call.repeat=with-key", f"{ORDERS}.call.key_header=X-CLIENT-ID"
+    )
+    assert list(found) == [f"{ORDERS}.call.key_header"]
+
+
+def test_all_faults_are_told_at_once(faults_of: Faults) -> None:
+    """Whoever corrects a file need not run syncd once for each fault."""
+    found = faults_of(GOOD, "drain=0", f"{SHOP}.timeout=0", f"{ORDERS}.every=0", "x=1")
+    assert set(found) == {"drain", f"{SHOP}.timeout", f"{ORDERS}.every", "x"}
+
+
+def test_other_names_of_a_type_are_understood(load_text: Load) -> None:
+    """Types may be named as in SQL, in any case; the settings hold one name for each."""
+    names = {"a": "INT8", "b": "float", "c": "Timestamp  with time zone", "d": "varchar"}
+    settings = load_text(GOOD, *(f"{ORDERS}.columns.{n}={t}" for n, t in names.items()))
+    columns = settings.sources["shop"].streams["orders"].columns
+    assert [columns[n] for n in names] == ["bigint", "double precision", "timestamptz", "text"]
+
+
+def test_a_table_is_split_at_its_first_dot_unless_the_schema_is_named(load_text: Load) -> None:
+    """`table = "crm.orders"` names both; with `schema` the dot is part of the name."""
+
+    def names(*sets: str) -> tuple[str, str]:
+        stream = load_text(GOOD, *sets).sources["shop"].streams["orders"]
+        return stream.schema, stream.table
+
+    assert names() == ("public", "orders")
+    assert names(f"{ORDERS}.table='crm.or.ders'") == ("crm", "or.ders")
+    both = f"{ORDERS}.table='crm.orders'", f"{ORDERS}.schema=sales"
+    assert names(*both) == ("sales", "crm.orders")
+
+
+def test_a_file_without_sources_says_how_to_name_one(faults_of: Faults) -> None:
+    """An empty file is one fault, not a list of all that could stand there."""
+    assert faults_of("") == {"sources": "missing; name at least one source, as [sources.NAME]"}
+    assert faults_of("sources = 0") == {"sources": "found a number; it must be a table"}
+
+
+def test_a_source_without_streams_is_a_fault(faults_of: Faults) -> None:
+    """Nothing would be done for it."""
+    found = faults_of('[sources.a]\nbase_url = "http://a"')
+    assert found["sources.a.streams"].startswith("missing; name at least one")
+
+
+SECOND = """
+[sources.second]
+like = "shop"
+[sources.second.streams.orders]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ('columns = { extra = "text" }', "columns"),
+        ('key = ["status"]', "key"),
+        ('volatile = ["status"]', "volatile"),
+        ('indexes = ["status"]', "indexes"),
+        ('call = { keep = { status = "s" } }', "kept columns"),
+    ],
+)
+def test_streams_of_one_table_must_agree_on_it(change: str, what: str, faults_of: Faults) -> None:
+    """Two accounts share a table only if both would make the same one."""
+    [(path, message)] = faults_of(GOOD + SECOND + change).items()
+    assert path == "sources.second.streams.orders.table"
+    assert message.startswith(ORDERS)
+    assert f"with other {what}; make them equal" in message
+
+
+def test_two_streams_of_one_source_never_share_a_table(faults_of: Faults) -> None:
+    """Their rows could not be told apart."""
+    other = "\n[sources.shop.streams.old]\n" + 'path="/old"\nkey=["id"]\ncolumns={id="bigint"}\n'
+    found = faults_of(GOOD + other + 'table = "orders"')
+    assert "of the same source" in found["sources.shop.streams.old.table"]
+
+
+# --- the file itself ----------------------------------------------------------------------
+
+
+def fault_of(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ=ENVIRON)
+    [fault] = caught.value.faults
+    return str(fault)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The operator sees which path was tried."""
+    path = tmp_path / "none.toml"
+    assert fault_of(path) == f"can't read {path}: No such file or directory"
+    assert fault_of(tmp_path) == f"can't read {tmp_path}: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a = 1\nb = [", "at end of document"),
+        (b"a = 1\nb = ?", "(at line 2, column 5)"),
+        (b"a = 1\na = 2\n", "(at line 2"),
+        (b"a = " + b"[" * 5000, "nested too deeply"),
+        (b"a = " + b"9" * 5000, "is not TOML: "),
+        (b"a = 'caf\xe9'", "is not UTF-8 text: look at byte 8"),
+    ],
+)
+def test_a_file_that_is_not_toml_says_where(content: bytes, said: str, tmp_path: Path) -> None:
+    """Line and column, as far as they are known."""
+    path = tmp_path / "syncd.toml"
+    path.write_bytes(content)
+    assert said in fault_of(path)
+    assert str(path) in fault_of(path)
