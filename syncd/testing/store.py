@@ -43,6 +43,8 @@ class FakeToken:
     counted_at: float | None = None
     free_at: float = float("-inf")
     spent_on: str = ""
+    retired: bool = False
+    """The budget allows fewer now: nobody takes it, and it goes when it is free."""
 
 
 @attrs.define(kw_only=True)
@@ -51,6 +53,22 @@ class FakeBudget:
     tokens: dict[int, FakeToken] = attrs.field(factory=dict)
     held_until: float = float("-inf")
     from_answers: bool = False
+
+    @property
+    def allowed(self) -> dict[int, FakeToken]:
+        return {number: token for number, token in self.tokens.items() if not token.retired}
+
+    def make(self, requests: int, now: float) -> None:
+        """Be of so many tokens; whatever is owed stays, in case the number grows again."""
+        for number, token in list(self.tokens.items()):
+            if token.retired and token.free_at <= now:
+                del self.tokens[number]
+        first = max(self.tokens, default=0) + 1
+        for number in range(first, first + requests - len(self.tokens)):
+            self.tokens[number] = FakeToken()
+        by_debt = sorted(self.tokens.items(), key=lambda item: (-item[1].free_at, item[0]))
+        for place, (_, token) in enumerate(by_debt):
+            token.retired = place >= requests
 
 
 @attrs.define(kw_only=True)
@@ -157,16 +175,14 @@ class FakeStore:
         with self._at("open_budget"):
             now = self._now()
             found = self.budgets.setdefault(budget, FakeBudget(per=per))
+            longer = (per - found.per) * 1.001
             found.per = per
             for token in found.tokens.values():
-                if token.counted_at is not None:
-                    token.free_at = max(token.free_at, token.counted_at + per * 1.001)
-            by_freedom = sorted(found.tokens, key=lambda n: found.tokens[n].free_at)
-            for number in by_freedom[: max(0, len(by_freedom) - requests)]:
-                del found.tokens[number]
-            first = max(found.tokens, default=0) + 1
-            for number in range(first, first + requests - len(found.tokens)):
-                found.tokens[number] = FakeToken()
+                if longer > 0 and token.free_at > now - longer:
+                    counted = token.counted_at
+                    until = token.free_at + longer if counted is None else counted + per * 1.001
+                    token.free_at = max(token.free_at, until)
+            found.make(requests, now)
             return BudgetState(
                 from_answers=found.from_answers, held_for=max(0.0, found.held_until - now)
             )
@@ -189,7 +205,7 @@ class FakeStore:
             held = found.held_until - now
             free = [
                 (token.free_at, number)
-                for number, token in found.tokens.items()
+                for number, token in found.allowed.items()
                 if token.free_at <= now or overdue.get(number) == token.version
             ]
             if free and held <= 0:
@@ -203,9 +219,11 @@ class FakeStore:
                 return Taken(number=number, version=token.version)
             tokens = tuple(
                 TokenState(number=n, version=t.version, free_in=t.free_at - now)
-                for n, t in found.tokens.items()
+                for n, t in found.allowed.items()
             )
-            first = min((max(0.0, t.free_in) for t in tokens), default=0.0)
+            if not tokens:
+                raise StoreRefused(f"the budget {budget!r} has no tokens any more")
+            first = min(max(0.0, t.free_in) for t in tokens)
             return NotYet(seconds=held if held > 0 else first, held=held > 0, tokens=tokens)
 
     async def settle_tokens(
