@@ -48,7 +48,7 @@ class Server:
 
     def start(self) -> None:
         # Short, for the sake of sockets, and where an unprivileged Postgres can enter.
-        self._state = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))  # noqa: S108
+        self._state = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))
         self._state.chmod(0o711)
         self._thread = threading.Thread(target=self._run, name="postgres", daemon=True)
         before = os.environ.get(CHOSEN)

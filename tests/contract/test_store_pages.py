@@ -1,5 +1,6 @@
 """Promises about pages: page-atomic, resume, accounted and contained, on every store."""
 
+import itertools
 import random
 from decimal import Decimal
 
@@ -126,7 +127,7 @@ async def test_resume_each_commit_moves_the_checkpoint_by_one(subject: Subject) 
         await stream.commit(page(row(str(n)), next_cursor=f"p{n}"))
         seqs.append(stream.at.seq)
         assert (stream.at.cursor, stream.at.pages) == (f"p{n}", n + 1)
-    assert [b - a for a, b in zip(seqs, seqs[1:], strict=False)] == [1, 1, 1]
+    assert [b - a for a, b in itertools.pairwise(seqs)] == [1, 1, 1]
 
 
 async def test_resume_a_late_copy_of_a_page_writes_nothing(subject: Subject) -> None:
