@@ -51,15 +51,15 @@ def test_a_secret_is_found_in_each_of_the_four_ways(kind: str, ending: str, tmp_
     held.mkdir()
     (held / "pw").write_bytes((value + ending).encode())
     code = f"import sys; sys.stdout.buffer.write({value + ending!r}.encode())"
-    reference: dict[str, Any] = {
+    references: dict[str, Any] = {
         "env": {"env": "PW"},
         "credential": {"credential": "pw"},
         "file": {"file": "held/pw"},
         "absolute": {"file": str(held / "pw")},
         "command": {"command": python(code)},
-    }[kind]
+    }
     environ = {"PW": value + ending, "CREDENTIALS_DIRECTORY": str(held)}
-    found = auth_of(settings(tmp_path, with_password(reference), environ=environ)).password
+    found = auth_of(settings(tmp_path, with_password(references[kind]), environ=environ)).password
     assert found.reveal() == value
     assert CANARY not in repr(found) + str(found) + f"{found}"
     assert found.origin.startswith("file" if kind == "absolute" else kind)

@@ -38,8 +38,8 @@ def test_a_duration_is_a_number_with_a_unit_or_seconds(text: object, seconds: fl
     "value",
     [
         "", " ", "s", "-1s", "+1s", "1e3s", "1 day", "1S", "1M", "1h30m", "\uff11s", "\u0663s",
-        ".5s", "1.s", "1,5s", "inf", "nan", "nans", "9" * 400 + "s", "11000d", True, False, math.nan, math.inf,
-        -math.inf, 10**400, None, [], {}, ["1s"],
+        ".5s", "1.s", "1,5s", "inf", "nan", "nans", "9" * 400 + "s", "11000d", True, False,
+        math.nan, math.inf, -math.inf, 10**400, None, [], {}, ["1s"],
     ],
 )  # fmt: skip
 def test_what_is_no_duration_is_none(value: object) -> None:
