@@ -118,7 +118,7 @@ def _once(
     for name, found in faults.items():
         for fault in found if name not in templates else ():
             rest, holder = fault.path.removeprefix(place[name]), name
-            while (rest, fault.message) in seen.get(parents.get(holder, ""), ()):
+            while holder in parents and (rest, fault.message) in seen[parents[holder]]:
                 holder = parents[holder]
             written.append(Fault(path=place[holder] + rest, message=fault.message))
     return written

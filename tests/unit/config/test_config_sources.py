@@ -70,6 +70,13 @@ def test_a_fault_is_told_once_where_it_was_written(faults_of: Faults) -> None:
     assert set(found) == {"sources.shop.timeout", "sources.a7.page"}
 
 
+def test_a_source_without_a_name_is_like_nobody(faults_of: Faults) -> None:
+    """An empty name is a fault of its own, and takes none of another's."""
+    found = faults_of(GOOD + '[sources.""]\n[sources.b]\n')
+    assert 'sources."".base_url' in found
+    assert "sources.b.base_url" in found
+
+
 def test_a_fault_of_a_pattern_is_told_unless_all_put_it_right(
     faults_of: Faults, load_text: Load
 ) -> None:
