@@ -61,6 +61,9 @@ class TokenBucket:
     """Tokens to be settled, and when."""
 
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _look_again: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when a token was given back: whoever waits for one need not wait for the next."""
+
     _held_until: float = attrs.field(default=float("-inf"), init=False)
     _seen_free_at: dict[int, float] = attrs.field(factory=dict, init=False)
     _remembered: bool = attrs.field(default=True, init=False)
@@ -74,7 +77,8 @@ class TokenBucket:
     @property
     def lifetime(self) -> float:
         """Seconds after which a token frees itself if nobody says when it was counted."""
-        return self.timeout + self.takes
+        # Written in the last moment of `timeout`, it is still counted `slack` later.
+        return self.timeout + self.settings.slack + self.takes
 
     async def open(self) -> None:
         """Make the rows fit the settings, and learn what is remembered of this budget."""
@@ -106,15 +110,22 @@ class TokenBucket:
 
     async def give_back(self, token: Taken) -> None:
         """Free a token that was never written."""
-        self._spent.pop(token.number, None)
+        if self._spent.get(token.number, (0, 0.0))[0] == token.version:
+            del self._spent[token.number]
         await self.store.give_back(self.settings.name, token)
+        self._look_again.set()
+
+    @property
+    def held(self) -> bool:
+        return self._held_until > trio.current_time()
 
     def outlook(self, requests: int) -> float:
         if requests <= 0:
             return 0.0
         now = trio.current_time()
         free_at = {**self._seen_free_at, **{n: at for n, (_, at) in self._spent.items()}}
-        waits = sorted(max(0.0, at - now) for at in free_at.values())
+        # One that is in flight can be counted now, at the earliest.
+        waits = sorted(min(max(0.0, at - now), self.takes) for at in free_at.values())
         waits = [0.0] * (self.settings.requests - len(waits)) + waits
         rounds, last = divmod(requests - 1, self.settings.requests)
         return max(waits[last] + rounds * self.takes, self._held_until - now)
@@ -134,6 +145,9 @@ class TokenBucket:
         async with self._turn:  # FIFO: trio's Lock is fair
             overdue: dict[int, int] = {}
             while True:
+                self._look_again = trio.Event()
+                # The store's stamp lies between here and its answer.
+                asked_at = trio.current_time()
                 answer = await self.store.take_token(
                     self.settings.name,
                     lifetime=self.lifetime,
@@ -145,22 +159,31 @@ class TokenBucket:
                 now = trio.current_time()
                 if isinstance(answer, Taken):
                     early = self._spent.get(answer.number, (0, now))[1] - now
-                    permit.spending = Spending(token=answer, spent_at=now)
-                    self._expect(answer, now + max(early, 0) + self.lifetime)
-                    if early > 0:
-                        # The store's clock was stepped forward.  We keep the token, so
-                        # that nobody else is misled by it, and wait for our own clock.
-                        permit.tell_wait(early)
-                        await trio.sleep(early)
-                        permit.spending = Spending(token=answer, spent_at=trio.current_time())
-                    return
+                    if early <= 0:
+                        permit.spending = Spending(token=answer, spent_at=asked_at)
+                        self._expect(answer, now + self.lifetime)
+                        return
+                    await self._sit_out(answer, early, permit)
+                    continue
                 self._look_at(answer, now)
                 asked, overdue = overdue, self._overdue(answer, now)
                 if overdue and overdue != asked:
                     continue
-                pause = self._until_worth_asking(answer, now)
-                permit.tell_wait(pause)
-                await trio.sleep(pause)
+                permit.tell_wait(self._until_free(answer, now))
+                with trio.move_on_after(self._until_worth_asking(answer, now)):
+                    await self._look_again.wait()
+
+    async def _sit_out(self, token: Taken, early: float, permit: "TokenPermit") -> None:
+        """The store's clock was stepped forward, and by ours the token is not free yet.
+
+        We keep it, so that nobody else is misled by it.  It is not the permit's: a
+        waiter that is cancelled leaves it to free itself, never before its time.
+        """
+        self._spent[token.number] = (token.version, trio.current_time() + early)
+        permit.tell_wait(early)
+        await trio.sleep(early)
+        # Taken anew it has a new version, from which those who watch it count.
+        await self.give_back(token)
 
     def _expect(self, token: Taken, free_at: float) -> None:
         self._spent[token.number] = (token.version, free_at)
@@ -172,6 +195,8 @@ class TokenBucket:
         self._seen_free_at = {s.number: now + s.free_in for s in answer.tokens}
         seen = {}
         for state in answer.tokens:
+            if self._spent.get(state.number, (state.version, 0.0))[0] != state.version:
+                del self._spent[state.number]  # somebody else's now
             version, since = self._watched.get(state.number, (state.version, now))
             seen[state.number] = (state.version, since if version == state.version else now)
         self._watched = seen
@@ -193,13 +218,20 @@ class TokenBucket:
         moments = self._free_by_our_clock(answer)
         return {n: version for n, (version, at) in moments.items() if at <= now}
 
-    def _until_worth_asking(self, answer: NotYet, now: float) -> float:
+    def _until_free(self, answer: NotYet, now: float) -> float:
+        """Seconds until a token can be had, as far as can be told."""
         if answer.held:
-            return min(max(answer.seconds, 0.0), POLL)
+            return max(answer.seconds, 0.0)
         moments = [at - now for _, at in self._free_by_our_clock(answer).values()]
+        # One that is not settled yet is shown with its latest moment; once settled it
+        # is free `takes` after it was counted, which may be now.
+        return min([answer.seconds, self.takes, *moments])
+
+    def _until_worth_asking(self, answer: NotYet, now: float) -> float:
+        pause = self._until_free(answer, now)
         # A token may be free and its row locked by another taker: ask again soon, but
         # never spin.
-        return max(min([answer.seconds, *moments]), 0.001)
+        return min(pause, POLL) if answer.held else max(pause, 0.001)
 
     # --- settling -------------------------------------------------------------------------
 
@@ -213,15 +245,16 @@ class TokenBucket:
         failures = 0
         try:
             while True:
+                # Made before the statement: what is heard meanwhile must not be lost.
+                self._news = trio.Event()
                 try:
                     await self._settle_what_is_due()
                 except StoreUnavailable:
                     # Nothing is lost: unsettled, a token comes back later than it need.
                     failures += 1
-                    await trio.sleep(min(0.25 * 2**failures, 15))
+                    await trio.sleep(min(0.25 * 2 ** min(failures, 6), 15))
                     continue
                 failures = 0
-                self._news = trio.Event()
                 with trio.move_on_at(min(self._due.values(), default=float("inf"))):
                     await self._news.wait()
         finally:
@@ -229,15 +262,19 @@ class TokenBucket:
                 await self.flush()
 
     async def _settle_what_is_due(self) -> None:
+        await self._remember()
+        now = trio.current_time()
+        await self._settle([s for s, at in self._due.items() if at <= now])
+
+    async def _remember(self) -> None:
         if not self._remembered:
             await self.store.count_from_answers(self.settings.name)
             self._remembered = True
-        now = trio.current_time()
-        await self._settle([s for s, at in self._due.items() if at <= now])
 
     async def flush(self) -> None:
         """Settle all that was written, now: the last act of a process that leaves in peace."""
         try:
+            await self._remember()
             await self._settle(list(self._due))
         except StoreUnavailable:
             return
@@ -251,7 +288,8 @@ class TokenBucket:
             self.settings.name, [(s.token, now - at, self.takes) for s, at in counted.items()]
         )
         for spending, at in counted.items():
-            self._due.pop(spending, None)
+            if spending.counted_at(self) == at:  # else a refusal came meanwhile: once more
+                self._due.pop(spending, None)
             spending.settled = True
             token = spending.token
             if self._spent.get(token.number, (0, 0.0))[0] == token.version:
@@ -317,7 +355,9 @@ class TokenPermit:
 
     def answered(self) -> None:
         now = self._current.answered_at = trio.current_time()
-        if not self._current.settled:
+        # One that was settled by its writing before a refusal is settled again: if the
+        # token has gone to somebody else meanwhile, the store leaves it alone.
+        if self._bucket.from_answers or not self._current.settled:
             self._bucket.settle_at(self._current, now)
 
     def refused(self) -> None:
@@ -376,6 +416,10 @@ class Unlimited:
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
         await self.store.hold_budget(self.name, seconds)
+
+    @property
+    def held(self) -> bool:
+        return self._held_until > trio.current_time()
 
     def outlook(self, requests: int) -> float:  # noqa: ARG002 - any number can go at once
         return max(0.0, self._held_until - trio.current_time())

@@ -84,6 +84,10 @@ class Budget(Protocol):
     async def hold_off(self, seconds: float) -> None:
         """Nobody who shares this budget sends anything for so long."""
 
+    @property
+    def held(self) -> bool:
+        """Whether a hold_off keeps everybody waiting, as far as this process knows."""
+
     def outlook(self, requests: int) -> float:
         """Seconds until so many further requests could have been sent, at the earliest."""
 
@@ -113,7 +117,7 @@ class TokenState:
 
 @attrs.frozen(kw_only=True)
 class Taken:
-    """A token, ours until it is settled; by itself it comes back after `timeout + per`."""
+    """A token, ours until it is settled; by itself it comes back after `lifetime`."""
 
     number: int
     version: int
@@ -154,7 +158,7 @@ class TokenStore(Protocol):
         """Take a free token, store the intent and check the lease in one statement.
 
         lease: None for a command that runs nothing, such as `check`.
-        lifetime: seconds (timeout + per) after which the token frees itself.
+        lifetime: seconds (timeout + slack + per) after which the token frees itself.
         overdue: number to version of tokens that were watched for longer than they
         can be in use: they count as free whatever the clock says.
         """
