@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from syncd.config.commands import TooMuchError, outputs
 from syncd.config.settings import Secret, Settings
 
 WAYS = (
@@ -24,7 +25,7 @@ WAYS = (
     '{ command = ["program", "argument"] }'
 )
 TIMEOUT = 30.0  # seconds that a command may take
-LARGEST = 2**20  # bytes of a file; beyond that it is no secret, or a device without an end
+LARGEST = 2**20  # bytes; beyond that it is no secret, or a device without an end
 
 UNRESOLVED = "not-looked-up"
 
@@ -104,11 +105,15 @@ class Secrets:
             raise MissingSecretError(f"{what} can't be run: {said}") from None
         with process:
             try:
-                output, errors = process.communicate(timeout=TIMEOUT)
-            except subprocess.TimeoutExpired:
+                output, errors = outputs(process, timeout=TIMEOUT, largest=LARGEST)
+            except (subprocess.TimeoutExpired, TooMuchError) as error:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
-                raise MissingSecretError(f"{what} took longer than {TIMEOUT:g} s") from None
+                late = isinstance(error, subprocess.TimeoutExpired)
+                much = (
+                    f"took longer than {TIMEOUT:g} s" if late else f"printed over {LARGEST} bytes"
+                )
+                raise MissingSecretError(f"{what} {much}; try it by hand") from None
         if process.returncode != 0:
             # Its stdout may hold a part of the secret; stderr is where it says what is wrong.
             said = errors.decode("utf-8", "replace").strip().partition("\n")[0][:200]
@@ -180,5 +185,11 @@ def _passwords(url: str) -> list[str]:
     """The password alone, as Postgres or a driver may repeat it without the rest of the URL."""
     # libpq's two notations: user:password@host, and password=… as a word or a parameter.
     written = re.findall(r"//[^/@:]*:([^@]*)@", url)
-    written += re.findall(r"password\s*=\s*'?([^\s'&]+)", url)
-    return [form for found in written for form in (found, urllib.parse.unquote(found))]
+    written += re.findall(r"password\s*=\s*([^\s'&]+)", url)
+    quoted = re.findall(r"password\s*=\s*'((?:[^'\\]|\\.)*)'", url, re.DOTALL)
+    forms = [form for w in written for form in (w, urllib.parse.unquote(w), _unescaped(w))]
+    return forms + [form for q in quoted for form in (q, _unescaped(q))]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
