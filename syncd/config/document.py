@@ -5,6 +5,7 @@ overrides of the command line, and each source with what it takes from the one t
 it is `like`.
 """
 
+import codecs
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from syncd.config.reading import dotted
 from syncd.errors import ConfigError, Fault
 
 SHARED = ("sources", "budgets")  # what a file in sources.d may hold
+DEEPEST = 16  # tables in a source; no key of ours is half as deep
 
 
 def read(path: Path, overrides: Sequence[str], faults: list[Fault]) -> dict[str, Any]:
@@ -48,9 +50,11 @@ def _beside(path: Path, unreadable: list[Fault]) -> list[Path]:
     folder = path.parent / "sources.d"
     try:
         files = sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
     except OSError as error:
+        if not path.parent.is_dir():
+            return []  # that is told of the file itself
         unreadable.append(Fault(path="", message=f"can't read {folder}: {error.strerror}"))
         return []
     # Editors leave hidden files behind while they save.
@@ -59,7 +63,8 @@ def _beside(path: Path, unreadable: list[Fault]) -> list[Path]:
 
 def _parsed(path: Path, unreadable: list[Fault]) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        # Some editors begin a file with a mark of its encoding.
+        return tomllib.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8"))
     except OSError as error:
         reason = f"can't read {path}: {error.strerror}"
     except UnicodeDecodeError as error:
@@ -215,7 +220,7 @@ def _circle(name: str, parents: Mapping[str, str]) -> list[str]:
 def _deep(base: Mapping[str, Any], own: Mapping[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
     """`base` with everything that `own` says; tables merge, all else is replaced."""
     # Tables in here are references to secrets: two of them merged would be none.
-    replace = at in (("auth",), ("headers",))
+    replace = at in (("auth",), ("headers",)) or len(at) == DEEPEST
     merged = dict(base)
     for key, value in own.items():
         there = merged.get(key)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from syncd.config import document
-from syncd.config.reading import Node
+from syncd.config.reading import Node, one_line
 from syncd.config.secrets import Secrets
 from syncd.config.settings import (
     BudgetSettings,
@@ -76,8 +76,12 @@ def load(
     )
     node.finish()
     if faults:
-        raise ConfigError(list(dict.fromkeys(faults)))
+        raise ConfigError(list(dict.fromkeys(map(_on_one_line, faults))))
     return settings
+
+
+def _on_one_line(fault: Fault) -> Fault:
+    return Fault(path=one_line(fault.path), message=one_line(fault.message))
 
 
 def _sources(
@@ -130,6 +134,9 @@ def _database(node: Node) -> DatabaseSettings:
         return DatabaseSettings()
     url = database.text_or_secret("url", None)
     database.finish()
+    if url is not None and "\x00" in (url.reveal() if isinstance(url, Secret) else url):
+        # libpq would read up to it, and connect to who knows what.
+        database.fault("url", "it can't hold a NUL")
     if isinstance(url, str) and ("password" in url or "@" in url):
         url = Secret(url, "database.url")  # it may hold a password: never to be shown
     return DatabaseSettings(url=url)
@@ -149,5 +156,7 @@ def _default_state(environ: Mapping[str, str]) -> Path:
         return Path(environ["STATE_DIRECTORY"].split(":")[0])
     if os.geteuid() == 0:
         return Path("/var/lib/syncd")
-    home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "/")) / ".local/state"
+    home = environ.get("XDG_STATE_HOME", "")
+    if not home.startswith("/"):  # its standard says to ignore a relative one
+        return Path(environ.get("HOME", "/")) / ".local/state/syncd"
     return Path(home) / "syncd"

@@ -4,6 +4,9 @@ from syncd.config.reading import Node, shown
 
 LONGEST = 63  # bytes; Postgres would cut a longer one, and two could become one
 
+SYSTEM_COLUMNS = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
+"""Every table of Postgres has these already; quotes don't help."""
+
 
 def refuse_name(node: Node, key: str, name: str, what: str) -> None:
     """Note what is wrong with a name that stands at a key (empty: that is the node's own)."""

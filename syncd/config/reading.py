@@ -57,6 +57,15 @@ def kind(value: object) -> str:
     return "empty text" if value == "" else KINDS.get(type(value), "a date or time")
 
 
+def one_line(text: str) -> str:
+    """What a terminal or a log would not show as it is, in TOML's escapes."""
+    return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def dotted(start: str, *keys: str) -> str:
     """A path as an operator would write it: `sources.x.streams."a b"`."""
     return ".".join([*([start] if start else []), *map(_key, keys)])

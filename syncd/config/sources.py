@@ -4,6 +4,7 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 
+from syncd.config.hosts import is_host
 from syncd.config.names import refuse_name
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.settings import (
@@ -54,8 +55,12 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
 
 def _check_base_url(node: Node, base_url: str) -> None:
     if "@" in base_url:
-        # Not shown: it holds a credential.
-        node.fault("base_url", "it holds credentials; they belong into `auth`, by reference")
+        # Not shown: it may hold a credential.
+        node.fault(
+            "base_url",
+            "it holds an '@': if these are credentials, they belong into `auth`, by reference; "
+            "in a path, write %40",
+        )
         return
     if "?" in base_url or "#" in base_url:
         # Not shown either: some APIs take their key there.
@@ -63,8 +68,10 @@ def _check_base_url(node: Node, base_url: str) -> None:
         return
     try:
         parts = urllib.parse.urlsplit(base_url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port  # raises for one that is no number
+        good = parts.scheme in ("http", "https") and is_host(parts.hostname or "")
+        good = good and parts.port != 0  # raises for one that is no number
+        # In brackets there is an address and nothing else, but for the port.
+        good = good and bool(re.fullmatch(r"(\[[^][]*:[^][]*\]|[^][:]*)(:\d*)?", parts.netloc))
     except ValueError:
         good = False
     if not good or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
@@ -165,10 +172,13 @@ def _budget(node: Node, name: str) -> BudgetSettings:
 
 
 def _check_key_headers(node: Node, source: SourceSettings) -> None:
-    names = {name.lower() for name in source.headers}
+    names = {name.lower() for name in source.headers} | FRAMING | {"authorization"}
     for name, stream in source.streams.items():
         call = stream.call
         if call is not None and call.repeat == "with-key" and call.key_header.lower() in names:
             path = ("streams", name, "call", "key_header")
-            message = f"{call.key_header!r} stands in the source's headers; each call needs its own"
+            message = (
+                f"{call.key_header!r} stands in the source's headers or is made by syncd; "
+                "each call needs a key of its own"
+            )
             node.fault_at(path, message)

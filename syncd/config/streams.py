@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from syncd.config.names import refuse_name
+from syncd.config.names import SYSTEM_COLUMNS, refuse_name
 from syncd.config.reading import LARGEST, REQUIRED, Node
 from syncd.config.settings import (
     COLUMN_TYPES,
@@ -89,6 +89,8 @@ def _columns(node: Node) -> dict[str, str]:
         refuse_name(node, "columns", name, "a column's name")
         if name.startswith("_syncd_"):
             node.fault("columns", f"{name!r}: names that begin with _syncd_ are syncd's own")
+        if name in SYSTEM_COLUMNS:
+            node.fault("columns", f"{name!r}: every table of Postgres has a column of that name")
     return columns
 
 
