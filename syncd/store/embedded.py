@@ -366,7 +366,8 @@ def _tail(place: _Place) -> str:
 
 def _pid(place: _Place) -> int | None:
     try:
-        return int((place.data / "postmaster.pid").read_text("ascii").split()[0])
+        # Bytes: the file holds the folder's path as well, in whatever letters.
+        return int((place.data / "postmaster.pid").read_bytes().split()[0])
     except (OSError, ValueError, IndexError):
         return None
 
