@@ -829,7 +829,7 @@ def run(world: Run) -> None:
     trio.run(world.main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(fails=st.floats(0, 0.9), lives=st.sampled_from([None, 0.3, 1.0, 3.0]), **shapes)
 def test_the_server_never_counts_too_many_whatever_happens(
     lives: float | None, per: float, **shape: object
@@ -841,7 +841,7 @@ def test_the_server_never_counts_too_many_whatever_happens(
     assert world.server.most_in_a_window(world.per) <= world.requests
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(**shapes)
 def test_constant_demand_uses_nine_tenths_of_the_budget(**shape: object) -> None:
     """budget: waiting costs less than a tenth of what the server would have allowed."""
