@@ -29,6 +29,11 @@ LARGEST = 2**20  # bytes; beyond that it is no secret, or a device without an en
 
 UNRESOLVED = "not-looked-up"
 
+IN_WORDS = re.compile(
+    r"password\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?:\\.|[^\s'\\])(?:\\.|[^\s\\])*))", re.DOTALL
+)
+"""libpq's `password = 'a b'` and `password=ab`, each with backslashes before what is special."""
+
 Lookup = str | list[str]
 """What stands in a reference: a name, a path, or a command's words."""
 
@@ -183,13 +188,10 @@ def redactions(settings: Settings) -> list[str]:
 
 def _passwords(url: str) -> list[str]:
     """The password alone, as Postgres or a driver may repeat it without the rest of the URL."""
-    # libpq's two notations: user:password@host, and password=… as a word or a parameter.
-    written = re.findall(r"//[^/@:]*:([^@]*)@", url)
-    written += re.findall(r"password\s*=\s*([^\s'&]+)", url)
-    quoted = re.findall(r"password\s*=\s*'((?:[^'\\]|\\.)*)'", url, re.DOTALL)
-    forms = [form for w in written for form in (w, urllib.parse.unquote(w), _unescaped(w))]
-    return forms + [form for q in quoted for form in (q, _unescaped(q))]
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+    if url.startswith(("postgresql://", "postgres://")):
+        written = re.findall(r"//[^/@:]*:([^@]*)@", url) + re.findall(r"password=([^&]+)", url)
+        plain = [urllib.parse.unquote(text) for text in written]
+    else:
+        written = [quoted or word for quoted, word in IN_WORDS.findall(url)]
+        plain = [re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL) for text in written]
+    return written + plain
