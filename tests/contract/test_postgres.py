@@ -40,7 +40,7 @@ DOOR = 42  # the advisory lock that a commit of these tests waits at
 
 async def run(subject: PostgresSubject, text: str, *values: object) -> list[dict[str, Any]]:
     """Any SQL, as the superuser."""
-    return await subject.select(sql.SQL(text), *values)  # type: ignore[arg-type]
+    return await subject.select(sql.SQL(text), *values)
 
 
 BACKENDS = "datname = current_database() AND pid <> pg_backend_pid()"
@@ -145,7 +145,7 @@ async def test_resume_reading_back_waits_for_a_lost_backend_that_still_commits(
         return made
 
     real.store.connections.close()
-    monkeypatch.setattr(connections.psycopg, "connect", connect)
+    monkeypatch.setattr(psycopg, "connect", connect)
     found: list[Exception | None] = []
     read: list[int] = []
 
