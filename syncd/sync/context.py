@@ -94,4 +94,5 @@ class StreamContext:
         self.report(events.Waiting(stream=self.id, why=why, seconds=pause, reason=str(error)))
 
     def _waiting_for_budget(self, seconds: float) -> None:
-        self.report(events.Waiting(stream=self.id, why="budget", seconds=seconds))
+        why: events.Why = "hint" if self.budget.held else "budget"
+        self.report(events.Waiting(stream=self.id, why=why, seconds=seconds))

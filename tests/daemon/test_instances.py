@@ -189,7 +189,7 @@ async def test_a_signal_in_a_wait_of_a_day_ends_it_at_once(
         await mock.faults()
         asked = len(await mock.requests())
         async with syncd.started("run") as process:
-            await lines_until(process, "cycle taken up again")
+            await lines_until(process, "the API asked to wait")
             process.send_signal(sent)
             with trio.fail_after(5):
                 await process.wait()
