@@ -67,8 +67,8 @@ def acquire(connection: Connection, source: str) -> Lease:
 def renew(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
     with transaction(connection) as cursor:
         cursor.execute(sql("renew_leases"), {"lasts": LASTS, **_arrays(leases)})
-        ours = {source for (source,) in cursor}
-    return [lease for lease in leases if lease.source in ours]
+        ours = set(cursor.fetchall())
+    return [lease for lease in leases if (lease.source, lease.fence) in ours]
 
 
 def release(connection: Connection, leases: Sequence[Lease]) -> None:

@@ -35,7 +35,6 @@ REFUSED_WHOLE = 10  # rows; as in sync.stream, a page of so many is no matter of
 INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
 PURGE = 5000  # ledger rows that leave in one transaction
 
-LONGEST_IDENTITY = 500  # characters; an index takes 2,704 bytes, of up to four a character
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -175,12 +174,6 @@ def _letter(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[st
         "schema_version": migrate.version(),
         "idempotency_key": letter.idempotency_key,
     }
-
-
-def _identity(key: str) -> str:
-    """What an index can hold of a key: itself, or its hash if it is long."""
-    text = storable(key)
-    return text if len(text) <= LONGEST_IDENTITY else _hashed(text.encode())
 
 
 def _hashed(payload: bytes) -> str:

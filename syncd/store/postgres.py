@@ -7,9 +7,9 @@ import attrs
 import psycopg
 from psycopg import sql as composed
 
-from syncd.errors import SchemaError
+from syncd.errors import SchemaError, StoreUnavailable
 from syncd.store import leases, migrate, pages, tables, tokens
-from syncd.store.connections import Connection, Connections, transaction
+from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.sql import sql
 from syncd.sync.model import (
     Checkpoint,
@@ -26,6 +26,8 @@ from syncd.sync.model import (
 from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
+LONGEST_HOLD = 366 * 86400.0  # seconds
+PURGES = 200  # batches of old calls that leave at the beginning of one cycle
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +88,8 @@ class PostgresStore:
         await self.connections.run(lambda c: tokens.change_budget(c, "give_back", values))
 
     async def hold_budget(self, budget: str, seconds: float) -> None:
-        values = {"budget": budget, "seconds": seconds}
+        # Longer than any API means it, and short enough for an interval.
+        values = {"budget": budget, "seconds": min(seconds, LONGEST_HOLD)}
         await self.connections.run(lambda c: tokens.change_budget(c, "hold_budget", values))
 
     async def count_from_answers(self, budget: str) -> None:
@@ -126,9 +129,21 @@ class PostgresStore:
     async def begin_cycle(
         self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
     ) -> tuple[Checkpoint, Counts]:
-        return await self.connections.run(
+        begun = await self.connections.run(
             lambda c: pages.begin_cycle(c, checkpoint, fingerprint, abandon)
         )
+        if begun[0].cycle != checkpoint.cycle:
+            await self._purge_ledger(checkpoint.stream)
+        return begun
+
+    async def _purge_ledger(self, stream: StreamId) -> None:
+        """Let the calls of cycles long past go, in batches that nobody has to wait for."""
+        for _ in range(PURGES):
+            try:
+                if not await self.connections.run(lambda c: pages.purge_ledger(c, stream)):
+                    return
+            except StoreUnavailable:
+                return  # they leave another time; the cycle has begun
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         return await self.connections.run(lambda c: pages.differing(c, table, source, rows))
@@ -169,6 +184,10 @@ class PostgresStore:
     async def version(self) -> str:
         """The server's version in words, such as `15.18`; SchemaError if it is too old."""
         return await self.connections.run(_version)
+
+    async def clear_text_host(self) -> str | None:
+        """The remote host that is spoken to in clear text; None if there is none."""
+        return await self.connections.run(clear_text_host)
 
     async def standing(self, stream: StreamId) -> Standing:
         return await self.connections.run(lambda c: _standing(c, stream))

@@ -16,6 +16,21 @@ COMMIT;
 -- name: rollback
 ROLLBACK;
 
+-- name: constraints_now
+-- A deferred constraint would refuse the whole page at COMMIT, too late to halve it.
+SET CONSTRAINTS ALL IMMEDIATE;
+
+-- name: begin_half
+SAVEPOINT half;
+
+-- name: undo_half
+-- The bad rows' half is as if it had never been tried.
+ROLLBACK TO SAVEPOINT half;
+RELEASE SAVEPOINT half;
+
+-- name: keep_half
+RELEASE SAVEPOINT half;
+
 -- name: take_token
 -- Takes the token that has been free the longest; with it the intent of a call is stored.
 -- Nothing happens if the lease is no longer ours or the budget is held.
@@ -32,7 +47,7 @@ WITH lease AS (
         free_at = clock_timestamp() + make_interval(secs => %(lifetime)s)
     WHERE budget = %(budget)s AND number = (
         SELECT number FROM syncd.token
-        WHERE budget = %(budget)s
+        WHERE budget = %(budget)s AND NOT retired
           AND (free_at <= clock_timestamp()
                OR (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[])))
           AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM hold)
@@ -50,7 +65,7 @@ FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
 -- name: tokens_in_use
 -- What nobody can take now, and for how long.
 SELECT number, version, extract(epoch FROM free_at - clock_timestamp())::float8
-FROM syncd.token WHERE budget = %(budget)s ORDER BY free_at LIMIT 1000;
+FROM syncd.token WHERE budget = %(budget)s AND NOT retired ORDER BY free_at LIMIT 1000;
 
 -- name: settle_tokens
 -- When each request was counted, and so when its token is free.
@@ -66,30 +81,45 @@ WHERE t.budget = %(budget)s AND t.number = s.number AND t.version = s.version;
 UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL
 WHERE budget = %(budget)s AND number = %(number)s AND version = %(version)s;
 
+-- name: ensure_budget
+INSERT INTO syncd.budget (name, per) VALUES (%(budget)s, %(per)s) ON CONFLICT DO NOTHING;
+
 -- name: lock_budget
--- Makes the budget be there, and keeps others from changing it.
-INSERT INTO syncd.budget (name, per) VALUES (%(budget)s, %(per)s)
-ON CONFLICT (name) DO UPDATE SET per = EXCLUDED.per
-RETURNING from_answers, greatest(0, extract(epoch FROM hold_until - clock_timestamp()))::float8;
+-- As it stood, and nobody else changes it meanwhile.
+SELECT per, from_answers, greatest(0, extract(epoch FROM hold_until - clock_timestamp()))::float8
+FROM syncd.budget WHERE name = %(budget)s FOR UPDATE;
+
+-- name: set_per
+UPDATE syncd.budget SET per = %(per)s WHERE name = %(budget)s;
 
 -- name: stretch_debts
--- A longer `per` holds for what was already spent, too.
-UPDATE syncd.token SET free_at = greatest(free_at, counted_at + make_interval(secs => %(takes)s))
-WHERE budget = %(budget)s AND counted_at IS NOT NULL;
+-- A longer `per` holds for what was already spent, too; a shorter one for what comes.
+UPDATE syncd.token
+SET free_at = greatest(free_at, CASE
+    WHEN counted_at IS NOT NULL THEN counted_at + make_interval(secs => %(takes)s)
+    ELSE free_at + make_interval(secs => %(longer)s) END)
+WHERE budget = %(budget)s AND free_at > clock_timestamp() - make_interval(secs => %(longer)s);
 
--- name: drop_tokens
--- Fewer requests: the tokens that are free first go, the debts stay.
-DELETE FROM syncd.token WHERE budget = %(budget)s AND number IN (
-    SELECT number FROM syncd.token WHERE budget = %(budget)s ORDER BY free_at
-    LIMIT greatest(0, (SELECT count(*) FROM syncd.token WHERE budget = %(budget)s) - %(requests)s));
+-- name: forget_debts
+-- A retired token that is free owes nothing any more.
+DELETE FROM syncd.token
+WHERE budget = %(budget)s AND retired AND free_at <= clock_timestamp();
+
+-- name: retire_tokens
+-- Fewer requests: those that are free first leave.  They keep what they owe, in case
+-- the number grows again within `per`; so it comes to no more than the largest number.
+UPDATE syncd.token SET retired = r.retired
+FROM (SELECT number, row_number() OVER (ORDER BY free_at DESC, number) > %(requests)s AS retired
+      FROM syncd.token WHERE budget = %(budget)s) AS r
+WHERE budget = %(budget)s AND token.number = r.number AND token.retired <> r.retired;
 
 -- name: add_tokens
 -- More requests: new tokens are free.
 INSERT INTO syncd.token (budget, number)
-SELECT %(budget)s, n FROM generate_series(
-    (SELECT coalesce(max(number), 0) + 1 FROM syncd.token WHERE budget = %(budget)s),
-    (SELECT coalesce(max(number), 0) + %(requests)s - count(*) FROM syncd.token
-     WHERE budget = %(budget)s)) AS n;
+SELECT %(budget)s, there.last + n
+FROM (SELECT coalesce(max(number), 0) AS last, count(*) AS many
+      FROM syncd.token WHERE budget = %(budget)s) AS there,
+     generate_series(1, %(requests)s - there.many) AS n;
 
 -- name: hold_budget
 UPDATE syncd.budget
@@ -160,10 +190,10 @@ UPDATE syncd.checkpoint SET fence = %(fence)s WHERE source = %(source)s;
 -- name: renew_leases
 UPDATE syncd.lease AS l SET expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
 FROM unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
-WHERE l.source = ours.source AND l.fence = ours.fence RETURNING l.source;
+WHERE l.source = ours.source AND l.fence = ours.fence RETURNING l.source, l.fence;
 
 -- name: release_leases
-UPDATE syncd.lease AS l SET expires_at = '-infinity', holder = NULL
+UPDATE syncd.lease AS l SET expires_at = 'epoch', holder = NULL
 FROM unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
 WHERE l.source = ours.source AND l.fence = ours.fence;
 

@@ -126,5 +126,5 @@ def clean(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """The same text, with what Postgres can't store spelt out: two differ if they did."""
+    """The same text, with what Postgres can't store spelt out."""
     return text.replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode()

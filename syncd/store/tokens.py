@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syncd.errors import CheckpointMoved
+from syncd.errors import CheckpointMoved, StoreRefused
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
-from syncd.store.sqlstate import clean
+from syncd.store.sqlstate import clean, storable
 from syncd.sync.model import Intent, Lease, LedgerEntry
 from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
 
@@ -16,9 +16,15 @@ DRIFT = 1.001  # as in sync.bucket: two clocks differ by less than 0.1 % in rate
 def open_budget(connection: Connection, budget: str, requests: int, per: float) -> BudgetState:
     with transaction(connection) as cursor:
         found = {"budget": budget, "requests": requests, "per": per, "takes": per * DRIFT}
+        cursor.execute(sql("ensure_budget"), found)
         cursor.execute(sql("lock_budget"), found)
-        from_answers, held_for = _one(cursor.fetchone())
-        for step in ("stretch_debts", "drop_tokens", "add_tokens"):
+        per_before, from_answers, held_for = _one(cursor.fetchone())
+        if per > per_before:
+            longer = (per - per_before) * DRIFT
+            cursor.execute(sql("stretch_debts"), {**found, "longer": longer})
+        if per != per_before:
+            cursor.execute(sql("set_per"), found)
+        for step in ("forget_debts", "add_tokens", "retire_tokens"):
             cursor.execute(sql(step), found)
     return BudgetState(from_answers=from_answers, held_for=held_for)
 
@@ -53,8 +59,13 @@ def take_token(
             return Taken(number=number, version=version)
         cursor.execute(sql("tokens_in_use"), {"budget": budget})
         tokens = tuple(TokenState(number=n, version=v, free_in=free_in) for n, v, free_in in cursor)
-    first = min((max(0.0, t.free_in) for t in tokens), default=0.0)
-    return NotYet(seconds=first if held is None else held, held=held is not None, tokens=tokens)
+    if not tokens and held is None:
+        raise StoreRefused(
+            f"the budget {budget!r} has no tokens any more",
+            hint="was the database restored or cleaned? restart syncd, which makes them anew",
+        )
+    first = held if held is not None else min(max(0.0, t.free_in) for t in tokens)
+    return NotYet(seconds=first, held=held is not None, tokens=tokens)
 
 
 def settle_tokens(
@@ -111,7 +122,7 @@ def settle_calls(connection: Connection, settlements: Sequence[Settlement]) -> N
                 "sources": [i.stream.source for i in intents],
                 "streams": [i.stream.stream for i in intents],
                 "cycles": [i.cycle for i in intents],
-                "record_keys": [clean(i.record_key) for i in intents],
+                "record_keys": [storable(i.record_key) for i in intents],
                 "outcomes": [s.outcome for s in settlements],
                 "kept": [None if s.kept is None else s.kept.decode() for s in settlements],
                 "reasons": [clean(s.reason) for s in settlements],
@@ -134,7 +145,7 @@ def _intent(intent: Intent | None) -> dict[str, object]:
         "source": intent.stream.source,
         "stream": intent.stream.stream,
         "cycle": intent.cycle,
-        "record_key": clean(intent.record_key),
+        "record_key": storable(intent.record_key),
     }
 
 

@@ -1,11 +1,12 @@
 -- What syncd remembers.  Nothing here is needed to read your tables.
+-- Long ago is 'epoch': before Postgres 17 nothing can be subtracted from '-infinity'.
 
 CREATE TABLE syncd.lease (
     source      text PRIMARY KEY,
     fence       bigint NOT NULL DEFAULT 0,
     holder      jsonb,
     taken_at    timestamptz,
-    expires_at  timestamptz NOT NULL DEFAULT '-infinity'
+    expires_at  timestamptz NOT NULL DEFAULT 'epoch'
 );
 COMMENT ON TABLE syncd.lease IS 'Who has the right to run a source.';
 COMMENT ON COLUMN syncd.lease.fence IS 'Fencing token: grows with every takeover; an older one writes nothing.';
@@ -62,7 +63,7 @@ COMMENT ON COLUMN syncd.checkpoint.parked IS 'Why the stream waits for a person;
 CREATE TABLE syncd.budget (
     name         text PRIMARY KEY,
     per          double precision NOT NULL,
-    hold_until   timestamptz NOT NULL DEFAULT '-infinity',
+    hold_until   timestamptz NOT NULL DEFAULT 'epoch',
     from_answers boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE syncd.budget IS 'Requests per stretch of time, as one API allows them.';
@@ -74,12 +75,14 @@ CREATE TABLE syncd.token (
     number      integer NOT NULL,
     version     bigint NOT NULL DEFAULT 0,
     counted_at  timestamptz,
-    free_at     timestamptz NOT NULL DEFAULT '-infinity',
+    free_at     timestamptz NOT NULL DEFAULT 'epoch',
     spent_on    text,
+    retired     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (budget, number)
 );
 CREATE INDEX token_by_freedom ON syncd.token (budget, free_at);
 COMMENT ON TABLE syncd.token IS 'One row for each request that a budget allows in its stretch of time.';
+COMMENT ON COLUMN syncd.token.retired IS 'The budget allows fewer now: nobody takes it, and it goes when it is free.';
 COMMENT ON COLUMN syncd.token.counted_at IS 'When the server must have counted the request; null while that is not known.';
 
 CREATE TABLE syncd.call (
