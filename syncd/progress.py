@@ -5,6 +5,7 @@ waited for, and an arrival time computed from the budget.  Off a terminal: a pla
 line for each page and for each trouble.  At the end, for both, a summary.
 """
 
+import io
 import math
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Committed, Counts, StreamId
 
+WIDEST = 400  # columns; no summary is wider
 REFRESH = 0.25  # seconds between two pictures
 
 
@@ -86,6 +88,8 @@ class View:
         if isinstance(event, events.Waiting):
             self.wait_until = trio.current_time() + event.seconds
             self.wait_why = event.why
+        elif isinstance(event, events.CallAnswered) and self.wait_why == "budget":
+            pass  # answers come in while the next request waits for its token
         elif not isinstance(event, events.Retrying):
             self.wait_until = 0.0
 
@@ -144,6 +148,13 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def one_line(text: str, style: str = "") -> Text:
+    """Text that is shown as it is: keys and reasons may hold line breaks and rich's markup."""
+    # The indent of a continued verdict is ours.
+    indent = text[: len(text) - len(text.lstrip(" "))]
+    return Text(indent + " ".join(text.split()), style=style)
+
+
 @attrs.define(eq=False)
 class Progress:
     """Shows the cycles of all streams while they run."""
@@ -169,7 +180,7 @@ class Progress:
         if not self.console.is_terminal:
             line = self._line(event, view)
             if line:
-                self.console.print(Text(line), soft_wrap=True)
+                self.console.print(one_line(line), soft_wrap=True)
 
     def _line(self, event: events.Event, view: View) -> str:
         name = f"{event.stream}: "
@@ -206,14 +217,18 @@ class Progress:
 
     def _picture(self) -> Group:
         grid = Table.grid(padding=(0, 1))
+        for justify in ("left", "left", "right", "left", "left"):
+            grid.add_column(justify=justify, no_wrap=True)  # one line a stream
         for stream, view in self._views.items():
             total = max(view.total or 0, view.done)
             bar = ProgressBar(
-                total=max(total, 1), completed=view.done, width=24, pulse=view.total is None
+                total=max(total, 1), completed=view.done, width=16, pulse=view.total is None
             )
-            records = f"{view.done}/{view.total}" if view.total else f"{view.done}"
+            # A total that is smaller than what came is a lie, and left out.
+            known = view.total is not None and 0 < view.total >= view.done
+            records = f"{view.done}/{view.total}" if known else f"{view.done}"
             grid.add_row(
-                Text(str(stream), style="bold"), bar, records, view.pages_text(), _aside(view)
+                one_line(str(stream), style="bold"), bar, records, view.pages_text(), _aside(view)
             )
         waits = [w for v in self._views.values() if (w := v.waiting())]
         left = max((a for v in self._views.values() if (a := v.arrival())), default=None)
@@ -224,7 +239,7 @@ class Progress:
 
     def summary(self, results: Mapping[StreamId, Committed | SyncdError], took: float) -> None:
         """Print what every stream came to."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False)
         table.add_column("stream")
         names = [
             *("records", "written", "unchanged", "left out", "dead", "success"),
@@ -239,22 +254,29 @@ class Progress:
             rate = f"{100 * good / totals.seen:.1f} %" if totals.seen else "-"
             cells = (totals.seen, totals.written, totals.unchanged, totals.left_out, totals.dead)
             asked = (totals.requests, totals.retried, totals.refused)
-            table.add_row(str(stream), *map(str, cells), rate, *map(str, asked), seconds(took))
-        self.console.print(table)
+            table.add_row(
+                one_line(str(stream)), *map(str, cells), rate, *map(str, asked), seconds(took)
+            )
+        # Its natural width: a log wants whole rows, a narrow terminal wraps them itself.
+        wide = Console(width=WIDEST, file=io.StringIO(), color_system=None)
+        with wide.capture() as captured:
+            wide.print(table)
+        for line in captured.get().splitlines():
+            self.console.print(Text(line.rstrip()), soft_wrap=True)
         for stream, result in results.items():
             for line in _verdict(stream, result):
-                self.console.print(Text(line), soft_wrap=True)
+                self.console.print(one_line(line), soft_wrap=True)
 
 
 def _aside(view: View) -> Text:
-    parts = []
+    # The wait first: a narrow terminal cuts the end off.
+    parts = [view.waiting() or view.state]
     if view.page_calls:
         parts.append(f"{view.page_answered}/{view.page_calls} calls")
     if view.retries:
-        parts.append(f"{view.retries} retries")
+        parts.append("1 retry" if view.retries == 1 else f"{view.retries} retries")
     if view.dead:
         parts.append(f"{view.dead} dead")
-    parts.append(view.waiting() or view.state)
     return Text(" · ".join(parts), style="dim")
 
 
@@ -264,7 +286,8 @@ def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
         lines = [f"{stream}: suspicious: {result.reason}"] if result.outcome == "suspicious" else []
         if dead:
             lines.append(
-                f"{stream}: {dead} dead letters, kept in syncd.dead_letter with their reasons"
+                f"{stream}: {dead} dead letter{'' if dead == 1 else 's'}, "
+                "kept in syncd.dead_letter with the reason"
             )
         return lines
     lines = [f"{stream}: not finished: {getattr(result, 'reason', result)}"]

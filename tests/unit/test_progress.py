@@ -1,0 +1,156 @@
+"""What a person sees of a cycle, while it runs and at its end."""
+
+import io
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from rich.console import Console
+
+from syncd.errors import AccessDenied, SyncdError
+from syncd.progress import Progress, View, seconds
+from syncd.sync import events
+from syncd.sync.context import StreamContext
+from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
+from tests.flow.conftest import CAMPAIGNS, World
+
+Clock = trio.testing.MockClock
+
+
+@pytest.fixture
+def world() -> World:
+    """25 campaigns, 10 on a page, 10 requests in any minute."""
+    world = World()
+    world.api.fill(25)
+    return world
+
+
+def checkpoint(pages: int = 0) -> Checkpoint:
+    return Checkpoint(stream=CAMPAIGNS, seq=1, fence=1, cycle=7, pages=pages)
+
+
+def started(pages: int = 0, seen: int = 0) -> events.CycleStarted:
+    totals = Counts(seen=seen, written=seen)
+    return events.CycleStarted(stream=CAMPAIGNS, checkpoint=checkpoint(pages), totals=totals)
+
+
+def fetched(page: int, *, total: int | None = 100, calls: int = 10) -> events.PageFetched:
+    return events.PageFetched(
+        stream=CAMPAIGNS, page=page, last=False, records=10, calls=calls, total=total
+    )
+
+
+def waiting(why: events.Why, for_seconds: float) -> events.Waiting:
+    return events.Waiting(stream=CAMPAIGNS, why=why, seconds=for_seconds)
+
+
+ANSWERED = events.CallAnswered(stream=CAMPAIGNS, key='["c1"]', ok=True)
+
+
+def shown(context: StreamContext, *heard: events.Event, terminal: bool = True) -> str:
+    """What stands on the screen after these events."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
+    progress = Progress(console)
+    progress.watch(context)
+    for event in heard:
+        progress.hear(event)
+    if terminal:
+        console.print(progress._picture())
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 s"), (3.2, "4 s"), (60, "1 min"), (190, "3 min 10 s"), (7500, "2 h 5 min")],
+)
+def test_durations_read_as_a_person_says_them(value: float, text: str) -> None:
+    """Nobody has to count seconds."""
+    assert seconds(value) == text
+
+
+async def test_the_picture_says_where_the_cycle_is(world: World, autojump_clock: Clock) -> None:
+    """Pages, records, calls, trouble and the wait stand on one line."""
+    async with world.process() as context:
+        retry = events.Retrying(stream=CAMPAIGNS, attempt=1, reason="503")
+        aside = events.PutAside(stream=CAMPAIGNS, key="k", kind="contract", reason="no name")
+        wait = waiting("budget", 4)
+        text = shown(context, started(6, 60), fetched(7), retry, aside, wait, ANSWERED)
+    line, foot = text.splitlines()
+    assert "61/100 page 7 of 10 budget: next token in 4 s · 1/10 calls · 1 retry" in line
+    assert len(line) <= 100
+    assert "at the earliest" in foot
+
+
+async def test_the_arrival_is_what_the_budget_allows(world: World, autojump_clock: Clock) -> None:
+    """Nine calls, three pages and thirty calls are 42 requests: four more minutes."""
+    async with world.process() as context:
+        view = View(context)
+        for event in (started(6, 60), fetched(7), ANSWERED):
+            view.hear(event)
+        assert view.requests_left() == 9 + 3 + 30
+        assert view.arrival() == context.budget.outlook(42) == pytest.approx(240.24)
+
+
+@pytest.mark.parametrize("total", [None, 0, 3, 10_000_000])
+async def test_a_total_that_lies_breaks_nothing(
+    total: int | None, world: World, autojump_clock: Clock
+) -> None:
+    """The picture stays one line, whatever the API says it has."""
+    async with world.process() as context:
+        text = shown(context, started(6, 60), fetched(7, total=total))
+    assert len(text.splitlines()) == 2
+    assert "60/3" not in text
+
+
+async def test_keys_and_reasons_are_shown_as_they_are(world: World, autojump_clock: Clock) -> None:
+    """What an API sends can neither colour the screen nor break a line."""
+    aside = events.PutAside(stream=CAMPAIGNS, key="[red]a\nb", kind="contract", reason="[/bold]\n!")
+    async with world.process() as context:
+        text = shown(context, aside, terminal=False)
+    assert text == "ads.campaigns: put aside [red]a b: [/bold] !\n"
+
+
+async def test_the_plain_lines_of_a_whole_run(world: World, autojump_clock: Clock) -> None:
+    """Off a terminal: a line for each page and each trouble, and for nothing else."""
+    world.source.has_call = False
+    await world.cycle()
+    async with world.process() as context:
+        text = shown(context, *world.heard, terminal=False)
+    assert text == (
+        "ads.campaigns: cycle 1 begins\n"
+        "ads.campaigns: page 1 committed, 10 records\n"
+        "ads.campaigns: page 2 committed, 20 records\n"
+        "ads.campaigns: page 3 committed, 25 records\n"
+    )
+
+
+async def test_the_summary_says_what_became_of_everything(
+    world: World, autojump_clock: Clock
+) -> None:
+    """accounted: rates, suspicions, dead letters and what to do stand below each other."""
+    totals = Counts(seen=200, written=150, unchanged=49, dead=1, requests=210, retried=3)
+    suspicious = Committed(
+        checkpoint=checkpoint(), totals=totals, outcome="suspicious", reason="[b]fewer"
+    )
+    gone = StreamId(source="ads", stream="gone")
+    denied = AccessDenied("401\n[b]", hint="check the password")
+    results: dict[StreamId, Committed | SyncdError] = {CAMPAIGNS: suspicious, gone: denied}
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=60))
+    async with world.process() as context:
+        progress.watch(context)
+        other = attrs.evolve(context, id=gone)
+        progress.watch(other)
+    progress.summary(results, 130)
+    header, row, *rest = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert header.split()[-4:] == ["requests", "retries", "429s", "duration"]
+    assert " ".join(row.split()) == "ads.campaigns 200 150 49 0 1 99.5 % 210 3 0 2 min 10 s"
+    assert rest[1:] == [
+        "ads.campaigns: suspicious: [b]fewer",
+        "ads.campaigns: 1 dead letter, kept in syncd.dead_letter with the reason",
+        "ads.gone: not finished: 401 [b]",
+        "  check the password",
+        "  what is committed stays; the next run goes on from there",
+    ]
