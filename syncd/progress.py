@@ -217,8 +217,9 @@ class Progress:
 
     def _picture(self) -> Group:
         grid = Table.grid(padding=(0, 1))
-        for justify in ("left", "left", "right", "left", "left"):
-            grid.add_column(justify=justify, no_wrap=True)  # one line a stream
+        # One line a stream: of these nothing is cut, what follows may be.
+        for justify in ("left", "left", "right", "left"):
+            grid.add_column(justify=justify, no_wrap=True)
         for stream, view in self._views.items():
             total = max(view.total or 0, view.done)
             bar = ProgressBar(
@@ -277,7 +278,7 @@ def _aside(view: View) -> Text:
         parts.append("1 retry" if view.retries == 1 else f"{view.retries} retries")
     if view.dead:
         parts.append(f"{view.dead} dead")
-    return Text(" · ".join(parts), style="dim")
+    return Text(" · ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
