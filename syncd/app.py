@@ -203,7 +203,7 @@ async def opened(
                 await app.open_source(wanted, only, stack)
             yield app
         finally:
-            await app.goodbye()
+            await app.goodbye()  # noqa: ASYNC102 - shields itself
 
 
 async def run(

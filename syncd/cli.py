@@ -22,6 +22,7 @@ from syncd.config.load import find, load
 from syncd.config.settings import Settings
 from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
+from syncd.store.migrate import roles_sql
 from syncd.sync.model import Committed, StreamId
 
 FAILED = 1
@@ -148,8 +149,6 @@ def schema(options: Options, *, apply_it: bool, roles: bool) -> None:
     settings = options.settings()
     tables = [app.table(s) for x in settings.sources.values() for s in x.streams.values()]
     if roles:
-        from syncd.store.migrate import roles_sql
-
         click.echo(roles_sql(tables))
         return
 

@@ -137,18 +137,15 @@ class Figures:
                 f"{self.dead_letters} dead letters."
             )
         )
+        again = f"{self.pages_fetched_again} page(s) fetched again"
+        unknown = f"{self.calls_unsettled} in flight, of which nobody can know"
+        floor = f"{self.floor_seconds:.1f} s is the least that the budget allows"
         return [
             f"{equal} {self.in_table} of {self.campaigns} campaigns are in it.",
-            (
-                f"{self.requests} requests, {self.refused_429} refused for their number, "
-                f"{self.retries} tried again; {self.seconds:.1f} s, and {self.floor_seconds:.1f} s is "
-                f"the least that the budget allows ({self.ratio:.3f} of it)."
-            ),
-            (
-                f"{self.kills} kill -9: {self.pages_fetched_again} page fetched again, "
-                f"{self.calls_repeated} settled calls repeated, {self.calls_unsettled} calls were in "
-                "flight and nobody can know whether they were carried out."
-            ),
+            f"after {self.kills} kill -9: {again}, {self.calls_repeated} settled calls repeated, "
+            + unknown,
+            f"{self.requests} requests, {self.refused_429} refused for their number, "
+            f"{self.retries} tried again; {self.seconds:.1f} s ({floor}: {self.ratio:.3f})",
         ]
 
 

@@ -106,7 +106,7 @@ async def read_body(chunks: AsyncIterator[bytes], encoding: str, limit: int) -> 
                 body += piece
                 _allow(len(body), limit)
     except (ApiUnavailable, UnexpectedAnswer):
-        await _abandon(chunks)
+        await _abandon(chunks)  # noqa: ASYNC120 - if cancelled, nobody needs the error
         raise
     inflater.finish()
     return bytes(body)

@@ -141,7 +141,8 @@ class Transport:
                         )
             except trio.TooSlowError:
                 raise flight.lost(f"no answer within {self.timeout:g} s") from None
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            # UnicodeError: a host name that passes for one until IDNA looks at it.
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
                 if isinstance(error, httpx.PoolTimeout):
                     self._retire(pool)
                     self.rebuilt += 1
@@ -172,7 +173,7 @@ class Transport:
         finally:
             pool.users -= 1
             if pool.retired and pool.users == 0:
-                await _close(pool)
+                await _close(pool)  # noqa: ASYNC102 - shields itself
 
     async def _renew(self, old: _Pool | None) -> _Pool:
         self._pool = fresh = _Pool(client=self._client(), born=trio.current_time())
@@ -279,13 +280,19 @@ class _Flight:
 
     def translated(self, error: Exception, url: httpx.URL) -> Exception:
         """The one table from httpx's errors to ours."""
-        host = f"{url.host}:{url.port}" if url.port else url.host
+        name = url.raw_host.decode("ascii", "replace")
+        host = f"{name}:{url.port}" if url.port else name
         match error:
             case httpx.PoolTimeout():
                 return self.lost("no connection was free in the pool; it is rebuilt")
             case httpx.ConnectError() | httpx.ConnectTimeout():
                 return self.lost(f"cannot connect to {host}: {_cause(error)}")
-            case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+            case (
+                UnicodeError()
+                | httpx.InvalidURL()
+                | httpx.UnsupportedProtocol()
+                | httpx.LocalProtocolError()
+            ):
                 return UnexpectedAnswer(
                     f"{self.ask}: the request cannot be built",
                     hint="Check base_url, path and headers",

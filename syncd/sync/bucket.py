@@ -102,7 +102,7 @@ class TokenBucket:
         try:
             yield permit
         finally:
-            await permit.close()
+            await permit.close()  # noqa: ASYNC102 - shields itself
 
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
