@@ -6,7 +6,9 @@ So the few tests of time use tenths of a second, and look only at what can't com
 
 from collections.abc import AsyncIterator, Iterator
 
+import psycopg
 import pytest
+import trio
 
 from syncd.store.postgres import open_store
 from tests.contract.subjects import FakeSubject, PostgresSubject, Subject
@@ -15,14 +17,27 @@ from tests.servers import Servers
 KINDS = ["fake", "embedded", pytest.param("debian", marks=pytest.mark.debian_postgres)]
 
 
-@pytest.fixture(params=KINDS)
+EMPTY = """
+DROP TABLE IF EXISTS campaigns;
+TRUNCATE syncd.lease, syncd.cycle, syncd.checkpoint, syncd.budget, syncd.token, syncd.call,
+    syncd.dead_letter RESTART IDENTITY
+"""
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def place(request: pytest.FixtureRequest, servers: Servers) -> Iterator[str | None]:
-    """The conninfo of a fresh database, or None for the store in memory."""
+    """The conninfo of a database for a file of tests, or None for the store in memory."""
     if request.param == "fake":
         yield None
         return
     with servers[request.param].fresh_database() as conninfo:
+        trio.run(_migrate, conninfo)
         yield conninfo
+
+
+async def _migrate(conninfo: str) -> None:
+    async with open_store(conninfo):
+        pass
 
 
 @pytest.fixture
@@ -33,6 +48,8 @@ async def subject(place: str | None) -> AsyncIterator[Subject]:
         return
     async with open_store(place) as store:
         yield PostgresSubject(store, place)
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute(EMPTY)
 
 
 @pytest.fixture
