@@ -20,7 +20,7 @@ from syncd.config.settings import Secret, Settings, SourceSettings, StreamSettin
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import StoreUnavailable
 from syncd.progress import Progress
-from syncd.store.embedded import embedded_postgres
+from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync import events
 from syncd.sync.bucket import TokenBucket, Unlimited
@@ -35,22 +35,20 @@ PATIENCE = 120.0  # seconds; for so long `once` waits for a Postgres that goes a
 
 
 @asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
-    """Yield where the tables live as conninfo; an embedded Postgres runs for as long."""
+async def store(settings: Settings, *, migrations: bool = True) -> AsyncIterator[PostgresStore]:
+    """Yield the open store, its Postgres an embedded one if none is configured.
+
+    With `migrations` its schema is made as new as this syncd.
+    """
     url = settings.database.url
     if url is not None:
-        yield url.reveal() if isinstance(url, Secret) else url
+        conninfo = url.reveal() if isinstance(url, Secret) else url
+        async with open_store(conninfo, migrations=migrations) as opened:
+            yield opened
         return
-    async with embedded_postgres(settings.state) as conninfo:
-        yield conninfo
-
-
-@asynccontextmanager
-async def store(settings: Settings, *, migrations: bool = True) -> AsyncIterator[PostgresStore]:
-    """Yield the open store; with `migrations` its schema is made as new as this syncd."""
     async with (
-        database(settings) as conninfo,
-        open_store(conninfo, migrations=migrations) as opened,
+        embedded_server(settings.state) as server,
+        open_store(server.conninfo, migrations=migrations, revive=server.revive) as opened,
     ):
         yield opened
 

@@ -9,7 +9,7 @@ A pool of our own, because psycopg_pool brings threads that nobody here would ow
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict
 
-from syncd.errors import ConfigError, Fault, StoreRefused
+from syncd.errors import ConfigError, Fault, StoreRefused, StoreUnavailable
 from syncd.store.sql import sql
 from syncd.store.sqlstate import (
     is_connection_lost,
@@ -54,6 +54,9 @@ class Connections:
     """A few connections to one database, and the threads that use them."""
 
     conninfo: str = attrs.field(repr=False)
+    _revive: Callable[[], Awaitable[None]] | None = None
+    """Starts the server again if it is ours and has died."""
+
     _idle: list[Connection] = attrs.field(factory=list, init=False)
     _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
@@ -67,6 +70,14 @@ class Connections:
         lock, a timeout) is done again, so it must be one transaction or idempotent.
         Raises StoreUnavailable, StoreRefused, or what the work raises.
         """
+        try:
+            return await self._run(work, fresh)
+        except StoreUnavailable:
+            if self._revive is not None:
+                await self._revive()
+            raise  # what was under way is not known; the next try will find a server
+
+    async def _run(self, work: Work[T], fresh: bool) -> T:
         for pause in PAUSES:
             try:
                 return await self._in_thread(work, fresh)

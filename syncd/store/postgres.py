@@ -1,6 +1,6 @@
 """The store on a real Postgres: `ports.Store`, one thread call for each method."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -205,9 +205,17 @@ class PostgresStore:
 
 
 @asynccontextmanager
-async def open_store(conninfo: str, *, migrations: bool = True) -> AsyncIterator[PostgresStore]:
-    """Open the store; with `migrations` its schema is made as new as this syncd."""
-    store = PostgresStore(Connections(conninfo))
+async def open_store(
+    conninfo: str,
+    *,
+    migrations: bool = True,
+    revive: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[PostgresStore]:
+    """Open the store; with `migrations` its schema is made as new as this syncd.
+
+    `revive` starts the server again, if it is an embedded one that has died.
+    """
+    store = PostgresStore(Connections(conninfo, revive))
     try:
         await store.version()
         if migrations and await store.pending():
