@@ -140,12 +140,11 @@ class Figures:
         again = f"{self.pages_fetched_again} page(s) fetched again"
         unknown = f"{self.calls_unsettled} in flight, of which nobody can know"
         floor = f"{self.floor_seconds:.1f} s is the least that the budget allows"
+        asked = f"{self.requests} requests, {self.refused_429} refused, {self.retries} tried again"
         return [
             f"{equal} {self.in_table} of {self.campaigns} campaigns are in it.",
-            f"after {self.kills} kill -9: {again}, {self.calls_repeated} settled calls repeated, "
-            + unknown,
-            f"{self.requests} requests, {self.refused_429} refused for their number, "
-            f"{self.retries} tried again; {self.seconds:.1f} s ({floor}: {self.ratio:.3f})",
+            f"{self.kills} kill -9: {again}, {self.calls_repeated} calls repeated, {unknown}",
+            f"{asked}; {self.seconds:.1f} s ({floor}: {self.ratio:.3f})",
         ]
 
 
