@@ -29,6 +29,7 @@ from syncd.sync.model import (
     Row,
     StreamId,
     Table,
+    idempotency_key,
 )
 
 REFUSED_WHOLE = 10  # rows; as in sync.stream, a page of so many is no matter of records
@@ -80,14 +81,25 @@ def _commit_by_halves(
                 f"the first because {halves.refused[0][1]}",
                 hint="does the table still fit the API's data? nothing was written",
             )
-        dead = [
-            DeadLetter(kind="refused", key=row.key, reason=reason, payload=row.raw or row.json)
-            for row, reason in halves.refused
-        ]
+        dead = [_refused(row, reason, checkpoint) for row, reason in halves.refused]
         bad = {id(row) for row, _ in halves.refused}
         good = [row for row in rows if id(row) not in bad]
         _finish(cursor, table, checkpoint, page, good, halves.written, dead)
         return _committed(cursor, checkpoint)
+
+
+def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
+    called = row.called and checkpoint.cycle is not None
+    return DeadLetter(
+        kind="refused",
+        key=row.key,
+        reason=reason,
+        payload=row.raw or row.json,
+        # Its call was made in this cycle, and a retry of the letter must not make another.
+        idempotency_key=idempotency_key(checkpoint.stream, checkpoint.cycle or 0, row.key)
+        if called
+        else None,
+    )
 
 
 @attrs.define(eq=False, kw_only=True)

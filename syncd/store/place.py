@@ -60,7 +60,7 @@ def made(state: Path) -> Place:
         place.home.mkdir(exist_ok=True, mode=0o700)
         if place.user is not None:
             os.chown(place.home, place.user.pw_uid, place.user.pw_gid)
-        probe = place.home / ".writable"
+        probe = place.home / f".writable-{os.getpid()}"  # others may come at the same time
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

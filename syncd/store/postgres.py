@@ -232,6 +232,8 @@ def _open_stream(c: Connection, stream: StreamId, table: Table, lease: Lease) ->
             tables.create(c, table)
         except psycopg.errors.InsufficientPrivilege as error:
             raise tables.must_be_made(table, todo) from error
+    else:
+        tables.must_be_usable(c, table)
     with transaction(c) as cursor:
         cursor.execute(
             sql("ensure_checkpoint"),

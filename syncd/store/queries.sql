@@ -324,14 +324,23 @@ WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p
   AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
 
 -- name: table_keys
--- The columns of each unique index of a table.
+-- The columns of each unique index of a table that an upsert can be told to use.
 SELECT array_agg(a.attname::text ORDER BY a.attname)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
-WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND i.indisunique AND i.indpred IS NULL
-  AND i.indexprs IS NULL
+CROSS JOIN unnest(i.indkey[0:i.indnkeyatts - 1]) AS k (attnum)
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND i.indisunique AND i.indimmediate
+  AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 GROUP BY i.indexrelid;
+
+-- name: table_rights
+-- Who we are, whether we may enter the schema, and what we may not do with the table.
+SELECT current_user::text, has_schema_privilege(n.oid, 'USAGE'), ARRAY(
+    SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p
+    WHERE NOT has_table_privilege(c.oid, p))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s;
 
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);

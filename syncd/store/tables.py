@@ -8,14 +8,18 @@ into a hash over the whole table.  All names are the user's and are quoted.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
+import psycopg
 from psycopg import sql
 
 from syncd.errors import SchemaError, StoreRefused
 from syncd.store import sql as queries
 from syncd.store.connections import Connection, transaction
 from syncd.sync.model import Row, Table
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 CALLED = "_syncd_called"
 SOURCE, CHANGED, DELETED = "_syncd_source", "_syncd_changed_at", "_syncd_deleted_at"
@@ -202,19 +206,44 @@ def as_page(rows: Sequence[Row]) -> str:
 
 def missing(connection: Connection, table: Table) -> list[str]:
     """The SQL that makes the table, if it is not there; StoreRefused if it is another one."""
+    with transaction(connection) as cursor:
+        return _missing(cursor, table)
+
+
+def _missing(cursor: Cursor, table: Table) -> list[str]:
+    where = {"schema": table.schema, "table": table.name}
+    cursor.execute(queries.sql("table_columns"), where)
+    there = {str(name): str(of) for name, of in cursor}
+    if there:
+        cursor.execute(queries.sql("table_keys"), where)
+        keys = [set(columns) for (columns,) in cursor]
+        _compare(table, there, keys)
+        return []
+    cursor.execute(queries.sql("schema_exists"), {"schema": table.schema})
+    has_schema = cursor.fetchone() == (True,)
+    create = statements(table).create[1 if has_schema else 0 :]
+    return [statement.as_string(cursor) for statement in create]
+
+
+def must_be_usable(connection: Connection, table: Table) -> None:
+    """Raise StoreRefused, with the grants that are missing, before a page is fetched in vain."""
     where = {"schema": table.schema, "table": table.name}
     with transaction(connection) as cursor:
-        cursor.execute(queries.sql("table_columns"), where)
-        there = {str(name): str(of) for name, of in cursor}
-        if there:
-            cursor.execute(queries.sql("table_keys"), where)
-            keys = [set(columns) for (columns,) in cursor]
-            _compare(table, there, keys)
-            return []
-        cursor.execute(queries.sql("schema_exists"), {"schema": table.schema})
-        has_schema = cursor.fetchone() == (True,)
-    create = statements(table).create[1 if has_schema else 0 :]
-    return [statement.as_string(connection) for statement in create]
+        cursor.execute(queries.sql("table_rights"), where)
+        role, enters, lacking = cursor.fetchone() or ("", True, [])
+    if enters and not lacking:
+        return
+    name, to = sql.Identifier(table.schema, table.name).as_string(), _quoted(role)
+    grants = [] if enters else [f"GRANT USAGE ON SCHEMA {_quoted(table.schema)} TO {to};"]
+    grants += [f"GRANT {', '.join(lacking)} ON {name} TO {to};"] if lacking else []
+    raise StoreRefused(
+        f"role {role} may not use table {table.schema}.{table.name} as it has to",
+        hint=f"as its owner run: {' '.join(grants)} (`syncd schema --roles` prints all grants)",
+    )
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
 
 
 def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
@@ -238,12 +267,12 @@ def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
 
 def create(connection: Connection, table: Table) -> list[str]:
     """Make the table be there; returns the SQL that was run."""
-    todo = missing(connection, table)
-    if todo:
-        with transaction(connection) as cursor:
-            cursor.execute(queries.sql("lock_migrations"))
-            for statement in todo:
-                cursor.execute(statement)
+    with transaction(connection) as cursor:
+        # Two streams, or two hosts, may come for the same schema or table at once.
+        cursor.execute(queries.sql("lock_migrations"))
+        todo = _missing(cursor, table)
+        for statement in todo:
+            cursor.execute(statement)
     return todo
 
 
