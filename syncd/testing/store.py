@@ -27,6 +27,7 @@ from syncd.sync.model import (
     Row,
     StreamId,
     Table,
+    idempotency_key,
 )
 from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
 
@@ -398,7 +399,7 @@ class FakeStore:
         await trio.lowlevel.checkpoint()
         with self._at("commit_page"):
             now = self._unmoved(checkpoint)
-            good, refused = _sorted_out(table, page.rows)
+            good, refused = _sorted_out(table, page.rows, now)
             if len(refused) == len(page.rows) >= REFUSED_WHOLE:
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
             source = now.stream.source
@@ -532,7 +533,7 @@ class _RefusedError(Exception):
 
 
 def _sorted_out(
-    table: Table, rows: Sequence[Row]
+    table: Table, rows: Sequence[Row], at: Checkpoint
 ) -> tuple[list[tuple[Row, Values]], list[DeadLetter]]:
     good, refused = [], []
     for row in rows:
@@ -541,7 +542,15 @@ def _sorted_out(
         except _RefusedError as error:
             payload = row.raw or row.json
             refused.append(
-                DeadLetter(kind="refused", key=row.key, reason=str(error), payload=payload)
+                DeadLetter(
+                    kind="refused",
+                    key=row.key,
+                    reason=str(error),
+                    payload=payload,
+                    idempotency_key=idempotency_key(at.stream, at.cycle or 0, row.key)
+                    if row.called
+                    else None,
+                )
             )
     return good, refused
 

@@ -15,6 +15,7 @@ from tests.contract.subjects import (
     OTHER,
     Subject,
     campaigns,
+    intent,
     key,
     letter,
     numbers,
@@ -426,6 +427,14 @@ async def test_contained_several_bad_rows_among_many(subject: Subject) -> None:
     assert {d.key for d in await subject.dead()} == {key(f"{n:02}") for n in bad}
     again = await stream.commit(page(*rows))
     assert again.totals == Counts(seen=50, written=20, unchanged=20, dead=10)
+
+
+async def test_no_blind_repeat_a_refused_row_keeps_the_key_of_its_call(subject: Subject) -> None:
+    """Its call was made: whoever retries the dead letter must not make another one."""
+    stream = await running(subject.store)
+    await stream.commit(page(row("1", clicks=BIG, synced="s"), row("2", clicks=BIG), row("3")))
+    found = {d.key: d.idempotency_key for d in await subject.dead()}
+    assert found == {key("1"): intent("1").idempotency_key, key("2"): None}
 
 
 async def test_contained_nine_bad_rows_are_a_matter_of_records(subject: Subject) -> None:

@@ -1,0 +1,193 @@
+"""The threads and connections behind the store: few, bounded, and thrown away when broken."""
+
+import threading
+import time
+
+import psycopg
+import pytest
+import trio
+from psycopg import sql
+
+from syncd.errors import ConfigError, StoreRefused, StoreUnavailable
+from syncd.store import connections
+from syncd.store.connections import SIZE, Connection, Connections, transaction
+
+PATIENCE = 20.0  # seconds
+
+
+def pid_of(connection: Connection) -> int:
+    return connection.info.backend_pid
+
+
+async def test_connections_are_few_and_kept(postgres: str) -> None:
+    """A hundred pieces of work at once share as many connections as there are threads."""
+    pool = Connections(postgres)
+    seen: set[int] = set()
+
+    async def work() -> None:
+        seen.add(await pool.run(pid_of))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(work)
+    assert 1 <= len(seen) <= SIZE
+    assert await pool.run(pid_of) in seen
+    assert await pool.run(pid_of, fresh=True) not in seen
+    pool.close()
+
+
+async def test_connections_that_broke_take_the_idle_ones_along(postgres: str) -> None:
+    """After a failover each of them would fail once more, one try at a time."""
+    pool = Connections(postgres)
+    met = threading.Barrier(SIZE)
+
+    def together(connection: Connection) -> int:
+        met.wait(PATIENCE)
+        return connection.info.backend_pid
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(SIZE):
+            nursery.start_soon(pool.run, together)
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    def read(connection: Connection) -> None:
+        with transaction(connection) as cursor:
+            cursor.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await pool.run(read)
+    for _ in range(SIZE):
+        await pool.run(read)
+    pool.close()
+
+
+async def test_work_that_lost_a_lock_is_done_again(postgres: str) -> None:
+    """A deadlock, a lock or a statement timeout: rolled back, so nothing is in doubt."""
+    pool = Connections(postgres)
+    states = ["40P01", "55P03"]
+
+    def work(connection: Connection) -> str:
+        with transaction(connection) as cursor:
+            if states:
+                cursor.execute(
+                    sql.SQL("DO $$ BEGIN RAISE 'x' USING errcode = {}; END $$").format(
+                        states.pop(0)
+                    )
+                )
+        return "done"
+
+    assert await pool.run(work) == "done"
+    pool.close()
+
+
+async def test_work_that_always_takes_too_long_parks(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own statement timeout, time after time, is for a person to look at."""
+    monkeypatch.setattr(connections, "PAUSES", (0.0, 0.0))
+    pool = Connections(postgres)
+    tries = 0
+
+    def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        with transaction(connection) as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '10ms'")
+            cursor.execute("SELECT pg_sleep(20)")
+
+    with pytest.raises(StoreRefused, match=r"statement timeout.*3 times.*pg_stat_activity"):
+        await pool.run(work)
+    assert tries == 3
+    pool.close()
+
+
+async def test_work_under_way_is_not_cut_by_a_cancellation(postgres: str) -> None:
+    """So nobody can cancel a commit half way."""
+    pool = Connections(postgres)
+    began, over = trio.Event(), []
+
+    def work(connection: Connection) -> None:
+        trio.from_thread.run_sync(began.set)
+        time.sleep(0.1)
+        with transaction(connection) as cursor:
+            cursor.execute("SELECT 1")
+        over.append(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.run, work)
+        await began.wait()
+        nursery.cancel_scope.cancel()
+    assert over == [True]
+    pool.close()
+
+
+async def test_bounds_hold_unless_the_operator_says_otherwise(postgres: str) -> None:
+    """Every transaction has its timeouts; the conninfo's own settings win over ours."""
+    pool = Connections(f"{postgres} application_name=theirs")
+
+    def look(connection: Connection) -> tuple[str, ...]:
+        with transaction(connection) as cursor:
+            shown = []
+            for name in ("statement_timeout", "lock_timeout", "TimeZone", "application_name"):
+                cursor.execute(sql.SQL("SELECT current_setting({})").format(name))
+                shown += [str(value) for (value,) in cursor]
+        return tuple(shown)
+
+    assert await pool.run(look) == ("30s", "10s", "UTC", "theirs")
+    pool.close()
+
+
+def left_behind(connection: Connection) -> tuple[str, ...]:
+    return tuple(
+        str(row[0])
+        for row in connection.execute(
+            "SELECT current_setting('statement_timeout') UNION ALL "
+            "SELECT count(*)::text FROM pg_prepared_statements"
+        )
+    )
+
+
+async def test_no_state_is_left_in_a_session(postgres: str) -> None:
+    """PgBouncer's transaction mode gives the next transaction another backend."""
+    pool = Connections(postgres)
+
+    def work(connection: Connection) -> None:
+        for _ in range(10):
+            with transaction(connection) as cursor:
+                cursor.execute("SELECT %s::int", (1,))
+
+    await pool.run(work)
+    assert await pool.run(left_behind) == ("0", "0")
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "error"),
+    [
+        ("host=/nonexistent dbname=x", StoreUnavailable),
+        ("host=127.0.0.1 port=1 dbname=x", StoreUnavailable),
+        ("this is no conninfo", ConfigError),
+        ("postgresql://h/x?nonsense=1", ConfigError),
+    ],
+)
+async def test_a_database_that_cannot_be_reached(conninfo: str, error: type[Exception]) -> None:
+    """It is waited for, unless the config itself is wrong."""
+    with pytest.raises(error):
+        await Connections(conninfo).run(pid_of)
+
+
+async def test_a_database_that_is_not_there_is_named(postgres: str) -> None:
+    """Waiting would not make it."""
+    with pytest.raises(StoreRefused, match=r"no_such_place.*create the database"):
+        await Connections(f"{postgres} dbname=no_such_place").run(pid_of)
+
+
+async def test_a_socket_is_not_spoken_to_in_clear(postgres: str) -> None:
+    """There is nothing to warn of on this host."""
+    pool = Connections(postgres)
+    assert await pool.run(connections.clear_text_host) is None
+    pool.close()
