@@ -346,7 +346,9 @@ WHERE n.nspname = %(schema)s AND c.relname = %(table)s;
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
 
 -- name: migrations_exist
-SELECT to_regclass('syncd.migration') IS NOT NULL;
+-- Not to_regclass: it may answer from a cache that is older than the lock we waited for.
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'syncd' AND c.relname = 'migration');
 
 -- name: migrations
 SELECT number, checksum FROM syncd.migration ORDER BY number;
