@@ -121,5 +121,5 @@ class Supervisor:
             await trio.sleep(RENEW)
             try:
                 await self.store.renew_leases(self.leases)
-            except StoreUnavailable:
+            except (StoreUnavailable, StreamBroken):
                 continue  # it lasts for two more tries, and a commit checks the fence itself

@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from syncd.config.settings import BudgetSettings
-from syncd.errors import StoreUnavailable
+from syncd.errors import StoreUnavailable, StreamBroken
 from syncd.sync.clocks import boot_time
 from syncd.sync.model import Intent, Lease
 from syncd.sync.ports import NotYet, Taken, TokenStore
@@ -249,7 +249,7 @@ class TokenBucket:
                 self._news = trio.Event()
                 try:
                     await self._settle_what_is_due()
-                except StoreUnavailable:
+                except (StoreUnavailable, StreamBroken):
                     # Nothing is lost: unsettled, a token comes back later than it need.
                     failures += 1
                     await trio.sleep(min(0.25 * 2 ** min(failures, 6), 15))
@@ -276,7 +276,7 @@ class TokenBucket:
         try:
             await self._remember()
             await self._settle(list(self._due))
-        except StoreUnavailable:
+        except (StoreUnavailable, StreamBroken):
             return
 
     async def _settle(self, spendings: "list[Spending]") -> None:
