@@ -11,7 +11,7 @@ import psycopg
 from syncd.errors import StoreRefused, StoreUnavailable, SyncdError
 
 OF_THE_RECORD = ("22", "23", "54", "P0", "21", "45")
-"""Data, constraints, limits, raised by a trigger of the user's (P0, 45), two equal keys in a page."""
+"""Data, constraints, limits, raised by a trigger of the user's (P0, 45), equal keys in a page."""
 
 RECONNECT = ("08", "57P", "0A000", "25006", "25P03")
 """The connection or the server is no use any more; 25006: a failover left us on a replica."""
