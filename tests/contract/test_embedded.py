@@ -21,6 +21,7 @@ from syncd.store.embedded import EmbeddedFailed, embedded_postgres
 from syncd.store.postgres import open_store
 
 PATIENCE = 30.0  # seconds
+PAUSE = 0.02  # seconds between two looks
 
 STARTER = """
 import os, sys, trio
@@ -351,14 +352,20 @@ async def test_embedded_is_used_by_one_who_comes_while_another_leaves(state: Pat
     assert servers_in(state) == []
 
 
-async def test_embedded_that_dies_under_a_running_syncd_is_started_again(state: Path) -> None:
-    """The page under way is lost, the next try finds a server."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGQUIT], ids=["kill", "immediate"])
+async def test_embedded_that_dies_under_a_running_syncd_is_started_again(
+    state: Path, how: signal.Signals
+) -> None:
+    """`kill -9`, or `stop -m immediate`: the page under way is lost, the next try finds it."""
     async with (
         embedded.embedded_server(state) as server,
         open_store(server.conninfo, revive=server.revive) as store,
     ):
         for _ in range(2):
-            os.kill(postmaster(state), signal.SIGKILL)
+            killed = postmaster(state)
+            os.kill(killed, how)
+            while lives(killed):  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(PAUSE)
             store.connections.close()  # a backend may take a moment to notice
             with pytest.raises(StoreUnavailable):
                 await store.open_budget("b", requests=1, per=1.0)
