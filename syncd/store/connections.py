@@ -8,6 +8,8 @@ state, so that PgBouncer's transaction mode serves as well.
 A pool of our own, because psycopg_pool brings threads that nobody here would own.
 """
 
+import difflib
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -131,7 +133,7 @@ class Connections:
             bounds: dict[str, Any] = {k: v for k, v in BOUNDS.items() if k not in said}
             return psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None, **bounds)
         except psycopg.ProgrammingError as error:
-            raise ConfigError([Fault(path="database.url", message=words(error))]) from None
+            raise ConfigError([Fault(path="database.url", message=_not_taken(error))]) from None
         except psycopg.Error as error:
             # Nothing can have been carried out: never an unknown outcome, and no repetition.
             raise of_connecting(error) from error
@@ -156,6 +158,18 @@ class Connections:
         with self._guard:
             while self._idle:
                 self._idle.pop().close()
+
+
+def _not_taken(error: psycopg.Error) -> str:
+    """Why libpq doesn't take a conninfo; never its own words, which may quote a password."""
+    known = [option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()]
+    option = re.search(r'(?:connection option|URI query parameter):? "(\w+)"', str(error))
+    meant = difflib.get_close_matches(option[1], known, n=1) if option else []
+    what = f" (is an option misspelt that should be {meant[0]}?)" if meant else ""
+    return (
+        f"libpq does not take it{what}; allowed: postgresql://user:password@host/database, or "
+        "pairs such as host=… dbname=… (in a URL a % in a password is written %25, an @ %40)"
+    )
 
 
 def clear_text_host(connection: Connection) -> str | None:

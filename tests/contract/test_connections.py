@@ -191,3 +191,30 @@ async def test_a_socket_is_not_spoken_to_in_clear(postgres: str) -> None:
     pool = Connections(postgres)
     assert await pool.run(connections.clear_text_host) is None
     pool.close()
+
+
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        "postgresql://u:pa%zz@host/x",
+        "postgresql://u:pa%zz",
+        "pa%zz",
+        "host=x password='pa%zz",
+        "host=x pa%zz=1",
+        "host=x password=pa%zz hunter=2",
+    ],
+)
+async def test_no_secret_out_of_a_conninfo_that_is_wrong(conninfo: str) -> None:
+    """Its library quotes the piece that it stumbled over, and that may be the password."""
+    with pytest.raises(ConfigError) as caught:
+        await Connections(conninfo).run(pid_of)
+    assert "pa%zz" not in str(caught.value)
+    assert "database.url" in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_an_option_that_is_misspelt_is_guessed() -> None:
+    """What was written may be a piece of a password; what was meant is none."""
+    with pytest.raises(ConfigError, match="should be connect_timeout") as caught:
+        await Connections("postgresql://h/x?conect_timeout=1").run(pid_of)
+    assert "conect_timeout" not in str(caught.value)
