@@ -195,10 +195,13 @@ def main(
         raise click.BadParameter(str(fault), param_hint="--faults") from fault
     api = Api(settings)
     api.script.replace(rules)
+    met: BaseExceptionGroup[OSError] | None = None
     try:
         trio.run(serve, api, host, port, stop_with_stdin)
     except* OSError as faults_met:
-        _explain(faults_met, host, port)
+        met = faults_met  # exiting in here would be wrapped in a group by early Pythons 3.11
+    if met is not None:
+        _explain(met, host, port)
         sys.exit(1)
 
 

@@ -229,26 +229,23 @@ def _fail(*lines: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; every expected error ends as a sentence and an exit status."""
+    # Not `except*`: a sys.exit in it comes out wrapped in a group on early Pythons 3.11.
     try:
         cli(prog_name="syncd")
-    except* ConfigError as group:
-        _wrong_config(group)
-    except* SchemaError as group:
-        for error in _leaves(group):
-            click.echo(f"syncd: {error}", err=True)
-        sys.exit(WRONG_CONFIG)
-    except* SyncdError as group:
-        _fail(*[str(e) for e in _leaves(group)])
+    except (SyncdError, BaseExceptionGroup) as error:
+        errors = _leaves(error)
+        if not all(isinstance(e, SyncdError) for e in errors):
+            raise  # a bug among them: the whole traceback is wanted
+    else:
+        return
+    for each in errors:
+        for line in each.faults if isinstance(each, ConfigError) else [each]:
+            click.echo(f"syncd: {line}", err=True)
+    wrong_config = any(isinstance(e, ConfigError | SchemaError) for e in errors)
+    sys.exit(WRONG_CONFIG if wrong_config else FAILED)
 
 
-def _wrong_config(group: BaseExceptionGroup[ConfigError]) -> NoReturn:
-    for error in _leaves(group):
-        for fault in getattr(error, "faults", []):
-            click.echo(f"syncd: {fault}", err=True)
-    sys.exit(WRONG_CONFIG)
-
-
-def _leaves(group: BaseException) -> list[BaseException]:
-    if isinstance(group, BaseExceptionGroup):
-        return [leaf for e in group.exceptions for leaf in _leaves(e)]
-    return [group]
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for e in error.exceptions for leaf in _leaves(e)]
+    return [error]
