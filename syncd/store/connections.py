@@ -74,10 +74,11 @@ class Connections:
         """
         try:
             return await self._run(work, fresh)
-        except StoreUnavailable:
-            if self._revive is not None:
-                await self._revive()
-            raise  # what was under way is not known; the next try will find a server
+        except StoreUnavailable as error:
+            away = error
+        if self._revive is not None:
+            await self._revive()
+        raise away  # what was under way is not known; the next try will find a server
 
     async def _run(self, work: Work[T], fresh: bool) -> T:
         for pause in PAUSES:

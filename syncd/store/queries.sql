@@ -365,3 +365,84 @@ CREATE TABLE IF NOT EXISTS syncd.migration (
 
 -- name: note_migration
 INSERT INTO syncd.migration (number, name, checksum) VALUES (%(number)s, %(name)s, %(checksum)s);
+
+-- name: look_consistently
+-- All that one command shows is of one moment; takes no lock that anybody waits for.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+
+-- name: look_at_clock
+SELECT extract(epoch FROM clock_timestamp())::float8;
+
+-- name: look_at_streams
+-- Where each stream stands: its running cycle, its last whole one, its dead letters.
+SELECT s.source, s.stream, k.parked, extract(epoch FROM k.next_start)::float8,
+       CASE WHEN k.cycle IS NOT NULL THEN k.pages END,
+       k.cycle,
+       (SELECT id FROM syncd.cycle c
+        WHERE c.source = s.source AND c.stream = s.stream AND c.outcome IN ('ok', 'suspicious')
+        ORDER BY id DESC LIMIT 1),
+       (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream)
+FROM unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
+LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
+
+-- name: look_at_these_cycles
+SELECT id, source, stream, extract(epoch FROM started_at)::float8,
+       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages,
+       seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+FROM syncd.cycle WHERE id = ANY (%(ids)s);
+
+-- name: look_at_last_cycles
+-- The newest first; of one stream, or of all if none is named.
+SELECT id, source, stream, extract(epoch FROM started_at)::float8,
+       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages,
+       seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+FROM syncd.cycle
+WHERE %(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s)
+ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: look_at_leases
+-- Who runs each source; released leases have no holder.
+SELECT source, holder, extract(epoch FROM taken_at)::float8,
+       extract(epoch FROM expires_at)::float8, expires_at > clock_timestamp()
+FROM syncd.lease WHERE source = ANY (%(sources)s) AND holder IS NOT NULL;
+
+-- name: look_at_budgets
+SELECT b.name, b.per, b.from_answers, extract(epoch FROM b.hold_until)::float8,
+       count(t.number) FILTER (WHERE NOT t.retired),
+       count(t.number) FILTER (WHERE NOT t.retired AND t.free_at <= clock_timestamp()),
+       extract(epoch FROM min(t.free_at) FILTER (WHERE NOT t.retired
+                                                 AND t.free_at > clock_timestamp()))::float8
+FROM syncd.budget b LEFT JOIN syncd.token t ON t.budget = b.name
+WHERE b.name = ANY (%(budgets)s) GROUP BY b.name;
+
+-- name: look_for_streams
+-- Every stream that was ever opened, those that left the config among them.
+SELECT source, stream FROM syncd.checkpoint ORDER BY source, stream;
+
+-- name: look_at_dead
+-- The newest first; of one stream and kind, or of all.
+SELECT id, source, stream, kind, key, reason, attempts, extract(epoch FROM first_at)::float8,
+       extract(epoch FROM last_at)::float8, extract(epoch FROM next_try)::float8, cycle, target,
+       schema_version, idempotency_key
+FROM syncd.dead_letter
+WHERE (%(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s))
+  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+ORDER BY last_at DESC, id DESC LIMIT %(limit)s;
+
+-- name: look_how_many_dead
+SELECT count(*) FROM syncd.dead_letter
+WHERE (%(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s))
+  AND (%(kind)s::text IS NULL OR kind = %(kind)s);
+
+-- name: look_at_dead_letters
+-- These very letters, and what they hold.
+SELECT id, source, stream, kind, key, reason, attempts, extract(epoch FROM first_at)::float8,
+       extract(epoch FROM last_at)::float8, extract(epoch FROM next_try)::float8, cycle, target,
+       schema_version, idempotency_key, payload
+FROM syncd.dead_letter WHERE id = ANY (%(ids)s) ORDER BY id;
+
+-- name: look_which_are_dead
+SELECT id FROM syncd.dead_letter WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: discard_dead
+DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s) RETURNING id;
