@@ -23,11 +23,12 @@ from syncd.progress import Progress
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync import events
-from syncd.sync.bucket import TokenBucket, Unlimited
+from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId, Table
 from syncd.sync.retry import Retry
+from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 GOODBYE = 5.0  # seconds that giving the leases back may take

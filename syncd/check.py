@@ -16,9 +16,10 @@ from syncd.config.settings import Settings, SourceSettings, StreamSettings
 from syncd.errors import ConfigError, SyncdError, TryAgain
 from syncd.progress import seconds
 from syncd.store.postgres import PostgresStore
-from syncd.sync.bucket import TokenBucket, Unlimited
+from syncd.sync.bucket import TokenBucket
 from syncd.sync.model import StreamId
 from syncd.sync.ports import Source
+from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 Say = Callable[[str], None]

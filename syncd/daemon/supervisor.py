@@ -16,12 +16,13 @@ import trio
 
 from syncd.errors import Draining, StoreUnavailable, StreamBroken, SyncdError, TryAgain
 from syncd.sync import events
-from syncd.sync.bucket import TokenBucket, Unlimited
+from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Committed, Lease, StreamId
 from syncd.sync.ports import Store
 from syncd.sync.retry import backoff
 from syncd.sync.stream import run_cycle
+from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 RENEW = 10.0  # seconds between renewals; a lease lasts 30

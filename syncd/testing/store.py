@@ -4,10 +4,8 @@ It can be told to fail: `fail_next` makes one call of a method raise, before or 
 it did its work; `away` makes every method raise until it is False again.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import attrs
@@ -22,95 +20,23 @@ from syncd.sync.model import (
     Intent,
     Lease,
     LedgerEntry,
-    Outcome,
     PageCommit,
     Row,
     StreamId,
     Table,
-    idempotency_key,
 )
 from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
+from syncd.testing.rows import (
+    FakeBudget,
+    FakeCall,
+    FakeCycle,
+    FakeDeadLetter,
+    FakeLease,
+)
+from syncd.testing.values import Key, RefusedError, Values, key_of, sorted_out, summed, values_of
 
 LASTS = 30.0  # seconds; as long as a lease of the real store
 REFUSED_WHOLE = 10  # rows; as in the real store
-
-Key = tuple[Any, ...]
-Values = dict[str, Any]
-
-
-@attrs.define(kw_only=True)
-class FakeToken:
-    version: int = 0
-    counted_at: float | None = None
-    free_at: float = float("-inf")
-    spent_on: str = ""
-    retired: bool = False
-    """The budget allows fewer now: nobody takes it, and it goes when it is free."""
-
-
-@attrs.define(kw_only=True)
-class FakeBudget:
-    per: float
-    tokens: dict[int, FakeToken] = attrs.field(factory=dict)
-    held_until: float = float("-inf")
-    from_answers: bool = False
-
-    @property
-    def allowed(self) -> dict[int, FakeToken]:
-        return {number: token for number, token in self.tokens.items() if not token.retired}
-
-    def make(self, requests: int, now: float) -> None:
-        """Be of so many tokens; whatever is owed stays, in case the number grows again."""
-        for number, token in list(self.tokens.items()):
-            if token.retired and token.free_at <= now:
-                del self.tokens[number]
-        first = max(self.tokens, default=0) + 1
-        for number in range(first, first + requests - len(self.tokens)):
-            self.tokens[number] = FakeToken()
-        by_debt = sorted(self.tokens.items(), key=lambda item: (-item[1].free_at, item[0]))
-        for place, (_, token) in enumerate(by_debt):
-            token.retired = place >= requests
-
-
-@attrs.define(kw_only=True)
-class FakeCycle:
-    id: int
-    stream: StreamId
-    started_at: float
-    outcome: Outcome | None = None
-    reason: str = ""
-    counts: Counts = attrs.field(factory=Counts)
-    pages: int = 0
-
-
-@attrs.define(kw_only=True)
-class FakeCall:
-    """One row of the ledger."""
-
-    intent: Intent
-    outcome: str = "open"
-    kept: bytes | None = None
-    reason: str = ""
-
-    @property
-    def record_key(self) -> str:
-        return self.intent.record_key
-
-
-@attrs.define(kw_only=True)
-class FakeDeadLetter:
-    """A dead letter as it lies there; one that comes again counts its attempts."""
-
-    stream: StreamId
-    letter: DeadLetter
-    attempts: int = 1
-
-
-@attrs.define(kw_only=True)
-class FakeLease:
-    fence: int = 0
-    holder: object = None
-    expires_at: float = float("-inf")
 
 
 @attrs.define(eq=False)
@@ -385,10 +311,10 @@ class FakeStore:
             found = set()
             for row in rows:
                 try:
-                    values = _values(table, row)
-                except _RefusedError:
+                    values = values_of(table, row)
+                except RefusedError:
                     continue
-                old = there.get(_key(table, source, values))
+                old = there.get(key_of(table, source, values))
                 if old is None or any(old[c] != values[c] for c in values if c not in ignored):
                     found.add(row.key)
             return found
@@ -399,7 +325,7 @@ class FakeStore:
         await trio.lowlevel.checkpoint()
         with self._at("commit_page"):
             now = self._unmoved(checkpoint)
-            good, refused = _sorted_out(table, page.rows, now)
+            good, refused = sorted_out(table, page.rows, now)
             if len(refused) == len(page.rows) >= REFUSED_WHOLE:
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
             source = now.stream.source
@@ -430,7 +356,7 @@ class FakeStore:
             cycle.reason = reason
             if parked:
                 self.parked[checkpoint.stream] = reason
-            cycle.counts = _sum(cycle.counts, counts)
+            cycle.counts = summed(cycle.counts, counts)
 
     def _unmoved(self, checkpoint: Checkpoint) -> Checkpoint:
         now = self.checkpoints[checkpoint.stream]
@@ -443,7 +369,7 @@ class FakeStore:
 
     def _write(self, table: Table, source: str, row: Row, values: Values) -> bool:
         there = self.tables[(table.schema, table.name)]
-        key = _key(table, source, values)
+        key = key_of(table, source, values)
         old = there.get(key)
         if not row.called:
             values |= {c: old[c] if old else None for c in table.kept}
@@ -474,7 +400,7 @@ class FakeStore:
     ) -> None:
         cycle = self._cycle(at.cycle or 0)
         cycle.pages += 1
-        cycle.counts = _sum(
+        cycle.counts = summed(
             cycle.counts,
             Counts(
                 seen=page.seen,
@@ -526,62 +452,3 @@ class FakeStore:
             outcome=cycle.outcome,
             reason=cycle.reason,
         )
-
-
-class _RefusedError(Exception):
-    """A row that Postgres would refuse for its value."""
-
-
-def _sorted_out(
-    table: Table, rows: Sequence[Row], at: Checkpoint
-) -> tuple[list[tuple[Row, Values]], list[DeadLetter]]:
-    good, refused = [], []
-    for row in rows:
-        try:
-            good.append((row, _values(table, row)))
-        except _RefusedError as error:
-            payload = row.raw or row.json
-            refused.append(
-                DeadLetter(
-                    kind="refused",
-                    key=row.key,
-                    reason=str(error),
-                    payload=payload,
-                    idempotency_key=idempotency_key(at.stream, at.cycle or 0, row.key)
-                    if row.called
-                    else None,
-                )
-            )
-    return good, refused
-
-
-def _values(table: Table, row: Row) -> Values:
-    """The row as Postgres would hold it, as far as equality goes."""
-    found = json.loads(row.json, parse_float=Decimal, parse_int=Decimal)
-    columns = [c for c in table.columns if row.called or c not in table.kept]
-    return {c: _value(c, table.columns[c], found.get(c)) for c in columns}
-
-
-def _value(column: str, of: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, str) and "\x00" in value:
-        raise _RefusedError(f"{column}: unsupported Unicode escape sequence")
-    if of in ("numeric", "bigint", "integer", "smallint"):
-        try:
-            number = Decimal(value)
-        except (InvalidOperation, ValueError, TypeError):
-            raise _RefusedError(f"{column}: invalid input syntax for type {of}") from None
-        if of == "bigint" and not -(2**63) <= number < 2**63:
-            raise _RefusedError(f"{column}: value is out of range for type bigint")
-        return number
-    return value
-
-
-def _key(table: Table, source: str, values: Values) -> Key:
-    return (source, *(values[c] for c in table.key))
-
-
-def _sum(left: Counts, right: Counts) -> Counts:
-    mine, other = attrs.asdict(left), attrs.asdict(right)
-    return Counts(**{name: mine[name] + other[name] for name in mine})

@@ -11,12 +11,13 @@ import trio
 from syncd.config.settings import BudgetSettings
 from syncd.errors import SyncdError
 from syncd.sync import events
-from syncd.sync.bucket import TokenBucket, Unlimited
+from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Committed, StreamId, Table
 from syncd.sync.retry import Retry
 from syncd.sync.stream import run_cycle
+from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 from syncd.testing import FakeApi, FakeSource, FakeStore
 

@@ -1,0 +1,80 @@
+"""What the store in memory keeps: one class for each of the real one's tables."""
+
+import attrs
+
+from syncd.sync.model import Counts, DeadLetter, Intent, Outcome, StreamId
+
+
+@attrs.define(kw_only=True)
+class FakeToken:
+    version: int = 0
+    counted_at: float | None = None
+    free_at: float = float("-inf")
+    spent_on: str = ""
+    retired: bool = False
+    """The budget allows fewer now: nobody takes it, and it goes when it is free."""
+
+
+@attrs.define(kw_only=True)
+class FakeBudget:
+    per: float
+    tokens: dict[int, FakeToken] = attrs.field(factory=dict)
+    held_until: float = float("-inf")
+    from_answers: bool = False
+
+    @property
+    def allowed(self) -> dict[int, FakeToken]:
+        return {number: token for number, token in self.tokens.items() if not token.retired}
+
+    def make(self, requests: int, now: float) -> None:
+        """Be of so many tokens; whatever is owed stays, in case the number grows again."""
+        for number, token in list(self.tokens.items()):
+            if token.retired and token.free_at <= now:
+                del self.tokens[number]
+        first = max(self.tokens, default=0) + 1
+        for number in range(first, first + requests - len(self.tokens)):
+            self.tokens[number] = FakeToken()
+        by_debt = sorted(self.tokens.items(), key=lambda item: (-item[1].free_at, item[0]))
+        for place, (_, token) in enumerate(by_debt):
+            token.retired = place >= requests
+
+
+@attrs.define(kw_only=True)
+class FakeCycle:
+    id: int
+    stream: StreamId
+    started_at: float
+    outcome: Outcome | None = None
+    reason: str = ""
+    counts: Counts = attrs.field(factory=Counts)
+    pages: int = 0
+
+
+@attrs.define(kw_only=True)
+class FakeCall:
+    """One row of the ledger."""
+
+    intent: Intent
+    outcome: str = "open"
+    kept: bytes | None = None
+    reason: str = ""
+
+    @property
+    def record_key(self) -> str:
+        return self.intent.record_key
+
+
+@attrs.define(kw_only=True)
+class FakeDeadLetter:
+    """A dead letter as it lies there; one that comes again counts its attempts."""
+
+    stream: StreamId
+    letter: DeadLetter
+    attempts: int = 1
+
+
+@attrs.define(kw_only=True)
+class FakeLease:
+    fence: int = 0
+    holder: object = None
+    expires_at: float = float("-inf")
