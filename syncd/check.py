@@ -57,6 +57,11 @@ class Check:
             async with app.store(self.settings) as store, AsyncExitStack() as stack:
                 where = "embedded" if self.settings.database.url is None else "yours"
                 self.good(f"database: Postgres {await store.version()}, {where}")
+                if (host := await store.clear_text_host()) is not None:
+                    self.note(
+                        f"database: rows and password go to {host} in clear text; "
+                        "add sslmode=verify-full to `database.url`"
+                    )
                 for source in self.settings.sources.values():
                     await self._source(source, store, stack)
         except ConfigError:

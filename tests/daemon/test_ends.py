@@ -1,8 +1,9 @@
-"""The real command killed by SIGKILL at any moment: what the next start makes of it."""
+"""The real command ended by SIGKILL or SIGTERM at any moment: what the next start makes of it."""
 
 import json
 import os
 import random
+import signal
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,7 @@ SPEED = 200.0
 SEEDS = [int(s) for s in os.environ.get("SYNCD_SEEDS", "").split()] or range(50)
 """Replay one with SYNCD_SEEDS=17."""
 
+LEAVES = 10.0  # seconds; a drain here awaits a call of 10 ms or a request of half a second
 AT_ONCE = 3  # crashes under way beside each other: they mostly wait for the budget
 
 
@@ -33,20 +35,23 @@ async def rows_of(store: PostgresStore, syncd: Syncd) -> list[dict[str, Any]]:
     return [json.loads(text, parse_float=Decimal) for text in texts]
 
 
-async def one_crash(seed: int, database: str, folder: Path) -> dict[str, Any]:
-    """Five pages of four, killed at a seeded moment, taken up again until the cycle ends."""
+async def one_end(seed: int, database: str, folder: Path, sent: signal.Signals) -> dict[str, Any]:
+    """Five pages of four, ended at a seeded moment, taken up again until the cycle ends."""
     rng = random.Random(seed)
     syncd = Syncd(folder / f"{seed}.toml")
     async with running_mock(speed=SPEED, campaigns=20) as mock:
         syncd.write(config(mock.base_url, database, speed=SPEED, size=4))
         moment = rng.uniform(0.0, 1.1)
-        async with syncd.started("once") as first:
+        async with syncd.started("once" if sent == signal.SIGKILL else "run") as first:
             await listening(mock)
             with trio.move_on_after(moment):
                 await first.wait()
             killed = first.returncode is None
-            first.kill()
-            await first.wait()
+            first.send_signal(sent)
+            began = trio.current_time()
+            with trio.fail_after(LEAVES):
+                code = await first.wait()
+            left_within = trio.current_time() - began
         async with open_store(database) as store:
             before = {c.idempotency_key: c.settled_at for c in await store.calls(CAMPAIGNS)}
             standing = await store.standing(CAMPAIGNS)
@@ -68,6 +73,8 @@ async def one_crash(seed: int, database: str, folder: Path) -> dict[str, Any]:
         "seed": seed,
         "moment": round(moment, 3),
         "killed": killed,
+        "exit": code,
+        "left within": left_within,
         "missing, differing": compare(campaigns, rows),
         "dead": dead,
         "settled calls repeated": repeated(journal, settled | before),
@@ -87,14 +94,20 @@ async def listening(mock: MockServer) -> None:
             await trio.sleep(0.01)
 
 
-async def crashes(seeds: Sequence[int], database: str, folder: Path) -> list[dict[str, Any]]:
-    """One crash for each seed, each with a database schema of its own."""
+async def ends(
+    seeds: Sequence[int],
+    database: str,
+    folder: Path,
+    sent: signal.Signals = signal.SIGKILL,
+) -> list[dict[str, Any]]:
+    """One end for each seed, each with a database of its own."""
     limiter = trio.CapacityLimiter(AT_ONCE)
     found: list[dict[str, Any]] = []
 
     async def crash(seed: int) -> None:
         async with limiter:
-            found.append(await one_crash(seed, await fresh_database(database, seed), folder))
+            own = await fresh_database(database, seed)
+            found.append(await one_end(seed, own, folder, sent))
 
     async with trio.open_nursery() as nursery:
         for seed in seeds:
@@ -132,7 +145,7 @@ async def test_killed_at_eight_moments_nothing_is_lost_or_doubled(
     postgres: str, tmp_path: Path
 ) -> None:
     """resume, no-blind-repeat, budget: after kill -9 the next start makes it whole."""
-    assert_nothing_lost(await crashes(list(SEEDS)[:8], postgres, tmp_path))
+    assert_nothing_lost(await ends(list(SEEDS)[:8], postgres, tmp_path))
 
 
 @pytest.mark.long
@@ -140,6 +153,29 @@ async def test_killed_at_fifty_moments_nothing_is_lost_or_doubled(
     postgres: str, tmp_path: Path
 ) -> None:
     """resume, no-blind-repeat, budget: the same, fifty times."""
-    found = await crashes(list(SEEDS), postgres, tmp_path)
+    found = await ends(list(SEEDS), postgres, tmp_path)
     assert_nothing_lost(found)
     assert sum(f["killed"] for f in found) >= len(found) * 0.8
+
+
+def assert_politely_left(found: list[dict[str, Any]]) -> None:
+    """What must hold after each SIGTERM, beside what holds after a crash."""
+    assert_nothing_lost(found)
+    for end in found:
+        assert end["exit"] == 0, end
+        assert end["left within"] < LEAVES / 2, end
+
+
+async def test_asked_to_leave_at_eight_moments_it_leaves_and_nothing_is_lost(
+    postgres: str, tmp_path: Path
+) -> None:
+    """drain: SIGTERM at any moment ends with exit 0, a page committed or not at all."""
+    assert_politely_left(await ends(list(SEEDS)[:8], postgres, tmp_path, signal.SIGTERM))
+
+
+@pytest.mark.long
+async def test_asked_to_leave_at_fifty_moments_it_leaves_and_nothing_is_lost(
+    postgres: str, tmp_path: Path
+) -> None:
+    """drain: the same, fifty times."""
+    assert_politely_left(await ends(list(SEEDS), postgres, tmp_path, signal.SIGTERM))
