@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import promises
 from tests.servers import Servers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `-k resume` select the tests that hold that promise."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            item.extra_keyword_matches |= promises.of(item.name, item.function.__doc__)
 
 
 @pytest.fixture(scope="session")

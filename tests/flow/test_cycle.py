@@ -339,7 +339,7 @@ async def test_empty_pages_that_promise_more_end_at_the_second(
 async def test_no_records_where_there_were_some_is_suspicious(
     world: World, autojump_clock: Clock
 ) -> None:
-    """accounted: an empty answer is never green when yesterday's was full."""
+    """accounted, no-delete-on-absence: an empty answer is never green, and deletes nothing."""
     await world.cycle()
     world.api.records = {}
     done = await world.cycle()
