@@ -1,10 +1,11 @@
-"""The commands: the only place that exits, prints results, or unwraps exception groups.
+"""The commands: the only place that exits or unwraps exception groups.
+
+Those that only look into the database stand in `commands`.
 
 Exit status: 0 done, 1 the work failed, 2 usage, 78 the config is wrong.
 """
 
 import json
-import os
 import sys
 import time
 from functools import partial
@@ -18,28 +19,18 @@ from rich.console import Console
 
 from syncd import __version__, app, logs
 from syncd.check import Check
-from syncd.config.load import find, load
+from syncd.commands.cycles import cycles
+from syncd.commands.dead import dead
+from syncd.commands.options import Options, configured, select
+from syncd.commands.status import status
 from syncd.config.settings import Settings
 from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
 from syncd.store.migrate import roles_sql
-from syncd.sync.model import Committed, StreamId
+from syncd.sync.model import Committed
 
 FAILED = 1
 WRONG_CONFIG = 78  # EX_CONFIG of sysexits.h; the unit does not restart after it
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """What stands before the command's name."""
-
-    config: Path | None
-    overrides: tuple[str, ...]
-
-    def settings(self, *, secrets: bool = True) -> Settings:
-        """Load the config file; raises ConfigError."""
-        path = find(self.config, os.environ)
-        return load(path, overrides=self.overrides, secrets=secrets)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,17 +45,18 @@ class Options:
 @click.version_option(__version__, prog_name="syncd")
 @click.pass_context
 def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
-    r"""Keep Postgres tables in step with REST APIs that must not be trusted.
+    """Keep Postgres tables in step with REST APIs that must not be trusted.
 
     \b
     A first session:
       syncd check          is the config right, do database and API answer?
       syncd once           one cycle of every stream, with progress and a summary
       syncd run            the daemon: cycle after cycle, until SIGTERM
+      syncd status         how every stream stands; `cycles` and `dead` tell more
 
     The config is looked for in --config, $SYNCD_CONFIG, ./syncd.toml and
     /etc/syncd/syncd.toml, in this order. `syncd demo` needs none.
-    """
+    """  # noqa: D301 - click's own \b keeps lines
     context.obj = Options(config=config, overrides=overrides)
 
 
@@ -99,7 +91,7 @@ def once(options: Options, streams: tuple[str, ...]) -> None:
     `source.stream`, or the stream's name alone where only one source has it.
     """
     settings = options.settings()
-    only = _select(settings, streams) if streams else None
+    only = set(select(configured(settings), streams)) if streams else None
     logs.configure(level="WARNING")
     progress = Progress.on(sys.stdout)
     began = time.monotonic()
@@ -204,21 +196,8 @@ def demo(*, real_time: bool, as_json: bool) -> None:
         sys.exit(FAILED)
 
 
-def _select(settings: Settings, names: tuple[str, ...]) -> set[StreamId]:
-    known = [
-        StreamId(source=source.name, stream=stream)
-        for source in settings.sources.values()
-        for stream in source.streams
-    ]
-    chosen = set()
-    for name in names:
-        found = [s for s in known if name in (str(s), s.stream)]
-        if len(found) != 1:
-            what = "several sources have a stream" if found else "there is no stream"
-            listed = ", ".join(map(str, found or known))
-            raise click.UsageError(f"{what} {name!r}; name one of: {listed}")
-        chosen.add(found[0])
-    return chosen
+for command in (status, cycles, dead):
+    cli.add_command(command)
 
 
 def _fail(*lines: str) -> NoReturn:

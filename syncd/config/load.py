@@ -7,9 +7,12 @@ operator would write it, what was found and what is allowed.  Nothing is half lo
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+
+import attrs
 
 from syncd.config import document
-from syncd.config.reading import Node, one_line
+from syncd.config.reading import Node, Reveal, one_line
 from syncd.config.secrets import Secrets
 from syncd.config.settings import (
     BudgetSettings,
@@ -53,22 +56,24 @@ def load(
     *,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
-    secrets: bool = True,
+    secrets: bool | Literal["database"] = True,
 ) -> Settings:
     """Read the file and `sources.d/*.toml` beside it; raises ConfigError.
 
     overrides: `key.path=value` each, the value as in TOML or plain text.
-    secrets: False leaves them unresolved, to look at a file where they are not.
+    secrets: False leaves them unresolved, to look at a file where they are not;
+    "database" resolves what `database.url` needs, for those who ask no API.
     """
     faults: list[Fault] = []
     values = document.read(path, overrides, faults)
     parents = document.inherit(values, faults)
-    looked_up = Secrets(environ=environ, beside=path.parent, offline=not secrets)
+    looked_up = Secrets(environ=environ, beside=path.parent, offline=secrets is not True)
+    of_database = looked_up if secrets is True else attrs.evolve(looked_up, offline=not secrets)
     node = Node(path="", values=values, faults=faults, reveal=looked_up.reveal)
     sources = _sources(node, read_budgets(node), parents)
     refuse_shared_tables(sources, faults)
     settings = Settings(
-        database=_database(node),
+        database=_database(node, of_database.reveal),
         state=_state(node, environ),
         drain=node.duration("drain", 30.0),
         sources=sources,
@@ -128,10 +133,11 @@ def _once(
     return written
 
 
-def _database(node: Node) -> DatabaseSettings:
+def _database(node: Node, reveal: Reveal) -> DatabaseSettings:
     database = node.table("database")
     if database is None:
         return DatabaseSettings()
+    database.reveal = reveal
     url = database.text_or_secret("url", None)
     database.finish()
     if url is not None and "\x00" in (url.reveal() if isinstance(url, Secret) else url):

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "app": {"api", "store", "daemon", "sync", "config", "progress", "logs"},
     "check": {"app", "config", "progress", "store", "sync"},
     "demo": {"app", "config", "progress", "store", "sync"},
-    "cli": {"app", "check", "config", "demo", "logs", "progress", "store", "sync"},
+    "commands": {"app", "commands", "config", "logs", "progress", "store", "sync"},
+    "cli": {"app", "check", "commands", "config", "demo", "logs", "progress", "store", "sync"},
     "__main__": {"cli"},
     "__init__": set(),
 }

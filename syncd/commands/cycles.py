@@ -1,0 +1,131 @@
+"""`syncd cycles`: what did the last cycles do?"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import click
+import trio
+
+from syncd import app
+from syncd.commands.options import Options, configured, select
+from syncd.commands.screen import Line, Screen, clock, plain, say_json, span
+from syncd.commands.status import cycle_object
+from syncd.config.settings import Settings
+from syncd.store.looking import Cycle, Looking
+
+COUNTS = {
+    "seen": "seen",
+    "written": "written",
+    "unchanged": "unchanged",
+    "left out": "left_out",
+    "dead": "dead",
+    "folded": "folded",
+    "requests": "requests",
+    "calls": "calls",
+    "retried": "retried",
+    "refused": "refused",
+}
+"""The title of a count, and its name."""
+
+ALWAYS = {"seen", "written", "unchanged", "requests"}
+"""Shown even if they are zero in every cycle."""
+
+
+@click.command()
+@click.argument("stream", required=False)
+@click.option(
+    "-n",
+    "limit",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    help="So many; default 20.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, times as ISO 8601.")
+@click.pass_obj
+def cycles(options: Options, stream: str | None, *, limit: int, as_json: bool) -> None:
+    """Show the last cycles of all streams, or of STREAM, newest first.
+
+    For each record that the API gave there is one end: seen = written + unchanged +
+    left out + dead + folded. Counts that are zero everywhere are not shown.
+
+    \b
+    Example:
+      syncd cycles campaigns -n 5
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.to_look()
+    now, found = trio.run(_read, settings, stream, limit)
+    if as_json:
+        say_json([cycle_object(cycle) for cycle in found])
+    else:
+        show(Screen.stdout(), found, now, named=stream is not None)
+
+
+async def _read(settings: Settings, name: str | None, limit: int) -> tuple[float, list[Cycle]]:
+    async with app.store(settings, migrations=False) as store:
+        looking = Looking(store.connections)
+        chosen = None
+        if name is not None:
+            # Streams that have left the config still have their history.
+            known = dict.fromkeys([*configured(settings), *await looking.streams()])
+            (chosen,) = select(known, [name])
+        return await looking.cycles(chosen, limit)
+
+
+def show(screen: Screen, found: Sequence[Cycle], now: float, *, named: bool) -> None:
+    """Print them as a table; on a screen that is too narrow the counts in a sentence each."""
+    if not found:
+        screen.say("no cycle has run yet")
+        return
+    counts = {c.id: attrs.asdict(c.totals) for c in found}
+    shown = {t: n for t, n in COUNTS.items() if n in ALWAYS or any(c[n] for c in counts.values())}
+    titles = ["cycle", *([] if named else ["stream"]), "started (UTC)", "took", "outcome"]
+    lines = [
+        Line(
+            cells=[*_cells(c, now, named=named), *(str(counts[c.id][n]) for n in shown.values())],
+            beneath=_beneath(c),
+        )
+        for c in found
+    ]
+    gives_way = 0 if named else 1
+    if screen.fits([*titles, *shown], lines):
+        screen.table([*titles, *shown], lines, gives_way=gives_way, right=len(titles))
+        return
+    lines = [
+        Line(
+            cells=_cells(c, now, named=named),
+            beneath=[
+                _in_words(counts[c.id], shown),
+                *_beneath(c),
+            ],
+        )
+        for c in found
+    ]
+    screen.table(titles, lines, gives_way=gives_way, right=len(titles))
+
+
+def _in_words(counts: Mapping[str, int], shown: Mapping[str, str]) -> str:
+    one = {"requests": "request", "calls": "call"}
+    said = [
+        f"{counts[name]} {one.get(title, title) if counts[name] == 1 else title}"
+        for title, name in shown.items()
+        if counts[name] or name == "seen"
+    ]
+    return ", ".join(said)
+
+
+def _cells(cycle: Cycle, now: float, *, named: bool) -> list[str]:
+    stream = [] if named else [plain(str(cycle.stream))]
+    # One that a daemon is at, or that waits for the next start: `status` tells which.
+    outcome = cycle.outcome or "open"
+    took = span((cycle.ended or now) - cycle.started)
+    took += "" if cycle.ended else " so far"
+    return [str(cycle.id), *stream, clock(cycle.started), took, outcome]
+
+
+def _beneath(cycle: Cycle) -> list[str]:
+    said = [plain(cycle.reason)] if cycle.reason else []
+    if cycle.taken_up:
+        times = {1: "once", 2: "twice"}.get(cycle.taken_up, f"{cycle.taken_up} times")
+        said.append(f"taken up again {times}")
+    return said

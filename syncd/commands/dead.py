@@ -1,0 +1,267 @@
+"""`syncd dead`: what was put aside, why, and what can a person do about it?"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import click
+import trio
+
+from syncd import app
+from syncd.commands.options import Options, configured, select
+from syncd.commands.screen import (
+    Line,
+    Screen,
+    ago,
+    as_written,
+    clock,
+    key_in_words,
+    moment,
+    number,
+    plain,
+    say_json,
+)
+from syncd.config.settings import Settings
+from syncd.errors import SyncdError
+from syncd.store.looking import Letter, Looking
+from syncd.sync.model import StreamId
+
+WHAT_IT_MEANS = {
+    "contract": "The record does not fit what the config says of it.",
+    "refused": "Postgres refused the row; the other rows of its page were written.",
+    "call-failed": "The record's own call failed for good, so its row was not written.",
+    "outcome-unknown": "The record's own call may have been carried out: its answer never came.",
+}
+
+WHAT_TO_DO = {
+    "contract": "Correct the record where it comes from, or its column in the config (`columns`).",
+    "refused": "Correct the record where it comes from, or the table: a constraint, a type.",
+    "call-failed": "Read the reason; correct the record where it comes from, or the call "
+    "(`call.path`, `call.success`).",
+    "outcome-unknown": "Look there whether it was. If the API knows a call again by its key, say "
+    'so (`call.repeat = "with-key"`), and syncd asks again by itself.',
+}
+
+AFTERWARDS = "When a later cycle writes the record, this letter leaves by itself."
+
+KINDS = click.Choice(list(WHAT_IT_MEANS))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, times as ISO 8601.")
+
+
+@click.group()
+def dead() -> None:
+    """Look at dead letters: records and calls put aside, each with its reason.
+
+    A dead letter costs itself alone: the rest of its page was written. It leaves by
+    itself when a later cycle writes its record.
+
+    \b
+    Example:
+      syncd dead list campaigns      what lies there
+      syncd dead show 12             one letter whole, and what can be done
+      syncd dead discard 12          forget it
+    """  # noqa: D301 - click's own \b keeps lines
+
+
+@dead.command("list")
+@click.argument("stream", required=False)
+@click.option("--kind", type=KINDS, help="Only those of this kind.")
+@click.option(
+    "-n",
+    "limit",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    help="So many; default 50.",
+)
+@AS_JSON
+@click.pass_obj
+def list_letters(
+    options: Options, stream: str | None, *, kind: str | None, limit: int, as_json: bool
+) -> None:
+    """List dead letters of all streams, or of STREAM, the newest first.
+
+    \b
+    contract         the record does not fit the config's columns
+    refused          Postgres refused the row
+    call-failed      the record's own call failed for good
+    outcome-unknown  the record's own call may have been carried out
+
+    \b
+    Example:
+      syncd dead list campaigns --kind contract
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.to_look()
+    now, many, found = trio.run(partial(_read, settings, stream, kind, limit))
+    if as_json:
+        say_json({"count": many, "letters": [_object(letter) for letter in found]})
+    else:
+        show_list(Screen.stdout(), now, many, found)
+
+
+@dead.command("show")
+@click.argument("number", type=click.IntRange(1, 2**63 - 1), metavar="ID")
+@AS_JSON
+@click.pass_obj
+def show_letter(options: Options, number: int, *, as_json: bool) -> None:
+    """Show one dead letter whole: the record as the API wrote it, and what can be done.
+
+    \b
+    Example:
+      syncd dead show 12
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.to_look()
+    now, (letter,) = trio.run(_letters, settings, (number,))
+    if as_json:
+        say_json(_object(letter) | {"payload": as_written(letter.payload)})
+    else:
+        show_whole(Screen.stdout(), now, letter)
+
+
+@dead.command("discard")
+@click.argument("numbers", nargs=-1, type=click.IntRange(1, 2**63 - 1), metavar="[ID]...")
+@click.option("--all", "stream", metavar="STREAM", help="All that STREAM has now.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def discard(options: Options, numbers: tuple[int, ...], *, stream: str | None, yes: bool) -> None:
+    """Forget dead letters: the IDs named, or all of one stream.
+
+    The record is not written. If the API still lists it as it was, the next cycle
+    puts it aside again.
+
+    \b
+    Example:
+      syncd dead discard 12 13
+      syncd dead discard --all campaigns --yes
+    """  # noqa: D301 - click's own \b keeps lines
+    if bool(numbers) == (stream is not None):
+        raise click.UsageError("name the IDs, or a stream with --all STREAM")
+    settings = options.to_look()
+    ids = trio.run(_meant, settings, numbers, stream)
+    if not ids:
+        click.echo("there are none")
+        return
+    if not yes:
+        click.confirm(f"Forget {number(len(ids), 'dead letter')} for good?", abort=True)
+    click.echo(f"{number(trio.run(_discard, settings, ids), 'dead letter')} discarded")
+
+
+# --- the database -----------------------------------------------------------------------------
+
+
+async def _read(
+    settings: Settings, name: str | None, kind: str | None, limit: int
+) -> tuple[float, int, list[Letter]]:
+    async with app.store(settings, migrations=False) as store:
+        looking = Looking(store.connections)
+        chosen = await _stream(looking, settings, name) if name is not None else None
+        return await looking.dead(chosen, kind, limit)
+
+
+async def _letters(settings: Settings, ids: Sequence[int]) -> tuple[float, list[Letter]]:
+    async with app.store(settings, migrations=False) as store:
+        now, found = await Looking(store.connections).letters(ids)
+    missing = sorted(set(ids) - {letter.id for letter in found})
+    if missing:
+        one = len(missing) == 1
+        what = "there is no dead letter" if one else "there are no dead letters"
+        listed = ", ".join(map(str, missing))
+        raise SyncdError(f"{what} {listed} (any more); `syncd dead list` shows what there is")
+    return now, found
+
+
+async def _meant(settings: Settings, ids: Sequence[int], name: str | None) -> list[int]:
+    if name is None:
+        _, found = await _letters(settings, ids)
+        return [letter.id for letter in found]
+    async with app.store(settings, migrations=False) as store:
+        looking = Looking(store.connections)
+        return await looking.which_are_dead(await _stream(looking, settings, name))
+
+
+async def _discard(settings: Settings, ids: Sequence[int]) -> int:
+    async with app.store(settings, migrations=False) as store:
+        return await Looking(store.connections).discard(ids)
+
+
+async def _stream(looking: Looking, settings: Settings, name: str) -> StreamId:
+    # Letters of streams that have left the config still lie there.
+    known = dict.fromkeys([*configured(settings), *await looking.streams()])
+    (chosen,) = select(known, [name])
+    return chosen
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+
+def show_list(screen: Screen, now: float, many: int, found: Sequence[Letter]) -> None:
+    """Print letters as a table, the reason beneath each."""
+    if not found:
+        screen.say("no dead letters")
+        return
+    lines = [
+        Line(
+            cells=(
+                str(letter.id),
+                plain(str(letter.stream)),
+                letter.kind,
+                key_in_words(letter.key),
+                ago(now - letter.last),
+                str(letter.attempts),
+            ),
+            beneath=[plain(letter.reason)],
+        )
+        for letter in found
+    ]
+    screen.table(("id", "stream", "kind", "key", "last", "times"), lines, gives_way=3, right=5)
+    screen.say()
+    if many > len(found):
+        screen.say(f"the newest {len(found)} of {many}; -n {many} shows all")
+    else:
+        screen.say(number(many, "dead letter"))
+    screen.say("`syncd dead show ID` shows one whole, and what can be done")
+
+
+def show_whole(screen: Screen, now: float, letter: Letter) -> None:
+    """Print all that is known of one letter."""
+    facts = {
+        "dead letter": str(letter.id),
+        "stream": plain(str(letter.stream)),
+        "kind": letter.kind,
+        "key": key_in_words(letter.key),
+        "reason": plain(letter.reason),
+        "times": str(letter.attempts),
+        "first": f"{clock(letter.first)} UTC, {ago(now - letter.first)}",
+        "last": f"{clock(letter.last)} UTC, {ago(now - letter.last)}",
+        "next try": None if letter.next_try is None else f"{clock(letter.next_try)} UTC",
+        "cycle": None if letter.cycle is None else str(letter.cycle),
+        "table": f"{plain(letter.target)} (schema version {letter.schema_version})",
+        "call's key": letter.idempotency_key and plain(letter.idempotency_key),
+    }
+    screen.facts({name: text for name, text in facts.items() if text is not None})
+    screen.say()
+    screen.say("The record as the API wrote it:", style="dim")
+    screen.raw(as_written(letter.payload), indent=2)
+    screen.say()
+    screen.say(WHAT_IT_MEANS[letter.kind])
+    screen.say(WHAT_TO_DO[letter.kind])
+    screen.say(f"{AFTERWARDS} `syncd dead discard {letter.id}` forgets it.")
+
+
+def _object(letter: Letter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "source": letter.stream.source,
+        "stream": letter.stream.stream,
+        "kind": letter.kind,
+        "key": letter.key,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "first_at": moment(letter.first),
+        "last_at": moment(letter.last),
+        "next_try": moment(letter.next_try),
+        "cycle": letter.cycle,
+        "table": letter.target,
+        "schema_version": letter.schema_version,
+        "idempotency_key": letter.idempotency_key,
+    }
