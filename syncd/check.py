@@ -5,6 +5,7 @@ other, so that a check beside a running daemon, or just before its start, takes 
 window over the API's limit; for that syncd's own schema is made, if the role may.
 """
 
+import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -17,13 +18,16 @@ from syncd.errors import ConfigError, SyncdError, TryAgain
 from syncd.progress import seconds
 from syncd.store.postgres import PostgresStore
 from syncd.sync.bucket import TokenBucket
-from syncd.sync.model import StreamId
+from syncd.sync.model import Page, StreamId
 from syncd.sync.ports import Source
+from syncd.sync.retry import Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 Say = Callable[[str], None]
 
+TRIES = 3  # an API that is unreliable by nature gets another chance
+PATIENCE = 120.0  # seconds for one first page, waits for the budget included
 BUSY = 0.9  # of the time between two starts; a cycle that needs more can't keep its interval
 
 
@@ -49,7 +53,8 @@ class Check:
         """What `load` has already found to be right."""
         sources = self.settings.sources
         streams = sum(len(s.streams) for s in sources.values())
-        self.good(f"{self.settings.path}: {len(sources)} sources, {streams} streams")
+        many = f"{len(sources)} source{'s' * (len(sources) != 1)}"
+        self.good(f"{self.settings.path}: {many}, {streams} stream{'s' * (streams != 1)}")
 
     async def run(self) -> None:
         """Ask the database and every source."""
@@ -98,14 +103,33 @@ class Check:
             self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
         except SyncdError as error:
             self.bad(name, error)
-        try:
+
+        async def attempt() -> Page:
             async with budget.permit(
                 lease=None,
                 spent_on=f"check of {name}",
                 waits=Waits(),
                 on_wait=lambda wait: self.note(f"{name}: next token in {seconds(wait)}"),
             ) as permit:
-                page = await api.fetch(None, permit)
+                return await api.fetch(None, permit)
+
+        retry = Retry(
+            retries=TRIES - 1,
+            base=source.backoff,
+            window=source.budget.per if source.budget else None,
+            budget=budget,
+            waits=Waits(),
+            rng=random.Random(),  # noqa: S311 - jitter is no secret
+            patience=0.0,
+        )
+        try:
+            with trio.fail_after(PATIENCE):
+                page = await retry.run(
+                    attempt, lambda n, error, _: self.note(f"{name}: try {n} failed: {error}")
+                )
+        except trio.TooSlowError:
+            self.bad(name, SyncdError(f"no first page within {seconds(PATIENCE)}; see above"))
+            return
         except TryAgain as error:
             self.bad(name, SyncdError(f"{error}. That may pass; try again"))
             return

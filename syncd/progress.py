@@ -9,7 +9,7 @@ import io
 import math
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 import attrs
 import trio
@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from syncd.errors import StreamBroken, SyncdError
+from syncd.errors import Draining, StreamBroken, SyncdError
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Committed, Counts, StreamId
@@ -155,6 +155,19 @@ def one_line(text: str, style: str = "") -> Text:
     return Text(indent + " ".join(text.split()), style=style)
 
 
+class _Screen(Console):
+    """A console whose reader may go away, or whose disk may be full: the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.quiet = True
+
+
 @attrs.define(eq=False)
 class Progress:
     """Shows the cycles of all streams while they run."""
@@ -165,7 +178,7 @@ class Progress:
 
     @classmethod
     def on(cls, file: TextIO) -> "Progress":
-        return cls(Console(file=file, highlight=False))
+        return cls(_Screen(file=file, highlight=False))
 
     def watch(self, context: StreamContext) -> None:
         """Show this stream as well."""
@@ -188,9 +201,10 @@ class Progress:
             case events.CycleStarted(checkpoint=checkpoint):
                 if checkpoint.pages:
                     return f"{name}taking cycle {checkpoint.cycle} up after page {checkpoint.pages}"
-                return f"{name}cycle {checkpoint.cycle} begins"
-            case events.PageCommitted():
-                arrival = view.arrival()
+                gave_up = f"; the one before was given up: {event.abandoned}"
+                return f"{name}cycle {checkpoint.cycle} begins" + gave_up * bool(event.abandoned)
+            case events.PageCommitted(checkpoint=checkpoint):
+                arrival = view.arrival() if checkpoint.cycle is not None else None
                 ahead = f", at the earliest done in {seconds(arrival)}" if arrival else ""
                 return f"{name}page {view.pages} committed, {view.totals.seen} records{ahead}"
             case events.Retrying():
@@ -238,6 +252,10 @@ class Progress:
         foot = f"{elapsed}{ahead}" + (f" · {waits[0]}" if waits else "")
         return Group(grid, Text(foot, style="dim"))
 
+    def note(self, line: str) -> None:
+        """Say something above the picture."""
+        self.console.print(one_line(line), soft_wrap=True)
+
     def summary(self, results: Mapping[StreamId, Committed | SyncdError], took: float) -> None:
         """Print what every stream came to."""
         table = Table(box=None, pad_edge=False)
@@ -262,11 +280,31 @@ class Progress:
         wide = Console(width=WIDEST, file=io.StringIO(), color_system=None)
         with wide.capture() as captured:
             wide.print(table)
-        for line in captured.get().splitlines():
-            self.console.print(Text(line.rstrip()), soft_wrap=True)
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        if self.console.is_terminal and max(map(len, lines)) > self.console.width:
+            lines = []
+            for stream, view in self._views.items():
+                result = results.get(stream)
+                totals = result.totals if isinstance(result, Committed) else view.totals
+                lines += _in_words(str(stream), totals, took)
+        for line in lines:
+            self.console.print(Text(line), soft_wrap=True)
         for stream, result in results.items():
+            if isinstance(result, Committed) and stream in self._views:
+                there = self._views[stream].context.table
+                self.note(f"{stream}: its rows are in table {there.schema}.{there.name}")
             for line in _verdict(stream, result):
                 self.console.print(one_line(line), soft_wrap=True)
+
+
+def _in_words(name: str, counts: Counts, took: float) -> list[str]:
+    ends = f"{counts.written} written, {counts.unchanged} unchanged, {counts.left_out} left out"
+    asked = f"{counts.requests} requests, {counts.retried} retries, {counts.refused} 429s"
+    return [
+        str(one_line(name)),
+        f"  {counts.seen} records: {ends}, {counts.dead} dead",
+        f"  {asked}, {seconds(took)}",
+    ]
 
 
 def _aside(view: View) -> Text:
@@ -288,10 +326,11 @@ def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
         if dead:
             lines.append(
                 f"{stream}: {dead} dead letter{'' if dead == 1 else 's'}, "
-                "kept in syncd.dead_letter with the reason"
+                "kept with the reason; see `syncd dead list`"
             )
         return lines
-    lines = [f"{stream}: not finished: {getattr(result, 'reason', result)}"]
+    reason = "interrupted" if isinstance(result, Draining) else getattr(result, "reason", result)
+    lines = [f"{stream}: not finished: {reason}"]
     if isinstance(result, StreamBroken) and result.hint:
         lines.append(f"  {result.hint}")
     lines.append("  what is committed stays; the next run goes on from there")

@@ -218,7 +218,7 @@ def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor)
     if status >= 500 or status in (408, 425):
         raise ApiUnavailable(said, hint=hint, sent="no")
     if status in (400, 401, 403):
-        raise AccessDenied(said, hint="Correct the source's credentials, then reload")
+        raise AccessDenied(said, hint="Correct the source's credentials, then start syncd again")
     raise UnexpectedAnswer(said, hint="Check auth.url")
 
 

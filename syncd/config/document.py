@@ -62,6 +62,10 @@ def _beside(path: Path, unreadable: list[Fault]) -> list[Path]:
 
 
 def _parsed(path: Path, unreadable: list[Fault]) -> dict[str, Any]:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A device or a pipe may have no end.
+        unreadable.append(Fault(path="", message=f"can't read {path}: it is no regular file"))
+        return {}
     try:
         # Some editors begin a file with a mark of its encoding.
         return tomllib.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8"))

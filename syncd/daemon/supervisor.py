@@ -46,14 +46,16 @@ class Supervisor:
 
     report: events.Report = events.nobody
     rng: random.Random = attrs.field(factory=random.Random)
-    results: dict[StreamId, Result] = attrs.field(factory=dict, init=False)
+    results: dict[StreamId, Result] = attrs.field(factory=dict)
     """What the last cycle of each stream came to."""
 
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
+    asked_twice: bool = attrs.field(default=False, init=False)
+
     @property
     def cut(self) -> bool:
-        """The drain's deadline had to cut something that was in flight."""
+        """Something that was in flight had to be cut: by the drain's deadline, or as asked."""
         return self._scope.cancelled_caught
 
     def stop(self) -> None:
@@ -64,6 +66,7 @@ class Supervisor:
 
     def cut_short(self) -> None:
         """Leave at once: somebody asked twice."""
+        self.asked_twice = True
         self._scope.cancel()
 
     async def run(self, *, forever: bool) -> None:

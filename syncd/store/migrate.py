@@ -34,6 +34,13 @@ class Migration:
     sql: str = attrs.field(repr=False)
 
     @property
+    def script(self) -> str:
+        """All that applying it does, as SQL to be run by hand."""
+        noted = f"VALUES ({self.number}, '{self.name}', '{self.checksum}')"
+        note = f"INSERT INTO syncd.migration (number, name, checksum) {noted};"
+        return "\n".join([sql("first_migration") + ";", "", self.sql.rstrip(), "", note])
+
+    @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 

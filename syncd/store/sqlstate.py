@@ -31,7 +31,7 @@ HINTS = {
     "42P01": "a table is missing: `syncd schema --apply` makes it",
     "3F000": "a schema is missing: `syncd schema --apply` makes it",
     "28P01": "the password in `database.url` is not the role's",
-    "28000": "pg_hba.conf does not let this role in from here",
+    "28000": "the role must exist, and pg_hba.conf must let it in from here",
     "3D000": "create the database, or correct `database.url`",
 }
 

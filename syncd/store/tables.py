@@ -217,8 +217,9 @@ def _missing(cursor: Cursor, table: Table) -> list[str]:
     if there:
         cursor.execute(queries.sql("table_keys"), where)
         keys = [set(columns) for (columns,) in cursor]
-        _compare(table, there, keys)
-        return []
+        new = _new_columns(table, there)
+        _compare(table, there | dict(new), keys)
+        return [_add_column(table, name, of).as_string(cursor) for name, of in new]
     cursor.execute(queries.sql("schema_exists"), {"schema": table.schema})
     has_schema = cursor.fetchone() == (True,)
     create = statements(table).create[1 if has_schema else 0 :]
@@ -246,11 +247,28 @@ def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string()
 
 
+def _new_columns(table: Table, there: dict[str, str]) -> list[tuple[str, str]]:
+    """Columns that a table which syncd writes to lacks; its key was made with the table."""
+    if SOURCE not in there:
+        return []
+    return [(c, _spelled(of)) for c, of in table.columns.items() if c not in {*there, *table.key}]
+
+
+def _add_column(table: Table, name: str, of: str) -> sql.Composed:
+    return sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
+        sql.Identifier(table.schema, table.name), sql.Identifier(name), sql.SQL(of)
+    )
+
+
+def _spelled(of: str) -> str:
+    return SPELLED.get(of, of)
+
+
 def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
-    wanted = {name: SPELLED.get(of, of) for name, of in table.columns.items()}
+    wanted = {name: _spelled(of) for name, of in table.columns.items()}
     wanted |= {SOURCE: "text", CHANGED: SPELLED["timestamptz"], DELETED: SPELLED["timestamptz"]}
     wrong = [
-        f"column {name!r} is {there.get(name, 'missing')}, not {of}"
+        f"column {name!r} is {there[name]}, not {of}" if name in there else f"no column {name!r}"
         for name, of in wanted.items()
         if there.get(name) != of
     ]

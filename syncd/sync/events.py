@@ -25,6 +25,9 @@ class CycleStarted(Event):
     totals: Counts
     """Not empty when a cycle is taken up again."""
 
+    abandoned: str = ""
+    """Why the cycle before was given up in its middle, if it was."""
+
 
 @attrs.frozen(kw_only=True)
 class PageFetched(Event):

@@ -34,8 +34,12 @@ async def run_cycle(stream: StreamContext) -> Committed:
     act, Draining when syncd leaves.  The checkpoint stays, and the next call goes on.
     """
     started = trio.current_time()
-    checkpoint, totals = await _begin(stream)
-    stream.report(events.CycleStarted(stream=stream.id, checkpoint=checkpoint, totals=totals))
+    checkpoint, totals, abandoned = await _begin(stream)
+    stream.report(
+        events.CycleStarted(
+            stream=stream.id, checkpoint=checkpoint, totals=totals, abandoned=abandoned
+        )
+    )
     committed = await _turn_pages(stream, checkpoint)
     stream.report(
         events.CycleEnded(
@@ -94,19 +98,17 @@ async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) ->
     return await _commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
 
 
-async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts]:
-    async def begin() -> tuple[Checkpoint, Counts]:
+async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:
+    async def begin() -> tuple[Checkpoint, Counts, str]:
         # Read anew at each try: after an unknown outcome the cycle may have begun.
         checkpoint = await stream.store.read_checkpoint(stream.id)
         if checkpoint.fence != stream.lease.fence:
             raise _taken(stream)
         fingerprint = stream.source.fingerprint
         changed = checkpoint.cycle is not None and checkpoint.fingerprint != fingerprint
-        return await stream.store.begin_cycle(
-            checkpoint,
-            fingerprint=fingerprint,
-            abandon="address, path, page, params or filter changed" if changed else "",
-        )
+        abandon = "address, path, page, params or filter changed" if changed else ""
+        begun = await stream.store.begin_cycle(checkpoint, fingerprint=fingerprint, abandon=abandon)
+        return *begun, abandon
 
     return await stream.retry.through_outages(begin, stream.on_failure)
 

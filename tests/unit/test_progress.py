@@ -148,9 +148,42 @@ async def test_the_summary_says_what_became_of_everything(
     assert header.split()[-4:] == ["requests", "retries", "429s", "duration"]
     assert " ".join(row.split()) == "ads.campaigns 200 150 49 0 1 99.5 % 210 3 0 2 min 10 s"
     assert rest[1:] == [
+        "ads.campaigns: its rows are in table public.campaigns",
         "ads.campaigns: suspicious: [b]fewer",
-        "ads.campaigns: 1 dead letter, kept in syncd.dead_letter with the reason",
+        "ads.campaigns: 1 dead letter, kept with the reason; see `syncd dead list`",
         "ads.gone: not finished: 401 [b]",
         "  check the password",
         "  what is committed stays; the next run goes on from there",
     ]
+
+
+async def test_on_a_narrow_terminal_the_summary_is_in_words(
+    world: World, autojump_clock: Clock
+) -> None:
+    """A table that would wrap in the middle of its words is not drawn."""
+    totals = Counts(seen=100, written=99, dead=1, requests=112, retried=2)
+    done = Committed(checkpoint=checkpoint(), totals=totals, outcome="ok")
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=70, force_terminal=True, color_system=None))
+    async with world.process() as context:
+        progress.watch(context)
+    progress.summary({CAMPAIGNS: done}, 34)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[:3] == [
+        "ads.campaigns",
+        "  100 records: 99 written, 0 unchanged, 0 left out, 1 dead",
+        "  112 requests, 2 retries, 0 429s, 34 s",
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
+    """`syncd once | head -1` goes on to the end of the cycle."""
+
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    progress = Progress.on(Gone())
+    progress.note("the first line")
+    progress.note("the second line")
