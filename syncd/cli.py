@@ -10,7 +10,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import attrs
 import click
@@ -23,6 +23,7 @@ from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
 from syncd.commands.options import Options, configured, select
 from syncd.commands.status import status
+from syncd.config.secrets import redactions
 from syncd.config.settings import Settings
 from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
@@ -61,14 +62,22 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 
 
 @cli.command()
+@click.option(
+    "--log",
+    "shape",
+    type=click.Choice(get_args(logs.Shape)),
+    default="auto",
+    show_default=True,
+    help="How log lines look. auto: journald's fields, columns on a terminal, else plain.",
+)
 @click.pass_obj
-def run(options: Options) -> None:
+def run(options: Options, shape: logs.Shape) -> None:
     """Run the daemon: cycle after cycle of every stream, until SIGTERM or SIGINT.
 
     On the signal it finishes the page that it is at; a second one cuts that short.
     """
     settings = options.settings()
-    logs.configure()
+    logs.configure(shape=shape, secrets=redactions(settings))
     supervisor = trio.run(_run, settings)
     if supervisor.cut:
         _fail(f"a request had to be cut when the drain's {settings.drain:.0f} s were over")
@@ -92,7 +101,7 @@ def once(options: Options, streams: tuple[str, ...]) -> None:
     """
     settings = options.settings()
     only = set(select(configured(settings), streams)) if streams else None
-    logs.configure(level="WARNING")
+    logs.configure(level="WARNING", secrets=redactions(settings))
     progress = Progress.on(sys.stdout)
     began = time.monotonic()
 
@@ -121,7 +130,7 @@ def check(options: Options, *, offline: bool) -> None:
     checking = Check(settings, click.echo)
     checking.file()
     if not offline:
-        logs.configure(level="ERROR")
+        logs.configure(level="ERROR", secrets=redactions(settings))
         trio.run(checking.run)
     if checking.failed:
         sys.exit(FAILED)

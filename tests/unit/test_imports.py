@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "api": {"api", "sync"},
     "store": {"store", "sync"},
     "daemon": {"daemon", "sync"},
-    "logs": {"sync"},
+    "logs": {"logs", "sync"},
     "progress": {"sync"},
     "testing": {"sync", "testing"},
     "app": {"api", "store", "daemon", "sync", "config", "progress", "logs"},

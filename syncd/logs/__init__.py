@@ -1,0 +1,132 @@
+"""Where do log lines go, and in what shape?
+
+To journald with their fields when systemd connected standard error to it; else to
+standard error: in columns with colours on a terminal, plain lines elsewhere, JSON if it
+was asked for.  Values are bound as fields, not baked into sentences, so that the same
+event always has the same words (`kinds`).  Standard library loggers end here too;
+httpx and httpcore are quiet, since their lines hold whole URLs.
+
+Nothing that goes wrong in here reaches who logs: a line may be lost, the daemon may not.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from loguru import logger
+
+from syncd.logs import kinds
+from syncd.logs.entry import Entry, entry, make_safe
+from syncd.logs.hiding import Hiding
+from syncd.logs.journal import Journal, stands_behind
+from syncd.logs.shapes import as_json, plain, terminal
+from syncd.logs.teller import Teller
+from syncd.sync import events
+
+if TYPE_CHECKING:
+    from loguru import Message
+
+Shape = Literal["auto", "plain", "json"]
+Sink = Callable[[Entry], None]
+
+QUIET = ("httpx", "httpcore", "psycopg", "hpack")
+
+_hiding = Hiding()
+_teller = Teller(time.monotonic)
+
+
+def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[str] = ()) -> None:
+    """Send everything that is logged to where it belongs, from now on, without `secrets`."""
+    hide(secrets)
+    logger.remove()
+    logger.configure(patcher=partial(make_safe, hiding=_hiding))
+    # `diagnose` would print the values of variables into tracebacks: secrets among them.
+    logger.add(
+        _never_failing(_sink(sys.stderr, shape)),
+        level=level,
+        format="{message}",
+        diagnose=False,
+        backtrace=False,
+        catch=True,
+    )
+    logging.basicConfig(handlers=[_Caught()], level=logging.INFO, force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _last_word
+    threading.excepthook = lambda args: _last_word(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Let no line hold one of these, from now on: after a reload there are more."""
+    _hiding.add(secrets)
+
+
+def tell(event: events.Event) -> None:
+    """Log one event of the loop, with its values bound as fields."""
+    for line in _teller.hear(event):
+        fields = {"stream": line.stream, **line.fields}
+        logger.bind(**fields).log(line.kind.level, line.kind.sentence)
+
+
+def _sink(file: TextIO, shape: Shape) -> Sink:
+    if shape == "auto":
+        if stands_behind(file.fileno(), os.environ):
+            return Journal()
+        if file.isatty():
+            bare = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+            return partial(_write, file, partial(terminal, colours=not bare))
+    return partial(_write, file, as_json if shape == "json" else plain)
+
+
+def _write(file: TextIO, shaped: Callable[[Entry], str], entry: Entry) -> None:
+    text = shaped(entry) + "\n"
+    file.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    file.flush()
+
+
+def _never_failing(sink: Sink) -> "Callable[[Message], None]":
+    """A sink that loses a line rather than raise.
+
+    Loguru's own `catch` would print the record to standard error.
+    """
+
+    def hear(message: "Message") -> None:
+        with contextlib.suppress(Exception):  # there is nowhere left to tell it
+            sink(entry(message.record))
+
+    return hear
+
+
+def _last_word(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    """Log what nobody caught: as one entry, and without secrets."""
+    if not issubclass(kind, Exception | BaseExceptionGroup):
+        sys.__excepthook__(kind, error, where)
+        return
+    logger.opt(exception=(kind, error, where)).critical(kinds.BUG.sentence)
+
+
+class _Caught(logging.Handler):
+    """Hands a standard library record on to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - its words don't fit its arguments
+            said = str(record.msg)
+        level = record.levelname if record.levelname in _LEVELS else record.levelno
+        log = logger.bind(logger=record.name).opt(exception=record.exc_info)
+        log.log(level, "{}", said)
+
+
+_LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})

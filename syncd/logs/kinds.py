@@ -1,0 +1,95 @@
+"""What can syncd say?  Every kind of line, with the words it always has.
+
+`docs/operations.md` explains each of them, and a test holds the page to this list.
+The id is journald's MESSAGE_ID: made once at random, and never changed or used again.
+"""
+
+from typing import Literal
+
+import attrs
+
+Level = Literal["INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+@attrs.frozen
+class Kind:
+    """One kind of line."""
+
+    name: str
+    """SYNCD_EVENT in the journal, `event` in JSON."""
+
+    level: Level
+    sentence: str
+    id: str
+
+
+CYCLE_STARTED = Kind("cycle-started", "INFO", "cycle started", "84bceb02f1724f19ad0ffa70e19e5eaa")
+CYCLE_RESUMED = Kind(
+    "cycle-resumed", "INFO", "cycle taken up again", "90dda944a81c4e878b42a61965726b61"
+)
+PAGE_COMMITTED = Kind(
+    "page-committed", "INFO", "page committed", "ae27927a98c04915a64e5fdb9c778973"
+)
+CYCLE_ENDED = Kind("cycle-ended", "INFO", "cycle ended", "45db9340de1d465bac38b74bb0b74fca")
+CYCLE_DOUBTFUL = Kind(
+    "cycle-doubtful", "WARNING", "cycle ended in doubt", "89a1b0838de346fd91ce42cca41df27e"
+)
+RESTING = Kind(
+    "resting", "INFO", "resting until the next cycle", "dc17029fb7504e9495f4e4cd1e7a5ed8"
+)
+LOGGED_IN = Kind("logged-in", "INFO", "logged in", "b78281e84dd945c0afde6684e4456d23")
+PUT_ASIDE = Kind("put-aside", "WARNING", "record put aside", "79fb256d043c498aa35046fe214468e4")
+PAUSED = Kind(
+    "paused",
+    "ERROR",
+    "retries used up, the cycle goes on later",
+    "8b3331f44d2e41eb8646acd92ea54776",
+)
+PARKED = Kind("parked", "ERROR", "stream parked", "742db6071607419dad3ead3131a581ae")
+
+FAILING = Kind("request-failed", "WARNING", "request failed", "064ad99e16f9408aa50ee4b500b379b0")
+STILL_FAILING = Kind(
+    "requests-still-fail", "WARNING", "requests still fail", "5b6b31bb64694109a75e12d45f5d4c53"
+)
+FAILING_NO_MORE = Kind(
+    "requests-succeed", "INFO", "requests succeed again", "b76829d8d451410fb8135458b83cfb60"
+)
+AWAY = Kind("postgres-away", "WARNING", "Postgres is away", "69dac703fd83422fb6572c276ed2b602")
+STILL_AWAY = Kind(
+    "postgres-still-away", "WARNING", "Postgres is still away", "835ab53d8d0f4fdd85469359bbcacc1c"
+)
+BACK = Kind("postgres-back", "INFO", "Postgres is back", "8ef88b2e81974b73a4b9d1e275b9e3e2")
+HELD = Kind(
+    "api-asked-to-wait", "WARNING", "the API asked to wait", "60a2d5333241463490d793fc90ab194d"
+)
+STILL_HELD = Kind(
+    "api-still-asks-to-wait",
+    "WARNING",
+    "the API still asks to wait",
+    "8ca941b54ad540b390f7788b4ea9c719",
+)
+HELD_NO_MORE = Kind(
+    "api-answers", "INFO", "the API answers again", "6a5f23ce2be041789de5e302fabfd5f0"
+)
+
+LEAVING = Kind(
+    "leaving", "INFO", "leaving: requests in flight are awaited", "5e003220a6f046aaaa4e460ee3df6eaa"
+)
+CUT_SHORT = Kind(
+    "cut-short",
+    "WARNING",
+    "asked twice: cutting short what is in flight",
+    "4485f7844a7144ddaa4b92a329ecd3b9",
+)
+BUG = Kind(
+    "bug",
+    "CRITICAL",
+    "a bug stopped syncd: please report it with this entry",
+    "c56282ccf61b4c9ca452996efcb74365",
+)
+LINES_LOST = Kind(
+    "lines-lost", "WARNING", "log lines were lost", "9f4315d76fa14087b21583231e6a8ca6"
+)
+
+ALL = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
+BY_SENTENCE = {kind.sentence: kind for kind in ALL}

@@ -1,0 +1,153 @@
+"""Which lines does an event of the loop make?  None, one, or now and then one.
+
+Keeps of each stream the cycle and the page that it is at, so that every line says
+where it happened, and which troubles it has (`trouble`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from syncd.logs import kinds
+from syncd.logs.kinds import Kind
+from syncd.logs.trouble import Told, Troubles, Words
+from syncd.sync import events
+from syncd.sync.model import StreamId
+
+FAILING = Words(starts=kinds.FAILING, lasts=kinds.STILL_FAILING, ends=kinds.FAILING_NO_MORE)
+AWAY = Words(starts=kinds.AWAY, lasts=kinds.STILL_AWAY, ends=kinds.BACK)
+HELD = Words(starts=kinds.HELD, lasts=kinds.STILL_HELD, ends=kinds.HELD_NO_MORE)
+
+NEEDS_POSTGRES = (
+    events.CycleStarted,
+    events.PageFetched,
+    events.CallAnswered,
+    events.PageCommitted,
+    events.CycleEnded,
+    events.Resting,
+)
+"""What cannot have happened while Postgres is away."""
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """One line to be logged."""
+
+    kind: Kind
+    stream: str
+    fields: dict[str, Any]
+
+
+@attrs.define
+class _Place:
+    cycle: int | None = None
+    pages: int = 0
+
+
+@attrs.define(eq=False)
+class Teller:
+    """Turns events into lines."""
+
+    clock: Callable[[], float]
+    _troubles: Troubles = attrs.field(init=False)
+    _places: dict[StreamId, _Place] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._troubles = Troubles(self.clock)
+
+    def hear(self, event: events.Event) -> list[Line]:
+        """Take in one event; the lines it makes, in their order."""
+        place = self._places.setdefault(event.stream, _Place())
+        told = [*self._endings(event), self._trouble(event)]
+        lines = self._lines(event, place, told)  # before the event moves the place on
+        lines += self._lines(event, place, [self._own(event, place)])
+        if isinstance(event, events.Parked):
+            self._troubles.forget(event.stream)
+        return lines
+
+    def _lines(self, event: events.Event, place: _Place, told: list[Told | None]) -> list[Line]:
+        stream = str(event.stream)
+        return [
+            Line(kind=kind, stream=stream, fields={**self._where(place, kind), **fields})
+            for kind, fields in filter(None, told)
+        ]
+
+    def _where(self, place: _Place, kind: Kind) -> dict[str, Any]:
+        if place.cycle is None or kind in (kinds.RESTING, kinds.LOGGED_IN):
+            return {}
+        if kind in (kinds.CYCLE_STARTED, kinds.CYCLE_ENDED, kinds.CYCLE_DOUBTFUL):
+            return {"cycle": place.cycle}
+        under_way = 0 if kind in (kinds.PAGE_COMMITTED, kinds.CYCLE_RESUMED) else 1
+        return {"cycle": place.cycle, "page": place.pages + under_way}
+
+    def _endings(self, event: events.Event) -> list[Told | None]:
+        ended: list[Told | None] = []
+        if isinstance(event, NEEDS_POSTGRES):
+            ended.append(self._troubles.ended(event.stream, AWAY))
+        answered = isinstance(event, events.CallAnswered) and event.ok
+        if answered or isinstance(event, events.PageFetched):
+            ended.append(self._troubles.ended(event.stream, HELD))
+        # Not at the next answer: at an API that fails one request in ten, every other
+        # line would tell that it is well again.
+        if isinstance(event, events.PageCommitted):
+            ended.append(self._troubles.ended(event.stream, HELD))
+            ended.append(self._troubles.ended(event.stream, FAILING))
+        return ended
+
+    def _trouble(self, event: events.Event) -> Told | None:
+        match event:
+            case events.Retrying():
+                return self._troubles.happened(
+                    event.stream,
+                    FAILING,
+                    **_filled(key=event.key),
+                    attempt=event.attempt,
+                    reason=event.reason,
+                )
+            case events.Waiting(why="database"):
+                return self._troubles.happened(
+                    event.stream, AWAY, reason=event.reason, again_in=round(event.seconds, 1)
+                )
+            case events.Waiting(why="hint"):
+                return self._troubles.happened(
+                    event.stream,
+                    HELD,
+                    lasting=event.seconds,
+                    again_in=round(event.seconds, 1),
+                    **_filled(reason=event.reason),
+                )
+            case _:
+                return None
+
+    def _own(self, event: events.Event, place: _Place) -> Told | None:
+        match event:
+            case events.CycleStarted(checkpoint=at):
+                place.cycle, place.pages = at.cycle, at.pages
+                return kinds.CYCLE_RESUMED if at.pages else kinds.CYCLE_STARTED, {}
+            case events.PageCommitted(checkpoint=at, totals=totals):
+                place.pages = at.pages or place.pages + 1
+                return kinds.PAGE_COMMITTED, {"records": totals.seen}
+            case events.PutAside():
+                fields = _filled(key=event.key, kind=event.kind, reason=event.reason)
+                return kinds.PUT_ASIDE, fields
+            case events.CycleEnded():
+                counts = {k: v for k, v in attrs.asdict(event.totals).items() if v}
+                kind = kinds.CYCLE_ENDED if event.outcome == "ok" else kinds.CYCLE_DOUBTFUL
+                reason = _filled(reason=event.reason)
+                took = round(event.seconds, 1)
+                return kind, {"outcome": event.outcome, **reason, **counts, "took": took}
+            case events.Paused():
+                return kinds.PAUSED, {"again_in": round(event.seconds), "reason": event.reason}
+            case events.Resting():
+                return kinds.RESTING, {"seconds": round(event.seconds)}
+            case events.Parked():
+                return kinds.PARKED, {"reason": event.reason, **_filled(hint=event.hint)}
+            case events.LoggedIn():
+                return kinds.LOGGED_IN, {"expires_in": round(event.expires_in)}
+            case _:
+                return None
+
+
+def _filled(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "")}
