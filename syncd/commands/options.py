@@ -10,6 +10,7 @@ import click
 
 from syncd import logs
 from syncd.config.load import find, load
+from syncd.config.secrets import redactions
 from syncd.config.settings import Settings
 from syncd.sync.model import StreamId
 
@@ -28,8 +29,9 @@ class Options:
 
     def to_look(self) -> Settings:
         """Load it for a command that asks no API: the database's secret is enough."""
-        logs.configure(level="ERROR")
-        return self.settings(secrets="database")
+        settings = self.settings(secrets="database")
+        logs.configure(level="ERROR", secrets=redactions(settings))
+        return settings
 
 
 def configured(settings: Settings) -> list[StreamId]:

@@ -1,5 +1,6 @@
 """Where secrets come from, and that they go nowhere else."""
 
+import base64
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def test_user_name_header_and_database_url_may_be_secrets(tmp_path: Path) -> Non
     found = settings(tmp_path, document, environ=environ)
     assert isinstance(found.database.url, Secret)
     assert {"me", "k", environ["URL"], "p%40w", "p@w", "canary-password"} <= set(redactions(found))
+
+
+def test_what_a_login_sends_is_kept_out_of_sight_as_well(tmp_path: Path) -> None:
+    """User name and password together, as an Authorization header holds them."""
+    found = settings(tmp_path, right(), environ={"SHOP_PASSWORD": "pw"})
+    sent = base64.b64encode(b"me@example.com:pw").decode()
+    assert sent in redactions(found)
 
 
 def test_a_secret_is_looked_up_once_however_many_sources_name_it(tmp_path: Path) -> None:
