@@ -77,10 +77,13 @@ def tell(event: events.Event) -> None:
         logger.bind(**fields).log(line.kind.level, line.kind.sentence)
 
 
-def _sink(file: TextIO, shape: Shape) -> Sink:
+def _sink(file: TextIO | None, shape: Shape) -> Sink:
+    if file is None:  # `syncd run 2>&-`
+        return lambda _: None
     if shape == "auto":
-        if stands_behind(file.fileno(), os.environ):
-            return Journal()
+        with contextlib.suppress(OSError):  # no descriptor behind it, or none left for a socket
+            if stands_behind(file.fileno(), os.environ):
+                return Journal()
         if file.isatty():
             bare = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
             return partial(_write, file, partial(terminal, colours=not bare))

@@ -1,6 +1,7 @@
 """Whether lines get where they belong, without a secret and without ever failing who logs."""
 
 import base64
+import io
 import json
 import logging
 import os
@@ -246,6 +247,32 @@ def test_a_reader_that_left_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     logger.remove()
     os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # so that its rest can be written
     file.close()
+
+
+def test_without_standard_error_lines_go_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`syncd run 2>&-`: Python has none then."""
+    monkeypatch.setattr(sys, "stderr", None)
+    logs.configure()
+    logger.info("nobody reads this")
+
+
+def test_what_has_no_descriptor_is_written_to_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under systemd as well: a test's standard error, say."""
+    file = io.StringIO()
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    monkeypatch.setattr(sys, "stderr", file)
+    logs.configure()
+    logger.bind(n=1).info("here")
+    assert file.getvalue().endswith(" INFO here n=1\n")
+
+
+def test_colours_are_left_out_where_they_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As https://no-color.org asks."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    with terminal_sink(monkeypatch) as read:
+        logger.warning("plain words")
+        assert "\x1b" not in read()
+        assert "plain words" in read()
 
 
 def test_an_interrupt_is_no_bug(sink: Read, capfd: pytest.CaptureFixture[str]) -> None:
