@@ -27,7 +27,7 @@ from syncd.logs.entry import Entry, entry, make_safe
 from syncd.logs.hiding import Hiding
 from syncd.logs.journal import Journal, stands_behind
 from syncd.logs.shapes import as_json, plain, terminal
-from syncd.logs.teller import Teller
+from syncd.logs.teller import Line, Teller
 from syncd.sync import events
 
 if TYPE_CHECKING:
@@ -72,9 +72,23 @@ def hide(secrets: Iterable[str]) -> None:
 
 def tell(event: events.Event) -> None:
     """Log one event of the loop, with its values bound as fields."""
-    for line in _teller.hear(event):
-        fields = {"stream": line.stream, **line.fields}
-        logger.bind(**fields).log(line.kind.level, line.kind.sentence)
+    _say(_teller.hear(event))
+
+
+def postgres_away(reason: str, seconds: float) -> None:
+    """Log, thinned, that Postgres is away before any stream runs; tried again in so long."""
+    _say(_teller.away(reason, seconds))
+
+
+def postgres_back() -> None:
+    """Log that it is there, if it was told to be away."""
+    _say(_teller.back())
+
+
+def _say(lines: Iterable[Line]) -> None:
+    for line in lines:
+        stream = {"stream": line.stream} if line.stream else {}
+        logger.bind(**stream, **line.fields).log(line.kind.level, line.kind.sentence)
 
 
 def _sink(file: TextIO | None, shape: Shape) -> Sink:

@@ -36,6 +36,8 @@ class Line:
 
     kind: Kind
     stream: str
+    """Empty when it concerns syncd as a whole."""
+
     fields: dict[str, Any]
 
 
@@ -59,15 +61,25 @@ class Teller:
     def hear(self, event: events.Event) -> list[Line]:
         """Take in one event; the lines it makes, in their order."""
         place = self._places.setdefault(event.stream, _Place())
-        told = [*self._endings(event), self._trouble(event)]
-        lines = self._lines(event, place, told)  # before the event moves the place on
-        lines += self._lines(event, place, [self._own(event, place)])
+        stream = str(event.stream)
+        # Before the event moves the place on.
+        lines = self._lines(stream, place, [*self._endings(event), self._trouble(event)])
+        lines += self._lines(stream, place, [self._own(event, place)])
         if isinstance(event, events.Parked):
             self._troubles.forget(event.stream)
         return lines
 
-    def _lines(self, event: events.Event, place: _Place, told: list[Told | None]) -> list[Line]:
-        stream = str(event.stream)
+    def away(self, reason: str, seconds: float) -> list[Line]:
+        """Take in that Postgres is away before any stream runs; tried again in so long."""
+        again_in = round(seconds, 1)
+        told = self._troubles.happened(None, AWAY, reason=reason, again_in=again_in)
+        return self._lines("", _Place(), [told])
+
+    def back(self) -> list[Line]:
+        """Take in that it is there, and the streams begin."""
+        return self._lines("", _Place(), [self._troubles.ended(None, AWAY)])
+
+    def _lines(self, stream: str, place: _Place, told: list[Told | None]) -> list[Line]:
         return [
             Line(kind=kind, stream=stream, fields={**self._where(place, kind), **fields})
             for kind, fields in filter(None, told)

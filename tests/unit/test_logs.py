@@ -275,6 +275,17 @@ def test_colours_are_left_out_where_they_are_not_wanted(monkeypatch: pytest.Monk
         assert "plain words" in read()
 
 
+def test_a_start_without_postgres_is_told_without_a_stream(sink: Read) -> None:
+    """There is none yet."""
+    logs.postgres_away("refused", 0.25)
+    logs.postgres_away("refused", 0.5)
+    logs.postgres_back()
+    heard = sink()
+    assert heard.count("Postgres is away") == 1
+    assert heard.count("Postgres is back") == 1
+    assert "stream=" not in heard
+
+
 def test_an_interrupt_is_no_bug(sink: Read, capfd: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C while we open is not to be reported."""
     sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)

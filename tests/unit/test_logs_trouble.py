@@ -201,3 +201,16 @@ def test_good_news_without_trouble_are_no_line(clock: Clock) -> None:
     assert isinstance(told[0], Kind)
     assert troubles.ended("x", AWAY) == (AWAY.ends, {"times": 1, "lasted": 0.0})
     assert troubles.ended("x", AWAY) is None
+
+
+def test_a_start_without_postgres_is_thinned_as_well(teller: Teller, clock: Clock) -> None:
+    """Before any stream runs there is one trouble, of syncd as a whole."""
+    lines = []
+    for _ in range(40):
+        lines += teller.away("refused", 15)
+        clock.now += 15
+    lines += teller.back()
+    assert said(lines) == ["Postgres is away", *["Postgres is still away"] * 9, "Postgres is back"]
+    assert {line.stream for line in lines} == {""}
+    assert lines[-1].fields == {"times": 40, "lasted": 600.0}
+    assert teller.back() == []
