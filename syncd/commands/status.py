@@ -149,9 +149,13 @@ def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, every: float, runs: boo
         )
     over = now - cycle.started - every
     slow = over > GRACE
+    doubtful = seen.last is not None and seen.last.outcome == "suspicious"
     return Standing(
         state="running",
         words=f"running: {so_far}",
+        reason=f"The last cycle was suspicious: {seen.last.reason}"
+        if seen.last and doubtful
+        else "",
         todo=f"Started {ago(now - cycle.started)}; the next one was due {ago(over)}."
         if slow
         else "",

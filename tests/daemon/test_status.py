@@ -1,6 +1,7 @@
 """`status`, `cycles` and `dead` as real commands: every state, as a person and a program see it."""
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -29,7 +30,7 @@ columns = {{ id = "text" }}
 SEED = """
 INSERT INTO syncd.lease (source, fence, holder, taken_at, expires_at) VALUES
     ('ads', 3, '{"host": "web1", "boot": "b", "pid": 4711}',
-     now() - interval '2 days 1 hour', now() + interval '25 s'),
+     now() - interval '2 days 1 hour', now() + interval '5 min'),
     ('crm', 1, '{"host": "web2", "boot": "b", "pid": 99}',
      now() - interval '3 days 1 hour', now() - interval '2 hours 5 min');
 INSERT INTO syncd.cycle (source, stream, started_at, ended_at, outcome, reason, taken_up, pages,
@@ -176,17 +177,18 @@ async def test_every_state_on_a_narrow_screen(seeded: Syncd) -> None:
     assert await printed(seeded, "status", width=80) == STATUS_80
 
 
+SCREENS = ("status", "cycles", "cycles campaigns", "dead list", "dead show 3")
+
+
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize(
-    "arguments",
-    [["status"], ["cycles"], ["cycles", "campaigns"], ["dead", "list"], ["dead", "show", "3"]],
-    ids=" ".join,
-)
-async def test_no_line_is_wider_than_the_screen(
-    seeded: Syncd, arguments: list[str], width: int
-) -> None:
-    text = await printed(seeded, *arguments, width=width)
-    assert max(map(cell_len, text.splitlines())) <= width
+async def test_no_line_is_wider_than_the_screen(seeded: Syncd, width: int) -> None:
+    async def look(screen: str) -> None:
+        text = await printed(seeded, *screen.split(), width=width)
+        assert max(map(cell_len, text.splitlines())) <= width, screen
+
+    async with trio.open_nursery() as nursery:
+        for screen in SCREENS:
+            nursery.start_soon(look, screen)
 
 
 async def test_in_a_pipe_each_stream_and_reason_is_one_line(seeded: Syncd) -> None:
@@ -370,6 +372,29 @@ async def test_a_database_that_is_away_is_a_sentence_and_exit_1(syncd: Syncd) ->
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.fixture
+def reader(postgres: str, seeded: Syncd) -> Iterator[str]:
+    """The conninfo of a login that may read what syncd remembers, and no more."""
+    role = f"looker_{os.getpid()}"
+    run_sql(postgres, f"CREATE ROLE {role} LOGIN")
+    run_sql(postgres, f"GRANT USAGE ON SCHEMA syncd TO {role}")
+    run_sql(postgres, f"GRANT SELECT ON ALL TABLES IN SCHEMA syncd TO {role}")
+    yield psycopg.conninfo.make_conninfo(postgres, user=role)
+    run_sql(postgres, f"DROP OWNED BY {role}")
+    run_sql(postgres, f"DROP ROLE {role}")
+
+
+async def test_reading_needs_no_right_to_write(seeded: Syncd, reader: str) -> None:
+    """A reader sees all; what it may not do is a sentence."""
+    seeded.write(many_streams(reader))
+    assert await printed(seeded, "status", width=80) == STATUS_80
+    assert await printed(seeded, "dead", "list", width=80) == DEAD_LIST
+    done = await seeded.command("dead", "discard", "1", "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "permission denied for table dead_letter" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 async def test_the_apis_secrets_are_not_needed(postgres: str, syncd: Syncd) -> None:
     """Whoever looks has the database's secret alone."""
     text = config("http://127.0.0.1:9", None, speed=SPEED).replace("ADPLATFORM_", "NOT_SET_")
@@ -386,7 +411,7 @@ async def test_beside_a_live_daemon_and_after_it(
     embedded: bool, postgres: str, syncd: Syncd, short_state: Path
 ) -> None:
     """Running, then resting, then stopped: the same command tells each."""
-    async with running_mock(speed=SPEED, campaigns=40) as mock:
+    async with running_mock(speed=SPEED, campaigns=60) as mock:
         text = config(mock.base_url, None if embedded else postgres, speed=SPEED)
         syncd.write(f'state = "{short_state}"\n{text}')
         async with syncd.started("run") as process:
@@ -398,7 +423,7 @@ async def test_beside_a_live_daemon_and_after_it(
             assert "open" in await printed(syncd, "cycles", "campaigns")
             await lines_until(process, "cycle ended", within=60)
             (stream,) = json.loads(await printed(syncd, "status", "--json"))["streams"]
-            assert (stream["state"], stream["last"]["seen"]) == ("resting", 40)
+            assert (stream["state"], stream["last"]["seen"]) == ("resting", 60)
             process.terminate()
             assert await process.wait() == 0
         text = await printed(syncd, "status")
