@@ -173,7 +173,7 @@ def show(screen: Screen, picture: Picture, settings: Settings) -> None:
         _line(seen, now, settings, runs=seen.stream.source in runs) for seen in picture.streams
     ]
     screen.table(
-        ("stream", "state", "last cycle", "records", "written", "dead", "letters"),
+        ("stream", "state", "last cycle", "seen", "written", "dead", "letters"),
         lines,
         gives_way=1,
         right=3,

@@ -135,30 +135,29 @@ async def printed(syncd: Syncd, *arguments: str, width: int | None = None) -> st
 
 
 STATUS_80 = """\
-stream         state                 last cycle  records  written  dead  letters
-ads.campaigns  running: page 7,      15 min ago      100       12     1        2
+stream         state                    last cycle  seen  written  dead  letters
+ads.campaigns  running: page 7,         15 min ago   100       12     1        2
                60 records
-ads.adsets     resting,              11 min ago        3        3     0        0
-               next in 4 min
-ads.creatives  late: due 4 min ago   18 min ago        3        0     0        0
-ads.empty      suspicious,           10 min ago        0        0     0        0
+ads.adsets     resting, next in 4 min   11 min ago     3        3     0        0
+ads.creatives  late: due 4 min ago      18 min ago     3        0     0        0
+ads.empty      suspicious,              10 min ago     0        0     0        0
                next in 5 min
   no records, where the last good cycle saw 250
   The table keeps its rows. Does the API list what it should? See `params` and
   `where`.
-ads.flaky      paused at page 3,     -                 -        -     -        0
+ads.flaky      paused at page 3,        -              -        -     -        0
                20 records
   GET /x: no answer within 15 s (6 tries)
   It tries again by itself.
-ads.locked     parked                -                 -        -     -        0
+ads.locked     parked                   -              -        -     -        0
   the API does not accept our credentials (401). Are ADS_USER and ADS_PASSWORD
   right?
   Mend that, then restart syncd: it goes on after the last committed page.
-ads.new        never ran             -                 -        -     -        0
-ads.slow       running: page 42,     -                 -        -     -        0
+ads.new        never ran                -              -        -     -        0
+ads.slow       running: page 42,        -              -        -     -        0
                410 records
   Started 31 min ago; the next one was due 16 min ago.
-crm.people     stopped at page 3,    -                 -        -     -        1
+crm.people     stopped at page 3,       -              -        -     -        1
                20 records
   The next start goes on with this page.
 
