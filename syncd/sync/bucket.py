@@ -351,13 +351,17 @@ class TokenPermit:
     def written(self) -> None:
         now = self._current.written_at = trio.current_time()
         if not self._bucket.from_answers:
-            self._bucket.settle_at(self._current, now + self._bucket.settings.slack)
+            # At once, though it is counted `slack` from now: until it is settled, a death
+            # makes the token wait for `timeout` on top of that.
+            self._bucket.settle_at(self._current, now)
 
     def answered(self) -> None:
         now = self._current.answered_at = trio.current_time()
-        # One that was settled by its writing before a refusal is settled again: if the
-        # token has gone to somebody else meanwhile, the store leaves it alone.
-        if self._bucket.from_answers or not self._current.settled:
+        # One that was settled by its writing is settled again if the answer tells more: it
+        # came within `slack`, or a refusal made us count from answers.  If the token has
+        # gone to somebody else meanwhile, the store leaves it alone.
+        sure = (self._current.written_at or now) + self._bucket.settings.slack
+        if self._bucket.from_answers or not self._current.settled or now < sure:
             self._bucket.settle_at(self._current, now)
 
     def refused(self) -> None:

@@ -854,3 +854,25 @@ def test_constant_demand_uses_nine_tenths_of_the_budget(**shape: object) -> None
     assert world.server.most_in_a_window(world.per) <= world.requests
     floor = (len(world.server.counted) - 1) // world.requests * world.per
     assert floor / world.took >= 0.9
+
+
+async def test_a_death_just_after_the_writing_does_not_cost_the_timeout(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """budget: the writing is stored at once, so that a kill -9 leaves the token no later free."""
+    store = FakeStore()
+    settings = BudgetSettings(name="ads", requests=1, per=60.0)
+    bucket = TokenBucket(settings, store, 15.0)
+    lease = await store.acquire_lease("ads")
+    await bucket.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bucket.run)
+        async with bucket.permit(lease=lease, spent_on="a call", waits=Waits()) as permit:
+            await permit.spend()
+            await permit.confirm()
+            permit.written()
+            written = trio.current_time()
+            await trio.testing.wait_all_tasks_blocked()
+            [token] = store.budgets["ads"].tokens.values()
+            assert token.free_at == pytest.approx(written + 0.25 + 60.06)
+        nursery.cancel_scope.cancel()
