@@ -5,10 +5,11 @@ signals, the embedded Postgres if none is configured, the store, each source's H
 client and budget, and then the supervisor's nurseries.
 """
 
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import attrs
 import trio
@@ -17,7 +18,8 @@ from loguru import logger
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.config.settings import Secret, Settings, SourceSettings, StreamSettings
-from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.notify import Notifier, Teller
+from syncd.daemon.supervisor import Result, Supervisor
 from syncd.errors import StoreUnavailable
 from syncd.progress import Progress
 from syncd.store.embedded import embedded_server
@@ -27,7 +29,7 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId, Table
-from syncd.sync.retry import Retry
+from syncd.sync.retry import STORE_BASE, STORE_CAP, Retry, backoff
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
@@ -205,6 +207,15 @@ async def opened(
             await app.goodbye()  # noqa: ASYNC102 - shields itself
 
 
+@attrs.frozen(kw_only=True)
+class LeftEarly:
+    """What came of a run that was asked to leave before the database was there: nothing."""
+
+    waits: Waits
+    results: dict[StreamId, Result] = attrs.field(factory=dict)
+    cut: bool = False
+
+
 async def run(
     settings: Settings,
     *,
@@ -212,28 +223,91 @@ async def run(
     report: events.Report,
     only: Collection[StreamId] | None = None,
     progress: Progress | None = None,
-) -> Supervisor:
+) -> Supervisor | LeftEarly:
     """Run the streams until they have ended or a signal asked us to leave.
 
     Returns the supervisor, whose `results` and `cut` say what came of it.
     """
     # Outermost, so that no signal is lost while we open or close.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        patience = float("inf") if forever else PATIENCE
-        async with opened(settings, report=report, only=only, patience=patience) as app:
-            supervisor = app.supervisor()
-            async with trio.open_nursery() as control:
-                control.start_soon(_leave_on_signal, signals, supervisor)
-                if progress is not None:
-                    for stream in app.streams:
-                        progress.watch(stream)
-                    control.start_soon(progress.run)
-                await supervisor.run(forever=forever)
-                control.cancel_scope.cancel()
-            return supervisor
+        if not forever:
+            async with opened(settings, report=report, only=only, patience=PATIENCE) as app:
+                return await _supervised(app, signals, forever=False, progress=progress)
+        with closing(Notifier.of(os.environ)) as notifier:
+            teller = Teller(notifier)
+            # Around all that opens and closes: an embedded Postgres takes its time for both.
+            async with trio.open_nursery() as telling:
+                telling.start_soon(teller.run)
+                telling.start_soon(notifier.watchdog)
+                outcome = await _for_ever(settings, signals, teller, report)
+                telling.cancel_scope.cancel()
+            return outcome
 
 
-async def _leave_on_signal(signals: AsyncIterator[int], supervisor: Supervisor) -> None:
+async def _for_ever(
+    settings: Settings, signals: AsyncIterator[int], teller: Teller, report: events.Report
+) -> Supervisor | LeftEarly:
+    def tell(event: events.Event) -> None:
+        report(event)
+        teller.hear(event)
+
+    rng = random.Random()  # noqa: S311 - jitter is no secret
+    async with AsyncExitStack() as stack:
+        failures = 0
+        while True:
+            try:
+                app = await stack.enter_async_context(opened(settings, report=tell))
+                break
+            except StoreUnavailable as error:
+                away = error
+            failures += 1
+            own = backoff(failures, base=STORE_BASE, cap=STORE_CAP, rng=rng)
+            pause = max(own, away.hint or 0.0)
+            logger.bind(seconds=round(pause, 2), reason=str(away)).warning("Postgres is away")
+            teller.away(str(away), pause)
+            if await _asked_to_leave(signals, pause):
+                teller.leaving(0)
+                waits = Waits()
+                waits.end()
+                return LeftEarly(waits=waits)
+        teller.reached()
+        supervisor = await _supervised(app, signals, forever=True, leaving=teller.leaving)
+        teller.leaving(0)
+        return supervisor
+
+
+async def _supervised(
+    app: App,
+    signals: AsyncIterator[int],
+    *,
+    forever: bool,
+    progress: Progress | None = None,
+    leaving: Callable[[float], None] = lambda _: None,
+) -> Supervisor:
+    supervisor = app.supervisor()
+    async with trio.open_nursery() as control:
+        control.start_soon(_leave_on_signal, signals, supervisor, leaving)
+        if progress is not None:
+            for stream in app.streams:
+                progress.watch(stream)
+            control.start_soon(progress.run)
+        await supervisor.run(forever=forever)
+        control.cancel_scope.cancel()
+    return supervisor
+
+
+async def _asked_to_leave(signals: AsyncIterator[int], seconds: float) -> bool:
+    """Wait for so long, or until a signal asks us to leave."""
+    with trio.move_on_after(seconds):
+        async for number in signals:
+            if number != signal.SIGHUP:
+                return True
+    return False
+
+
+async def _leave_on_signal(
+    signals: AsyncIterator[int], supervisor: Supervisor, leaving: Callable[[float], None]
+) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
             logger.warning(
@@ -245,3 +319,4 @@ async def _leave_on_signal(signals: AsyncIterator[int], supervisor: Supervisor) 
         else:
             logger.info("leaving: requests in flight are awaited")
             supervisor.stop()
+            leaving(supervisor.drain)
