@@ -15,8 +15,9 @@ def _held() -> dict[str, int]:
     counts = dict.fromkeys((p.replace("-", "_") for p in promises.NAMES), 0)
     for file in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            if named and node.name.startswith("test_"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_"):
                 for promise in promises.of(node.name, ast.get_docstring(node)):
                     counts[promise] += 1
     return counts
