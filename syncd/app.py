@@ -15,12 +15,13 @@ import attrs
 import trio
 from loguru import logger
 
+from syncd import logs
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.config.settings import Secret, Settings, SourceSettings, StreamSettings
 from syncd.daemon.notify import Notifier, Teller
 from syncd.daemon.supervisor import Result, Supervisor
-from syncd.errors import StoreUnavailable
+from syncd.errors import StoreUnavailable, StreamBroken
 from syncd.progress import Progress
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
@@ -108,6 +109,8 @@ class App:
     budgets: dict[str, TokenBucket | Unlimited] = attrs.field(factory=dict, init=False)
     leases: list[Lease] = attrs.field(factory=list, init=False)
     streams: list[StreamContext] = attrs.field(factory=list, init=False)
+    broken: dict[StreamId, Result] = attrs.field(factory=dict, init=False)
+    """Streams that could not be opened, and why."""
 
     async def open_source(
         self, settings: SourceSettings, only: Collection[StreamId] | None, stack: AsyncExitStack
@@ -130,7 +133,12 @@ class App:
         )
         ledger = Ledger(self.store)
         for stream_id, stream in wanted:
-            await self.store.open_stream(stream_id, table(stream), lease)
+            try:
+                await self.store.open_stream(stream_id, table(stream), lease)
+            except StreamBroken as error:  # this stream's table, and no other's
+                self.broken[stream_id] = error
+                self.report(events.Parked(stream=stream_id, reason=error.reason, hint=error.hint))
+                continue
             waits = Waits(self.waits)
             self.streams.append(
                 StreamContext(
@@ -177,6 +185,7 @@ class App:
             drain=self.settings.drain,
             report=self.report,
             rng=self.rng,
+            results=dict(self.broken),
         )
 
     async def goodbye(self) -> None:
@@ -214,6 +223,7 @@ class LeftEarly:
     waits: Waits
     results: dict[StreamId, Result] = attrs.field(factory=dict)
     cut: bool = False
+    asked_twice: bool = False
 
 
 async def run(
@@ -232,7 +242,9 @@ async def run(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         if not forever:
             async with opened(settings, report=report, only=only, patience=PATIENCE) as app:
-                return await _supervised(app, signals, forever=False, progress=progress)
+                return await _supervised(
+                    app, signals, forever=False, progress=progress, leaving=_say_to(progress)
+                )
         with closing(Notifier.of(os.environ)) as notifier:
             teller = Teller(notifier)
             # Around all that opens and closes: an embedded Postgres takes its time for both.
@@ -263,13 +275,14 @@ async def _for_ever(
             failures += 1
             own = backoff(failures, base=STORE_BASE, cap=STORE_CAP, rng=rng)
             pause = max(own, away.hint or 0.0)
-            logger.bind(seconds=round(pause, 2), reason=str(away)).warning("Postgres is away")
+            logs.postgres_away(str(away), pause)
             teller.away(str(away), pause)
             if await _asked_to_leave(signals, pause):
                 teller.leaving(0)
                 waits = Waits()
                 waits.end()
                 return LeftEarly(waits=waits)
+        logs.postgres_back()
         teller.reached()
         supervisor = await _supervised(app, signals, forever=True, leaving=teller.leaving)
         teller.leaving(0)
@@ -294,6 +307,16 @@ async def _supervised(
         await supervisor.run(forever=forever)
         control.cancel_scope.cancel()
     return supervisor
+
+
+def _say_to(progress: Progress | None) -> Callable[[float], None]:
+    """Tell a person at once that their Ctrl-C was heard: a request may take its whole timeout."""
+
+    def leaving(_: float) -> None:
+        if progress is not None:
+            progress.note("interrupted: waiting for what is in flight; Ctrl-C again cuts it short")
+
+    return leaving
 
 
 async def _asked_to_leave(signals: AsyncIterator[int], seconds: float) -> bool:

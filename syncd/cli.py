@@ -5,7 +5,9 @@ Those that only look into the database stand in `commands`.
 Exit status: 0 done, 1 the work failed, 2 usage, 78 the config is wrong.
 """
 
+import io
 import json
+import os
 import sys
 import time
 from functools import partial
@@ -80,7 +82,11 @@ def run(options: Options, shape: logs.Shape) -> None:
     logs.configure(shape=shape, secrets=redactions(settings))
     supervisor = trio.run(_run, settings)
     if supervisor.cut:
-        _fail(f"a request had to be cut when the drain's {settings.drain:.0f} s were over")
+        _fail(
+            "what was in flight was cut, since a second signal asked for it"
+            if supervisor.asked_twice
+            else f"a request had to be cut when the drain's {settings.drain:.0f} s were over"
+        )
     broken = [f"{s}: {r}" for s, r in supervisor.results.items() if isinstance(r, SyncdError)]
     if broken and not supervisor.waits.ended:
         _fail("every stream is parked", *broken)
@@ -159,7 +165,7 @@ def schema(options: Options, *, apply_it: bool, roles: bool) -> None:
             todo = await (store.apply() if apply_it else store.pending())
             for migration in todo:
                 done.append(f"-- migration {migration.number:04}_{migration.name}")
-                done += [] if apply_it else [migration.sql]
+                done += [] if apply_it else [migration.script]
             for table in tables:
                 made = await (store.make_table(table) if apply_it else store.missing_table(table))
                 done += [statement + ";" for statement in made]
@@ -217,6 +223,10 @@ def _fail(*lines: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; every expected error ends as a sentence and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not end a cycle.
+            stream.reconfigure(errors="backslashreplace")
     # Not `except*`: a sys.exit in it comes out wrapped in a group on early Pythons 3.11.
     try:
         cli(prog_name="syncd")
@@ -224,6 +234,11 @@ def main() -> None:
         errors = _leaves(error)
         if not all(isinstance(e, SyncdError) for e in errors):
             raise  # a bug among them: the whole traceback is wanted
+    except OSError as error:
+        # Only the output can come to this: what is read and sent has errors of its own.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until we exit
+        click.echo(f"syncd: can't write the output: {error.strerror}", err=True)
+        sys.exit(FAILED)
     else:
         return
     for each in errors:
