@@ -40,6 +40,7 @@ def config(
     source: str = "",
     stream: str = "",
     every: str = "1d",
+    timeout: float | None = None,
 ) -> str:
     """A config for the mock at `base_url`, with its times divided by `speed`."""
     where = f"[database]\nurl = '{database}'\n" if database else ""
@@ -56,7 +57,7 @@ success = "success"
 base_url = "{base_url}"
 headers = {{ "X-Client-Id" = "test" }}
 budget = {{ requests = 10, per = "{60 / speed}s", slack = "{max(0.25 / speed, 0.05)}s" }}
-timeout = "{max(15 / speed, 0.5)}s"
+timeout = "{timeout or max(15 / speed, 0.5)}s"
 backoff = "{1 / speed}s"
 keepalive = "{max(4 / speed, 0.1)}s"
 {source}

@@ -70,7 +70,9 @@ async def test_an_answer_that_is_no_list_parks_the_stream_with_what_was_found(
     async with running_mock(speed=SPEED) as mock:
         await mock.faults({"path": "/api/campaigns", **rule})
         source = 'max_body = "1MiB"'
-        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None, source=source))
+        # The mock takes its time to pack 200 MB.
+        text = config(mock.base_url, postgres, speed=SPEED, call=None, source=source, timeout=30)
+        syncd.write(text)
         code, text = await once(syncd)
         assert code == 1
         assert said in text
