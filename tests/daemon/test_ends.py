@@ -41,9 +41,11 @@ async def one_end(seed: int, database: str, folder: Path, sent: signal.Signals) 
     syncd = Syncd(folder / f"{seed}.toml")
     async with running_mock(speed=SPEED, campaigns=20) as mock:
         syncd.write(config(mock.base_url, database, speed=SPEED, size=4))
-        moment = rng.uniform(0.0, 1.1)
+        # After so many requests and a little: however fast the machine is, that is a moment
+        # in the middle.
+        after, moment = rng.randint(1, 24), rng.uniform(0.0, 0.05)
         async with syncd.started("once" if sent == signal.SIGKILL else "run") as first:
-            await listening(mock)
+            await arrived(mock, after)
             with trio.move_on_after(moment):
                 await first.wait()
             killed = first.returncode is None
@@ -71,6 +73,7 @@ async def one_end(seed: int, database: str, folder: Path, sent: signal.Signals) 
     again = {e["query"].split("&")[0] for e in journal if e["seq"] > asked and e["method"] == "GET"}
     return {
         "seed": seed,
+        "after": after,
         "moment": round(moment, 3),
         "killed": killed,
         "exit": code,
@@ -87,11 +90,11 @@ async def one_end(seed: int, database: str, folder: Path, sent: signal.Signals) 
     }
 
 
-async def listening(mock: MockServer) -> None:
-    """Wait until the process has made its first request: before that nothing can be lost."""
-    with trio.fail_after(30):
-        while not await mock.requests():  # noqa: ASYNC110 - another process's doing
-            await trio.sleep(0.01)
+async def arrived(mock: MockServer, many: int) -> None:
+    """Wait until the process has made so many requests."""
+    with trio.fail_after(60):
+        while len(await mock.requests()) < many:  # noqa: ASYNC110 - another process's doing
+            await trio.sleep(0.005)
 
 
 async def ends(
