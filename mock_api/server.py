@@ -21,6 +21,7 @@ import attrs
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -54,9 +55,18 @@ class Conversation(TCPServer):
     seconds of thirty kilobytes for each client that does not keep connections.
     """
 
+    _over = False
+    """The client has ended it."""
+
     async def _read_data(self) -> None:
         await super()._read_data()
+        self._over = True
         await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        # An answer that was still on its way would have the connection idle once more.
+        if not (self._over and isinstance(event, Updated)):
+            await super().protocol_send(event)
 
 
 class Server:
