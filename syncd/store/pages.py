@@ -21,6 +21,7 @@ from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, storable, words
 from syncd.store.tables import as_page, statements
 from syncd.sync.model import (
+    REFUSED_WHOLE,
     Checkpoint,
     Committed,
     Counts,
@@ -32,7 +33,6 @@ from syncd.sync.model import (
     idempotency_key,
 )
 
-REFUSED_WHOLE = 10  # rows; as in sync.stream, a page of so many is no matter of records
 INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
 PURGE = 5000  # ledger rows that leave in one transaction
 

@@ -7,10 +7,8 @@ from syncd.errors import CheckpointMoved, StoreRefused
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
-from syncd.sync.model import Intent, Lease, LedgerEntry
+from syncd.sync.model import DRIFT, Intent, Lease, LedgerEntry
 from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
-
-DRIFT = 1.001  # as in sync.bucket: two clocks differ by less than 0.1 % in rate
 
 
 def open_budget(connection: Connection, budget: str, requests: int, per: float) -> BudgetState:

@@ -27,11 +27,10 @@ import trio
 from syncd.config.settings import BudgetSettings
 from syncd.errors import StoreUnavailable, StreamBroken
 from syncd.sync.clocks import boot_time
-from syncd.sync.model import Intent, Lease
+from syncd.sync.model import DRIFT, Intent, Lease
 from syncd.sync.ports import NotYet, Taken, TokenStore
 from syncd.sync.waits import Waits
 
-DRIFT = 1.001  # two clocks differ by less than 0.1 % in rate
 POLL = 30.0  # seconds; a longer hold is looked at again, since someone may have ended it
 GIVE_BACK = 2.0  # seconds that leaving may take to return or settle what it holds
 

@@ -10,6 +10,9 @@ from typing import Literal
 
 import attrs
 
+REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
+DRIFT = 1.001  # two clocks differ by less than 0.1 % in rate
+
 DeadLetterKind = Literal["contract", "refused", "call-failed", "outcome-unknown"]
 """Refused by the record's contract; by Postgres; its call failed for good; outcome unknown."""
 

@@ -19,9 +19,7 @@ from syncd.errors import (
 )
 from syncd.sync.calls import make_calls
 from syncd.sync.context import StreamContext
-from syncd.sync.model import Page, PageCommit
-
-REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
+from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit
 
 
 @attrs.define(eq=False, kw_only=True)

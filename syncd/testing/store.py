@@ -13,6 +13,7 @@ import trio
 
 from syncd.errors import CheckpointMoved, LeaseHeld, StoreRefused, StoreUnavailable
 from syncd.sync.model import (
+    REFUSED_WHOLE,
     Checkpoint,
     Committed,
     Counts,
@@ -36,7 +37,6 @@ from syncd.testing.rows import (
 from syncd.testing.values import Key, RefusedError, Values, key_of, sorted_out, summed, values_of
 
 LASTS = 30.0  # seconds; as long as a lease of the real store
-REFUSED_WHOLE = 10  # rows; as in the real store
 
 
 @attrs.define(eq=False)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from syncd.config.settings import BudgetSettings
 from syncd.errors import Draining, StoreUnavailable
-from syncd.sync.bucket import DRIFT, TokenBucket, TokenPermit
-from syncd.sync.model import Intent, Lease
+from syncd.sync.bucket import TokenBucket, TokenPermit
+from syncd.sync.model import DRIFT, Intent, Lease
 from syncd.sync.ports import NotYet, Taken
 from syncd.sync.waits import Waits
 from syncd.testing import FakeStore
