@@ -21,12 +21,12 @@ from rich.console import Console
 
 from syncd import __version__, app, logs
 from syncd.check import Check
+from syncd.commands import control
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
 from syncd.commands.options import Options, configured, select
 from syncd.commands.status import status
 from syncd.config.secrets import redactions
-from syncd.config.settings import Settings
 from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
 from syncd.store.migrate import roles_sql
@@ -56,6 +56,8 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
       syncd once           one cycle of every stream, with progress and a summary
       syncd run            the daemon: cycle after cycle, until SIGTERM
       syncd status         how every stream stands; `cycles` and `dead` tell more
+      syncd reload         after a change of the config; `sync`, `pause`, `resume` and
+                           `reset` ask the daemon for one stream
 
     The config is looked for in --config, $SYNCD_CONFIG, ./syncd.toml and
     /etc/syncd/syncd.toml, in this order. `syncd demo` needs none.
@@ -76,24 +78,22 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 def run(options: Options, shape: logs.Shape) -> None:
     """Run the daemon: cycle after cycle of every stream, until SIGTERM or SIGINT.
 
-    On the signal it finishes the page that it is at; a second one cuts that short.
+    On the signal it awaits what is in flight and commits the page if it is complete; a
+    second signal cuts that short. SIGHUP, or `syncd reload`, makes it read the config again.
     """
     settings = options.settings()
     logs.configure(shape=shape, secrets=redactions(settings))
-    supervisor = trio.run(_run, settings)
-    if supervisor.cut:
+
+    async def main() -> Any:
+        return await app.run(settings, report=logs.tell, reread=options.settings)
+
+    outcome = trio.run(main)
+    if outcome.cut:
         _fail(
             "what was in flight was cut, since a second signal asked for it"
-            if supervisor.asked_twice
-            else f"a request had to be cut when the drain's {settings.drain:.0f} s were over"
+            if outcome.asked_twice
+            else f"a request had to be cut when the drain's {outcome.drain:.0f} s were over"
         )
-    broken = [f"{s}: {r}" for s, r in supervisor.results.items() if isinstance(r, SyncdError)]
-    if broken and not supervisor.waits.ended:
-        _fail("every stream is parked", *broken)
-
-
-async def _run(settings: Settings) -> Any:
-    return await app.run(settings, forever=True, report=logs.tell)
 
 
 @cli.command()
@@ -112,9 +112,7 @@ def once(options: Options, streams: tuple[str, ...]) -> None:
     began = time.monotonic()
 
     async def main() -> Any:
-        return await app.run(
-            settings, forever=False, report=progress.hear, only=only, progress=progress
-        )
+        return await app.once(settings, report=progress.hear, only=only, progress=progress)
 
     supervisor = trio.run(main)
     progress.summary(supervisor.results, time.monotonic() - began)
@@ -211,7 +209,10 @@ def demo(*, real_time: bool, as_json: bool) -> None:
         sys.exit(FAILED)
 
 
-for command in (status, cycles, dead):
+for command in (
+    *(status, cycles, dead),
+    *(control.sync, control.pause, control.resume, control.reset, control.reload),
+):
     cli.add_command(command)
 
 

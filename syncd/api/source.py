@@ -13,7 +13,7 @@ import attrs
 
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import Answer, ApiClient, Ask
-from syncd.api.contract import Contract
+from syncd.api.contract import Contract, LeftOut
 from syncd.api.decode import open_envelope, records_at
 from syncd.api.hints import wait_hint
 from syncd.api.pagination import Pagination, pagination_for
@@ -77,6 +77,8 @@ class ApiSource:
             dict(stream.params),
             stream.records,
             {name: sorted(texts) for name, texts in stream.where.items()},
+            # Another table lacks what this cycle has written so far.
+            [stream.schema, stream.table, stream.key],
         ]
         text = json.dumps(valid, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -126,6 +128,10 @@ class ApiSource:
         return attrs.evolve(
             reject, reason=redactor.text(reject.reason), raw=redactor.data(reject.raw)
         )
+
+    def judge(self, raw: bytes) -> Record | Reject | None:
+        judged = self._contract.judge(raw)
+        return None if isinstance(judged, LeftOut) else judged
 
     # --- rows -------------------------------------------------------------------------------
 

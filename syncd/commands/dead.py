@@ -1,5 +1,6 @@
 """`syncd dead`: what was put aside, why, and what can a person do about it?"""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ import click
 import trio
 
 from syncd import app
+from syncd.commands.asking import Answer, ask, running
 from syncd.commands.options import Options, configured, select
 from syncd.commands.screen import (
     Line,
@@ -42,6 +44,11 @@ WHAT_TO_DO = {
     'so (`call.repeat = "with-key"`), and syncd asks again by itself.',
 }
 
+MAY_BE_TWICE = (
+    "the call may have been carried out, and the API is not said to know a repeated one "
+    "(`call.repeat`); look there first, then use --repeat"
+)
+
 AFTERWARDS = "When a later cycle writes the record, this letter leaves by itself."
 
 KINDS = click.Choice(list(WHAT_IT_MEANS))
@@ -59,6 +66,7 @@ def dead() -> None:
     Example:
       syncd dead list campaigns      what lies there
       syncd dead show 12             one letter whole, and what can be done
+      syncd dead retry 12            try its record again, now
       syncd dead discard 12          forget it
     """  # noqa: D301 - click's own \b keeps lines
 
@@ -116,6 +124,45 @@ def show_letter(options: Options, number: int, *, as_json: bool) -> None:
         say_json(_object(letter) | {"payload": as_written(letter.payload)})
     else:
         show_whole(Screen.stdout(), now, letter)
+
+
+@dead.command("retry")
+@click.argument("numbers", nargs=-1, type=click.IntRange(1, 2**63 - 1), metavar="[ID]...")
+@click.option("--all", "stream", metavar="STREAM", help="All that STREAM has now.")
+@click.option(
+    "--repeat",
+    is_flag=True,
+    help="Make calls again that may have been carried out, though the API may do them twice.",
+)
+@click.pass_obj
+def retry(options: Options, numbers: tuple[int, ...], *, stream: str | None, repeat: bool) -> None:
+    """Let the running daemon try dead letters again: the IDs named, or all of one stream.
+
+    The record is looked at anew, with the config as it is now; its call is made if it has
+    not succeeded yet, with its first key; its row is written, and the letter leaves. One that
+    fails again stays. A call whose outcome is unknown is made again only if the API knows it
+    by its key (`call.repeat`), or with --repeat.
+
+    \b
+    Example:
+      syncd dead retry 12 13
+      syncd dead retry --all campaigns
+
+    Exit status 1 if one of them fails again.
+    """  # noqa: D301 - click's own \b keeps lines
+    if bool(numbers) == (stream is not None):
+        raise click.UsageError("name the IDs, or a stream with --all STREAM")
+    settings = options.to_look()
+    ids = trio.run(_meant, settings, numbers, stream)
+    if not ids:
+        click.echo("there are none")
+        return
+    failed = False
+    for chosen, answer in trio.run(partial(_retry, settings, ids, repeat=repeat)):
+        click.echo(plain(f"{chosen}: {answer.text}"), err=not answer.ok)
+        failed = failed or not answer.ok
+    if failed:
+        sys.exit(1)
 
 
 @dead.command("discard")
@@ -177,6 +224,39 @@ async def _meant(settings: Settings, ids: Sequence[int], name: str | None) -> li
     async with app.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         return await looking.which_are_dead(await _stream(looking, settings, name))
+
+
+async def _retry(
+    settings: Settings, ids: Sequence[int], *, repeat: bool
+) -> list[tuple[StreamId, Answer]]:
+    _, letters = await _letters(settings, ids)
+    answers = []
+    async with app.store(settings, migrations=False) as store:
+        known = configured(settings)
+        for stream in dict.fromkeys(letter.stream for letter in letters):
+            ours = [letter for letter in letters if letter.stream == stream]
+            if stream not in known:
+                answers.append((stream, Answer(False, "it is not in the config any more")))
+                continue
+            holder = (await running(store, [stream.source])).get(stream.source)
+            if holder is None:
+                raise SyncdError(
+                    f"no daemon runs {stream.source}; start one, and ask again (the next cycle "
+                    "of its own tries every record anew)"
+                )
+            may = [x for x in ours if repeat or not _may_be_twice(settings, x)]
+            if len(may) < len(ours):
+                left = ", ".join(str(x.id) for x in ours if x not in may)
+                answers.append((stream, Answer(False, f"{left}: {MAY_BE_TWICE}")))
+            if may:
+                subjects = [str(x.id) for x in may]
+                answers.append((stream, await ask(store, holder, "retry", stream.stream, subjects)))
+    return answers
+
+
+def _may_be_twice(settings: Settings, letter: Letter) -> bool:
+    call = settings.sources[letter.stream.source].streams[letter.stream.stream].call
+    return letter.kind == "outcome-unknown" and call is not None and call.repeat == "never"
 
 
 async def _discard(settings: Settings, ids: Sequence[int]) -> int:
@@ -245,7 +325,10 @@ def show_whole(screen: Screen, now: float, letter: Letter) -> None:
     screen.say()
     screen.say(WHAT_IT_MEANS[letter.kind])
     screen.say(WHAT_TO_DO[letter.kind])
-    screen.say(f"{AFTERWARDS} `syncd dead discard {letter.id}` forgets it.")
+    screen.say(
+        f"{AFTERWARDS} `syncd dead retry {letter.id}` tries it now, "
+        f"`syncd dead discard {letter.id}` forgets it."
+    )
 
 
 def _object(letter: Letter) -> dict[str, Any]:

@@ -33,7 +33,8 @@ STYLES = {
     "running": "green",
     "late": "yellow",
     "suspicious": "yellow",
-    "paused": "yellow",
+    "failing": "yellow",
+    "paused": "cyan",
     "stopped": "yellow",
     "parked": "bold red",
 }
@@ -98,16 +99,25 @@ def _budgets(settings: Settings, sources: Sequence[str]) -> list[BudgetSettings]
 def standing(seen: Seen, now: float, *, every: float, runs: bool) -> Standing:
     """What a stream's rows mean; `runs`: somebody holds its source's lease."""
     if seen.parked is not None:
+        name = shlex.quote(str(seen.stream))
         go_on = (
-            "restart syncd"
+            f"run `syncd resume {name}` (a reload of the config does it, too)"
             if runs
-            else f"start syncd, or run `syncd once {shlex.quote(str(seen.stream))}`"
+            else f"start syncd, or run `syncd once {name}`"
         )
         return Standing(
             state="parked",
             words="parked",
             reason=seen.parked,
             todo=f"Mend that, then {go_on}: it goes on after the last committed page.",
+        )
+    if seen.paused is not None:
+        at = f" at page {(seen.pages or 0) + 1}" if seen.running is not None else ""
+        return Standing(
+            state="paused",
+            words=f"paused{at}",
+            reason=f"Paused by {seen.paused_by} {ago(now - seen.paused)}.",
+            todo=f"`syncd resume {shlex.quote(str(seen.stream))}` lets it go on.",
         )
     if seen.running is not None:
         return _in_a_cycle(seen, seen.running, now, every=every, runs=runs)
@@ -142,8 +152,8 @@ def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, every: float, runs: boo
         )
     if cycle.reason:
         return Standing(
-            state="paused",
-            words=f"paused at {so_far}",
+            state="failing",
+            words=f"failing at {so_far}",
             reason=cycle.reason,
             todo="It tries again by itself.",
         )
@@ -271,6 +281,7 @@ def _stream_object(
         "stream": seen.stream.stream,
         "state": found.state,
         "reason": found.reason or None,
+        "paused_at": moment(seen.paused),
         "next_start": moment(seen.next_start),
         "running": seen.running and cycle_object(seen.running),
         "last": seen.last and cycle_object(seen.last),
@@ -287,6 +298,7 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
         "started_at": moment(cycle.started),
         "ended_at": moment(cycle.ended),
         "outcome": cycle.outcome,
+        "whole": not cycle.aside,
         "reason": cycle.reason or None,
         "taken_up": cycle.taken_up,
         "pages": cycle.pages,

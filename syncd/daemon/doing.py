@@ -16,9 +16,9 @@ from syncd.sync.model import StreamId
 NAMED = 3  # streams at work that are named; the others are counted
 LONGEST_REASON = 120  # characters
 
-Phase = Literal["at work", "resting", "paused", "parked"]
+Phase = Literal["at work", "resting", "failing", "paused", "parked"]
 
-NAMED_PHASES: tuple[Phase, ...] = ("parked", "paused", "at work")
+NAMED_PHASES: tuple[Phase, ...] = ("parked", "failing", "at work", "paused")
 
 _WAITS: dict[events.Why, str] = {
     "budget": "next token",
@@ -46,7 +46,7 @@ class Doing:
     """What is being waited for while at work."""
 
     until: float = 0.0
-    """When the wait, the pause or the rest is over, on the caller's clock."""
+    """When the wait or the rest is over, on the caller's clock."""
 
     reason: str = ""
 
@@ -69,9 +69,11 @@ def heard(doing: Doing, event: events.Event, now: float) -> Doing:
             return Doing(phase="resting", until=now)
         case events.Resting():
             return Doing(phase="resting", until=now + event.seconds)
-        case events.Paused():
+        case events.Failing():
             until = now + event.seconds
-            return attrs.evolve(doing, phase="paused", until=until, reason=event.reason)
+            return attrs.evolve(doing, phase="failing", until=until, reason=event.reason)
+        case events.Paused():
+            return attrs.evolve(doing, phase="paused", why=None)
         case events.Parked():
             return attrs.evolve(doing, phase="parked", reason=event.reason)
         case _:
@@ -106,7 +108,11 @@ def sentence(streams: Mapping[StreamId, Doing], now: float) -> str:
 
 def changes_within(streams: Mapping[StreamId, Doing], now: float) -> float:
     """Seconds until the sentence may change without an event; infinite if it can't."""
-    left = [d.until - now for d in streams.values() if d.until > now and d.phase != "parked"]
+    left = [
+        d.until - now
+        for d in streams.values()
+        if d.until > now and d.phase not in ("parked", "paused")
+    ]
     if not left:
         return math.inf
     return 1.0 if min(left) < 61 else 60.0
@@ -139,8 +145,10 @@ def _words(doing: Doing, now: float) -> str:
         return f"parked, {short(doing.reason)}"
     left = doing.until - now
     if doing.phase == "paused":
-        goes_on = f"goes on in {span(left)}" if left > 0 else "goes on"
-        return f"paused, {goes_on} ({short(doing.reason)})"
+        return "paused"
+    if doing.phase == "failing":
+        goes_on = f"tries again in {span(left)}" if left > 0 else "tries again"
+        return f"failing, {goes_on} ({short(doing.reason)})"
     page = doing.pages + 1
     of = (
         f" of {max(page, math.ceil(doing.total / doing.size))}"

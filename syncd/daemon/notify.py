@@ -148,10 +148,14 @@ class Teller:
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _away: str = attrs.field(default="", init=False)
     _away_until: float = attrs.field(default=0.0, init=False)
+    _refused: str = attrs.field(default="", init=False)
+    _gone: set[StreamId] = attrs.field(factory=set, init=False)
     _leave_by: float | None = attrs.field(default=None, init=False)
 
     def hear(self, event: events.Event) -> None:
         """Take in one event."""
+        if event.stream in self._gone:
+            return
         before = self._doing.get(event.stream, Doing())
         self._doing[event.stream] = heard(before, event, trio.current_time())
         self._news.set()
@@ -164,6 +168,27 @@ class Teller:
     def reached(self) -> None:
         """The database is there."""
         self._away = ""
+        self._news.set()
+
+    def reloading(self) -> None:
+        """The config is being read again."""
+        self.notifier.reloading()
+
+    def ready(self) -> None:
+        """That is over, whatever came of it."""
+        self.notifier.ready(self._text())
+
+    def refused(self, faults: str) -> None:
+        """The config was refused for so many faults; none: it was taken up."""
+        self._refused = faults
+        self._news.set()
+
+    def known(self, stream: StreamId, *, there: bool) -> None:
+        """The config has the stream, or has it no more."""
+        self._gone.discard(stream)
+        if not there:
+            self._gone.add(stream)
+            self._doing.pop(stream, None)
         self._news.set()
 
     def leaving(self, drain: float) -> None:
@@ -196,7 +221,10 @@ class Teller:
             left = self._away_until - now
             then = f"next try in {span(left)}" if left > 0 else "trying"
             return f"starting: the database is away, {then} ({self._away})"
-        return sentence(self._doing, now) if self._doing else "starting: opening the database"
+        said = sentence(self._doing, now) if self._doing else "starting: opening the database"
+        # First what needs a person.
+        refused = f"config refused ({self._refused}), the one before runs; "
+        return refused + said if self._refused else said
 
     def _pause(self) -> float:
         if self._leave_by is not None or self._away:

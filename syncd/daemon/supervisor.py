@@ -5,31 +5,26 @@ that are settled, leases that are renewed), and inside it one for the streams, s
 that whatever a stream still needs while it ends outlives it.
 
 A stream that meets trouble parks or waits on its own; the others go on.  A bug (an
-exception nobody named) ends the nursery and with it the process.
+exception nobody named) ends them all, in order: what the others have in flight is awaited
+and committed, then it is raised.
 """
 
-import random
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import attrs
 import trio
 
-from syncd.errors import Draining, StoreUnavailable, StreamBroken, SyncdError, TryAgain
-from syncd.sync import events
+from syncd.daemon.runner import Result, Runner
+from syncd.errors import Draining, LeaseHeld, StoreUnavailable, StreamBroken
 from syncd.sync.bucket import TokenBucket
-from syncd.sync.context import StreamContext
-from syncd.sync.model import Committed, Lease, StreamId
+from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import Store
-from syncd.sync.retry import backoff
-from syncd.sync.stream import run_cycle
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 RENEW = 10.0  # seconds between renewals; a lease lasts 30
-PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
-PAUSE_CAP = 900.0  # seconds
-
-Result = Committed | SyncdError
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -37,21 +32,28 @@ class Supervisor:
     """Runs streams that were wired, once or until `stop`."""
 
     store: Store
-    streams: Sequence[StreamContext]
-    budgets: Sequence[TokenBucket | Unlimited]
-    leases: Sequence[Lease]
     waits: Waits
     drain: float
     """On `stop`, requests in flight get so many seconds."""
 
-    report: events.Report = events.nobody
-    rng: random.Random = attrs.field(factory=random.Random)
-    results: dict[StreamId, Result] = attrs.field(factory=dict)
-    """What the last cycle of each stream came to."""
+    runners: dict[StreamId, Runner] = attrs.field(factory=dict)
+    leases: dict[str, Lease] = attrs.field(factory=dict)
+    """By source."""
 
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    sources: set[str] = attrs.field(factory=set)
+    """Those that the config has: their leases are kept."""
 
     asked_twice: bool = attrs.field(default=False, init=False)
+    _bugs: list[Exception] = attrs.field(factory=list, init=False)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _serving: trio.Nursery | None = attrs.field(default=None, init=False)
+    _streams: trio.Nursery | None = attrs.field(default=None, init=False)
+    _budgets: list[TokenBucket | Unlimited] = attrs.field(factory=list, init=False)
+
+    @property
+    def results(self) -> dict[StreamId, Result]:
+        """What the last cycle of each stream came to."""
+        return {i: r.result for i, r in self.runners.items() if r.result is not None}
 
     @property
     def cut(self) -> bool:
@@ -63,67 +65,103 @@ class Supervisor:
         if not self.waits.ended:
             self._scope.deadline = trio.current_time() + self.drain
             self.waits.end()
+            for runner in self.runners.values():
+                runner.notice()
 
     def cut_short(self) -> None:
         """Leave at once: somebody asked twice."""
         self.asked_twice = True
         self._scope.cancel()
 
+    def serve(self, budget: TokenBucket | Unlimited) -> None:
+        """Keep a budget's tokens settled, for as long as we run."""
+        self._budgets.append(budget)
+        if self._serving is not None:
+            self._serving.start_soon(budget.run)
+
+    def start(self, runner: Runner) -> None:
+        """Run a stream from now on, or as soon as we run."""
+        self.runners[runner.id] = runner
+        if self._streams is not None:
+            self._streams.start_soon(self._run_to_its_end, runner)
+
     async def run(self, *, forever: bool) -> None:
         """Run one cycle of each stream, or cycle after cycle; returns when all have ended."""
-        run_stream = self._cycle_after_cycle if forever else self._one_cycle
         async with trio.open_nursery() as serving:
+            self._serving = serving
             serving.start_soon(self._renew_leases)
-            for budget in self.budgets:
+            for budget in self._budgets:
                 serving.start_soon(budget.run)
             with self._scope:
                 async with trio.open_nursery() as streams:
-                    for stream in self.streams:
-                        streams.start_soon(run_stream, stream)
+                    if forever:
+                        self._streams = streams
+                        # Streams come and go with the config; we end when we are told to.
+                        streams.start_soon(self._until_told)
+                    run = self._run_to_its_end if forever else self._run_once
+                    for runner in list(self.runners.values()):
+                        streams.start_soon(run, runner)
             serving.cancel_scope.cancel()
+        if self._bugs:
+            raise ExceptionGroup("a stream", self._bugs) if self._bugs[1:] else self._bugs[0]
 
-    async def _one_cycle(self, stream: StreamContext) -> None:
+    async def _until_told(self) -> None:
+        with suppress(Draining):
+            await self.waits.sleep(math.inf)
+
+    @contextmanager
+    def _in_order(self) -> Iterator[None]:
+        """A bug of one stream: the others end in order, and then it is raised."""
         try:
-            self.results[stream.id] = await run_cycle(stream)
-        except (TryAgain, StreamBroken, Draining) as error:
-            self.results[stream.id] = error
+            yield
+        except Exception as bug:  # noqa: BLE001 - nobody named it, and nobody swallows it
+            self._bugs.append(bug)
+            self.stop()
 
-    async def _cycle_after_cycle(self, stream: StreamContext) -> None:
-        failures = 0
-        while not self.waits.ended:
-            try:
-                await self._rest(stream)
-                self.results[stream.id] = await run_cycle(stream)
-                failures = 0
-            except TryAgain as error:
-                # The retries are used up, the checkpoint stands: later is soon enough.
-                failures += 1
-                pause = PAUSE / 2 + backoff(failures, base=PAUSE, cap=PAUSE_CAP, rng=self.rng)
-                self.results[stream.id] = error
-                self.report(events.Paused(stream=stream.id, seconds=pause, reason=str(error)))
-                try:
-                    await self.waits.sleep(pause)
-                except Draining:
-                    return
-            except StreamBroken as error:
-                self.results[stream.id] = error
-                return
-            except Draining:
-                return
+    async def _run_once(self, runner: Runner) -> None:
+        with self._in_order():
+            await runner.run_once()
 
-    async def _rest(self, stream: StreamContext) -> None:
-        """Wait until the stream's next cycle is due; a cycle that was left is due at once."""
-        checkpoint = await stream.retry.through_outages(
-            lambda: stream.store.read_checkpoint(stream.id), stream.on_failure
-        )
-        if checkpoint.cycle is None and (checkpoint.next_start or 0) > 0:
-            self.report(events.Resting(stream=stream.id, seconds=checkpoint.next_start or 0))
-            await self.waits.sleep(checkpoint.next_start or 0)
+    async def _run_to_its_end(self, runner: Runner) -> None:
+        with self._in_order():
+            await runner.run()
+        if runner.retired and self.runners.get(runner.id) is runner:
+            del self.runners[runner.id]
+            gone = runner.id.source not in self.sources
+            if gone and not any(i.source == runner.id.source for i in self.runners):
+                await self._release(runner.id.source)
+
+    async def _release(self, source: str) -> None:
+        """Nobody here runs the source any more."""
+        lease = self.leases.pop(source)
+        with suppress(StoreUnavailable, StreamBroken):  # else it runs out by itself
+            await self.store.release_leases([lease])
 
     async def _renew_leases(self) -> None:
         while True:
             await trio.sleep(RENEW)
-            try:
-                await self.store.renew_leases(self.leases)
-            except (StoreUnavailable, StreamBroken):
-                continue  # it lasts for two more tries, and a commit checks the fence itself
+            with suppress(StoreUnavailable, StreamBroken):
+                # It lasts for two more tries, and a commit checks the fence itself.
+                await self._renew()
+
+    async def _renew(self) -> None:
+        held = list(self.leases.values())
+        kept = await self.store.renew_leases(held)
+        for lost in (lease for lease in held if lease not in kept):
+            await self._take_back(lost)
+
+    async def _take_back(self, lost: Lease) -> None:
+        """Somebody else has run the source, and has parked its streams here by that.
+
+        As soon as that one is gone, we go on: of two daemons one is always there.
+        """
+        if self.leases.get(lost.source) != lost:
+            return  # it was given back meanwhile
+        try:
+            lease = await self.store.acquire_lease(lost.source)
+        except LeaseHeld:
+            return
+        self.leases[lost.source] = lease
+        for runner in self.runners.values():
+            if runner.id.source == lost.source:
+                runner.hold(lease)

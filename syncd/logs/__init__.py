@@ -26,9 +26,12 @@ from syncd.logs import kinds
 from syncd.logs.entry import Entry, entry, make_safe
 from syncd.logs.hiding import Hiding
 from syncd.logs.journal import Journal, stands_behind
+from syncd.logs.kinds import Kind
 from syncd.logs.shapes import as_json, plain, terminal
 from syncd.logs.teller import Line, Teller
 from syncd.sync import events
+from syncd.sync.model import StreamId
+from syncd.sync.ports import Request
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -83,6 +86,42 @@ def postgres_away(reason: str, seconds: float) -> None:
 def postgres_back() -> None:
     """Log that it is there, if it was told to be away."""
     _say(_teller.back())
+
+
+def leaving() -> None:
+    """Log that a signal asked us to leave."""
+    _log(kinds.LEAVING)
+
+
+def cut_short() -> None:
+    """Log that a second one did."""
+    _log(kinds.CUT_SHORT)
+
+
+def reloaded(plan: str) -> None:
+    """Log that the config was taken up; `plan` counts what became of the streams."""
+    _log(kinds.RELOADED, plan=plan)
+
+
+def refused(fault: str) -> None:
+    """Log one fault of a config that was not taken up."""
+    _log(kinds.REFUSED, fault=fault)
+
+
+def fate(stream: StreamId, fate: str, changed: Iterable[str]) -> None:
+    """Log what a reload makes of one stream."""
+    _log(kinds.FATE, stream=str(stream), fate=fate, changed=", ".join(changed) or None)
+
+
+def asked(request: Request) -> None:
+    """Log what an operator asked for."""
+    stream = f"{request.source}.{request.stream}" if request.stream else None
+    _log(kinds.ASKED, stream=stream, what=request.kind, subjects=" ".join(request.subjects) or None)
+
+
+def _log(kind: Kind, **fields: object) -> None:
+    given = {name: value for name, value in fields.items() if value is not None}
+    logger.bind(**given).log(kind.level, kind.sentence)
 
 
 def _say(lines: Iterable[Line]) -> None:

@@ -39,8 +39,8 @@ RESTING = Kind(
 )
 LOGGED_IN = Kind("logged-in", "INFO", "logged in", "b78281e84dd945c0afde6684e4456d23")
 PUT_ASIDE = Kind("put-aside", "WARNING", "record put aside", "79fb256d043c498aa35046fe214468e4")
-PAUSED = Kind(
-    "paused",
+RETRIES_USED_UP = Kind(
+    "retries-used-up",
     "ERROR",
     "retries used up, the cycle goes on later",
     "8b3331f44d2e41eb8646acd92ea54776",
@@ -71,6 +71,22 @@ STILL_HELD = Kind(
 HELD_NO_MORE = Kind(
     "api-answers", "INFO", "the API answers again", "6a5f23ce2be041789de5e302fabfd5f0"
 )
+
+PAUSED = Kind("paused", "INFO", "paused by an operator", "e4026f570bbc4d30b0a9f03e14cc6376")
+RELOADED = Kind("reloaded", "INFO", "config reloaded", "cbf0bfbb36bb4359809dfc6b6184c04a")
+FATE = Kind(
+    "fate",
+    "INFO",
+    "stream changes with the reload",
+    "eac90b78b3624d6c93b6f4b4f1600dc3",
+)
+REFUSED = Kind(
+    "reload-refused",
+    "ERROR",
+    "config refused, the one before goes on",
+    "f616c48d6b0f49b1937fc35cd044f407",
+)
+ASKED = Kind("asked", "INFO", "asked by an operator", "c277abb919424b29aa1118c97638dbe6")
 
 LEAVING = Kind(
     "leaving", "INFO", "leaving: requests in flight are awaited", "5e003220a6f046aaaa4e460ee3df6eaa"

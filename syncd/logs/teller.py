@@ -86,7 +86,7 @@ class Teller:
         ]
 
     def _where(self, place: _Place, kind: Kind) -> dict[str, Any]:
-        if place.cycle is None or kind in (kinds.RESTING, kinds.LOGGED_IN):
+        if place.cycle is None or kind in (kinds.RESTING, kinds.LOGGED_IN, kinds.PAUSED):
             return {}
         if kind in (kinds.CYCLE_STARTED, kinds.CYCLE_ENDED, kinds.CYCLE_DOUBTFUL):
             return {"cycle": place.cycle}
@@ -149,8 +149,13 @@ class Teller:
                 reason = _filled(reason=event.reason)
                 took = round(event.seconds, 1)
                 return kind, {"outcome": event.outcome, **reason, **counts, "took": took}
+            case events.Failing():
+                return kinds.RETRIES_USED_UP, {
+                    "again_in": round(event.seconds),
+                    "reason": event.reason,
+                }
             case events.Paused():
-                return kinds.PAUSED, {"again_in": round(event.seconds), "reason": event.reason}
+                return kinds.PAUSED, {}
             case events.Resting():
                 return kinds.RESTING, {"seconds": round(event.seconds)}
             case events.Parked():

@@ -122,6 +122,23 @@ class Connections:
             self._give(connection, lost=lost or connection.broken)
         return result
 
+    async def lasting(self, work: Work[None]) -> Connection:
+        """A connection of one's own, on which the work was done; the caller closes it."""
+
+        def opened() -> Connection:
+            connection = self._connect()
+            try:
+                work(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        try:
+            return await trio.to_thread.run_sync(opened, limiter=self._limiter)
+        except psycopg.Error as error:
+            raise self._ours(error) from error
+
     def _take(self) -> Connection:
         with self._guard:
             if self._idle:

@@ -66,17 +66,17 @@ def acquire(connection: Connection, source: str) -> Lease:
 
 def renew(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
     with transaction(connection) as cursor:
-        cursor.execute(sql("renew_leases"), {"lasts": LASTS, **_arrays(leases)})
+        cursor.execute(sql("renew_leases"), {"lasts": LASTS, **arrays(leases)})
         ours = set(cursor.fetchall())
     return [lease for lease in leases if (lease.source, lease.fence) in ours]
 
 
 def release(connection: Connection, leases: Sequence[Lease]) -> None:
     with transaction(connection) as cursor:
-        cursor.execute(sql("release_leases"), _arrays(leases))
+        cursor.execute(sql("release_leases"), arrays(leases))
 
 
-def _arrays(leases: Sequence[Lease]) -> dict[str, list[Any]]:
+def arrays(leases: Sequence[Lease]) -> dict[str, list[Any]]:
     return {"sources": [x.source for x in leases], "fences": [x.fence for x in leases]}
 
 

@@ -34,6 +34,9 @@ class Cycle:
     reason: str
     taken_up: int
     pages: int
+    aside: bool
+    """A few records that were asked for, not a pass over the whole list."""
+
     totals: Counts
 
 
@@ -43,6 +46,10 @@ class Seen:
 
     stream: StreamId
     parked: str | None = None
+    paused: float | None = None
+    """Since when an operator has it paused."""
+
+    paused_by: str | None = None
     next_start: float | None = None
     pages: int | None = None
     """Committed in the running cycle; None between cycles."""
@@ -223,15 +230,17 @@ def _picture(
         {"sources": [s.source for s in streams], "streams": [s.stream for s in streams]},
     )
     found = {StreamId(source=row[0], stream=row[1]): row[2:] for row in cursor}
-    ids = [number for row in found.values() for number in (row[3], row[4]) if number is not None]
+    ids = [number for row in found.values() for number in (row[5], row[6]) if number is not None]
     cycles = {c.id: c for c in _cycles(cursor, "look_at_these_cycles", {"ids": ids})}
     seen = []
     for stream in streams:
-        parked, next_start, turned, running, last, dead = found[stream]
+        parked, paused, paused_by, next_start, turned, running, last, dead = found[stream]
         seen.append(
             Seen(
                 stream=stream,
                 parked=parked,
+                paused=paused,
+                paused_by=paused_by,
                 next_start=next_start,
                 pages=turned,
                 running=cycles.get(running),

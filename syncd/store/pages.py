@@ -149,6 +149,10 @@ def _finish(
     dead = [*page.dead, *refused]
     if rows:
         cursor.execute(sql("resolve_dead"), {**stream, "keys": [_identity(r.key) for r in rows]})
+    if page.letters:
+        written_keys = {r.key for r in rows}
+        gone = [n for n, key in page.letters.items() if key is None or key in written_keys]
+        cursor.execute(sql("settle_letters"), {**stream, "ids": gone})
     if dead:
         letters = [_letter(letter, table, checkpoint) for letter in dead]
         cursor.executemany(sql("put_aside"), letters)
@@ -158,6 +162,7 @@ def _finish(
             **stream,
             "cycle": checkpoint.cycle,
             "ends": page.next_cursor is None,
+            "aside": page.aside,
             "seen": page.seen,
             "written": written,
             "unchanged": len(rows) - written,
@@ -208,7 +213,8 @@ def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
         "fence": checkpoint.fence,
         "next_cursor": page.next_cursor,
         "last_page": page.last_page,
-        "ends": page.next_cursor is None,
+        "ends": page.next_cursor is None and not page.aside,
+        "aside": page.aside,
         "rest": page.rest or 0.0,
     }
 
@@ -237,7 +243,7 @@ def _checkpoint(cursor: Cursor, stream: StreamId, *, lock: bool) -> Checkpoint:
         raise CheckpointMoved(
             f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
         )
-    seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start = row
+    seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused = row
     return Checkpoint(
         stream=stream,
         seq=seq,
@@ -248,6 +254,7 @@ def _checkpoint(cursor: Cursor, stream: StreamId, *, lock: bool) -> Checkpoint:
         fingerprint=fingerprint,
         last_page=last_page,
         next_start=next_start,
+        paused=paused,
     )
 
 
@@ -278,6 +285,41 @@ def begin_cycle(
             },
         )
         return _checkpoint(cursor, checkpoint.stream, lock=False), Counts()
+
+
+def begin_aside(connection: Connection, checkpoint: Checkpoint, why: str) -> int:
+    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
+    with transaction(connection) as cursor:
+        now = _checkpoint(cursor, checkpoint.stream, lock=True)
+        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
+            raise _moved(checkpoint)
+        cursor.execute(sql("begin_aside"), {**stream, "reason": clean(why)})
+        (cycle,) = cursor.fetchone() or (0,)
+        return int(cycle)
+
+
+def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:
+    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
+    with transaction(connection) as cursor:
+        now = _checkpoint(cursor, checkpoint.stream, lock=True)
+        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
+            raise _moved(checkpoint)
+        if now.cycle is not None:
+            cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": clean(why)})
+        cursor.execute(sql("reset_checkpoint"), stream)
+        return _checkpoint(cursor, checkpoint.stream, lock=False)
+
+
+def letters(connection: Connection, stream: StreamId, ids: Sequence[int]) -> dict[int, DeadLetter]:
+    values = {"source": stream.source, "stream": stream.stream, "ids": list(ids)}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("letters"), values)
+        return {
+            number: DeadLetter(
+                kind=kind, key=key, reason=reason, payload=payload, idempotency_key=first
+            )
+            for number, kind, key, reason, payload, first in cursor
+        }
 
 
 def purge_ledger(connection: Connection, stream: StreamId) -> bool:

@@ -8,13 +8,15 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import SchemaError, StoreUnavailable
-from syncd.store import leases, migrate, pages, tables, tokens
+from syncd.store import leases, migrate, pages, requests, tables, tokens
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
+from syncd.store.listening import Listener
 from syncd.store.sql import sql
 from syncd.sync.model import (
     Checkpoint,
     Committed,
     Counts,
+    DeadLetter,
     Intent,
     Lease,
     LedgerEntry,
@@ -23,7 +25,7 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken
+from syncd.sync.ports import BudgetState, NotYet, Request, Settlement, Taken
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
@@ -58,6 +60,10 @@ class PostgresStore:
     """Everything that lasts, in one database."""
 
     connections: Connections
+    listener: Listener = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.listener = Listener(self.connections)
 
     # --- tokens and the ledger -------------------------------------------------------------
 
@@ -105,6 +111,9 @@ class PostgresStore:
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
         await self.connections.run(lambda c: tokens.settle_calls(c, settlements))
 
+    async def forget_calls(self, keys: Sequence[str]) -> None:
+        await self.connections.run(lambda c: tokens.forget_calls(c, keys))
+
     # --- leases ------------------------------------------------------------------------------
 
     async def acquire_lease(self, source: str) -> Lease:
@@ -118,8 +127,10 @@ class PostgresStore:
 
     # --- streams and pages -------------------------------------------------------------------
 
-    async def open_stream(self, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
-        return await self.connections.run(lambda c: _open_stream(c, stream, table, lease))
+    async def open_stream(
+        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+    ) -> Checkpoint:
+        return await self.connections.run(lambda c: _open_stream(c, stream, table, lease, every))
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         return await self.connections.run(
@@ -153,6 +164,15 @@ class PostgresStore:
     ) -> Committed:
         return await self.connections.run(lambda c: pages.commit_page(c, table, checkpoint, page))
 
+    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
+        return await self.connections.run(lambda c: pages.begin_aside(c, checkpoint, why))
+
+    async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
+        return await self.connections.run(lambda c: pages.reset(c, checkpoint, why))
+
+    async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
+        return await self.connections.run(lambda c: pages.letters(c, stream, ids))
+
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         return await self.connections.run(lambda c: pages.committed(c, checkpoint))
 
@@ -162,6 +182,20 @@ class PostgresStore:
         await self.connections.run(
             lambda c: pages.note_trouble(c, checkpoint, parked, reason, counts)
         )
+
+    # --- what operators ask for -------------------------------------------------------------
+
+    async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:
+        return await self.connections.run(lambda c: requests.take(c, leases))
+
+    async def answer_request(self, request: Request, *, ok: bool, answer: str) -> None:
+        await self.connections.run(lambda c: requests.answer(c, request, ok, answer))
+
+    async def abandon_requests(self, leases: Sequence[Lease], answer: str) -> None:
+        await self.connections.run(lambda c: requests.abandon(c, leases, answer))
+
+    async def wait_for_requests(self, seconds: float) -> None:
+        await self.listener.wait(seconds)
 
     # --- the schema, and what people want to see ----------------------------------------------
 
@@ -222,10 +256,17 @@ async def open_store(
             await store.apply()
         yield store
     finally:
+        store.listener.close()
         store.connections.close()
 
 
-def _open_stream(c: Connection, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
+def _open_stream(
+    c: Connection, stream: StreamId, table: Table, lease: Lease, every: float
+) -> Checkpoint:
+    # Its row first: should the table not be usable, the reason has a place to stand.
+    names = {"source": stream.source, "stream": stream.stream, "fence": lease.fence}
+    with transaction(c) as cursor:
+        cursor.execute(sql("ensure_checkpoint"), names)
     todo = tables.missing(c, table)
     if todo:
         try:
@@ -235,10 +276,8 @@ def _open_stream(c: Connection, stream: StreamId, table: Table, lease: Lease) ->
     else:
         tables.must_be_usable(c, table)
     with transaction(c) as cursor:
-        cursor.execute(
-            sql("ensure_checkpoint"),
-            {"source": stream.source, "stream": stream.stream, "fence": lease.fence},
-        )
+        cursor.execute(sql("plan_next_start"), {**names, "every": every})
+        cursor.execute(sql("abandon_asides"), names)
     return pages.read_checkpoint(c, stream, lock=False)
 
 

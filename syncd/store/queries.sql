@@ -157,13 +157,18 @@ SET outcome = EXCLUDED.outcome, settled_at = EXCLUDED.settled_at, kept = EXCLUDE
     reason = EXCLUDED.reason
 WHERE syncd.call.outcome = 'open';
 
+-- name: forget_calls
+-- Those that did not succeed are as if they had never been tried.
+DELETE FROM syncd.call WHERE idempotency_key = ANY (%(keys)s) AND outcome <> 'done';
+
 -- name: purge_ledger
 -- Calls of cycles before the last ended one, in batches; what a dead letter refers to stays.
 DELETE FROM syncd.call WHERE idempotency_key IN (
     SELECT c.idempotency_key FROM syncd.call c
     WHERE c.source = %(source)s AND c.stream = %(stream)s
       AND c.cycle < (SELECT max(id) FROM syncd.cycle
-                     WHERE source = %(source)s AND stream = %(stream)s AND ended_at IS NOT NULL)
+                     WHERE source = %(source)s AND stream = %(stream)s AND ended_at IS NOT NULL
+                       AND NOT aside)
       AND NOT EXISTS (SELECT FROM syncd.dead_letter d
                       WHERE d.source = c.source AND d.stream = c.stream
                         AND d.idempotency_key = c.idempotency_key)
@@ -201,15 +206,32 @@ WHERE l.source = ours.source AND l.fence = ours.fence;
 INSERT INTO syncd.checkpoint (source, stream, fence) VALUES (%(source)s, %(stream)s, %(fence)s)
 ON CONFLICT DO NOTHING;
 
+-- name: plan_next_start
+-- From the start of the last whole cycle, whatever the interval was then; a stream that was
+-- reset, or never ran, has none.  What parked it is to be tried again.
+UPDATE syncd.checkpoint AS k
+SET parked = NULL, next_start = CASE WHEN k.next_start IS NOT NULL THEN (
+    SELECT c.started_at + make_interval(secs => %(every)s) FROM syncd.cycle c
+    WHERE c.source = %(source)s AND c.stream = %(stream)s AND c.outcome IN ('ok', 'suspicious')
+      AND NOT c.aside
+    ORDER BY c.id DESC LIMIT 1) END
+WHERE k.source = %(source)s AND k.stream = %(stream)s AND k.fence = %(fence)s;
+
+-- name: abandon_asides
+-- A syncd that is no more had begun them; not a row of theirs was written.
+UPDATE syncd.cycle SET ended_at = clock_timestamp(), outcome = 'abandoned',
+    reason = reason || '; syncd ended before it was done'
+WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL;
+
 -- name: read_checkpoint
 SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
-       extract(epoch FROM next_start - clock_timestamp())::float8
+       extract(epoch FROM next_start - clock_timestamp())::float8, paused_at IS NOT NULL
 FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: lock_checkpoint
 -- Waits for a lost backend that may still commit: a plain read would show the old state.
 SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
-       extract(epoch FROM next_start - clock_timestamp())::float8
+       extract(epoch FROM next_start - clock_timestamp())::float8, paused_at IS NOT NULL
 FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s FOR UPDATE;
 
 -- name: take_up_cycle
@@ -222,6 +244,17 @@ WHERE id = %(cycle)s;
 
 -- name: insert_cycle
 INSERT INTO syncd.cycle (source, stream) VALUES (%(source)s, %(stream)s) RETURNING id;
+
+-- name: begin_aside
+INSERT INTO syncd.cycle (source, stream, aside, reason)
+VALUES (%(source)s, %(stream)s, true, %(reason)s) RETURNING id;
+
+-- name: reset_checkpoint
+-- The next cycle begins at once, at its first page.
+UPDATE syncd.checkpoint
+SET seq = seq + 1, cycle = NULL, cursor = NULL, pages = 0, last_page = NULL, fingerprint = '',
+    next_start = NULL, parked = NULL
+WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: enter_cycle
 UPDATE syncd.checkpoint
@@ -237,9 +270,11 @@ WHERE source = %(source)s AND stream = %(stream)s AND parked IS NOT NULL;
 -- name: move_checkpoint
 -- The step that everything a page writes hangs on.  Also a part of the upsert in tables.py.
 UPDATE syncd.checkpoint AS c
-SET seq = seq + 1, cursor = %(next_cursor)s, last_page = %(last_page)s,
+SET seq = seq + 1,
+    cursor = CASE WHEN %(aside)s THEN cursor ELSE %(next_cursor)s END,
+    last_page = CASE WHEN %(aside)s THEN last_page ELSE %(last_page)s END,
     cycle = CASE WHEN %(ends)s THEN NULL ELSE cycle END,
-    pages = CASE WHEN %(ends)s THEN 0 ELSE pages + 1 END,
+    pages = CASE WHEN %(aside)s THEN pages WHEN %(ends)s THEN 0 ELSE pages + 1 END,
     next_start = CASE WHEN %(ends)s THEN
         (SELECT started_at FROM syncd.cycle WHERE id = c.cycle)
         + make_interval(secs => %(rest)s) ELSE next_start END
@@ -256,12 +291,12 @@ SET pages = pages + 1, seen = seen + %(seen)s, written = written + %(written)s,
     refused = refused + %(refused)s,
     ended_at = CASE WHEN %(ends)s THEN clock_timestamp() END,
     outcome = CASE WHEN NOT %(ends)s THEN NULL WHEN s.empty THEN 'suspicious' ELSE 'ok' END,
-    reason = CASE WHEN %(ends)s AND s.empty
+    reason = CASE WHEN aside THEN reason WHEN %(ends)s AND s.empty
         THEN 'no records, where the last good cycle saw ' || s.before ELSE '' END
 FROM (SELECT p.seen AS before,
-             p.seen > 0 AND %(seen)s + (SELECT seen FROM syncd.cycle WHERE id = %(cycle)s) = 0 AS empty
+             NOT %(aside)s AND p.seen > 0 AND %(seen)s + (SELECT seen FROM syncd.cycle WHERE id = %(cycle)s) = 0 AS empty
       FROM (SELECT coalesce((SELECT seen FROM syncd.cycle
-             WHERE source = %(source)s AND stream = %(stream)s AND outcome = 'ok'
+             WHERE source = %(source)s AND stream = %(stream)s AND outcome = 'ok' AND NOT aside
              ORDER BY id DESC LIMIT 1), 0) AS seen) AS p) AS s
 WHERE c.id = %(cycle)s;
 
@@ -286,6 +321,15 @@ SET attempts = syncd.dead_letter.attempts + 1, last_at = clock_timestamp(),
 DELETE FROM syncd.dead_letter
 WHERE source = %(source)s AND stream = %(stream)s AND identity = ANY (%(keys)s);
 
+-- name: settle_letters
+-- Letters that were tried again, and whose row was written now.
+DELETE FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s);
+
+-- name: letters
+SELECT id, kind, key, reason, payload, idempotency_key FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s) ORDER BY id;
+
 -- name: note_trouble
 UPDATE syncd.cycle
 SET reason = %(reason)s, calls = calls + %(calls)s, requests = requests + %(requests)s,
@@ -305,7 +349,8 @@ SELECT c.id, coalesce(k.pages, c.pages), c.outcome, c.reason, k.parked,
        c.retried, c.refused
 FROM syncd.cycle c
 LEFT JOIN syncd.checkpoint k ON k.cycle = c.id
-WHERE c.source = %(source)s AND c.stream = %(stream)s ORDER BY c.id DESC LIMIT 1;
+WHERE c.source = %(source)s AND c.stream = %(stream)s AND NOT c.aside
+ORDER BY c.id DESC LIMIT 1;
 
 -- name: calls_of_stream
 SELECT idempotency_key, record_key, outcome, extract(epoch FROM settled_at)::float8
@@ -375,11 +420,13 @@ SELECT extract(epoch FROM clock_timestamp())::float8;
 
 -- name: look_at_streams
 -- Where each stream stands: its running cycle, its last whole one, its dead letters.
-SELECT s.source, s.stream, k.parked, extract(epoch FROM k.next_start)::float8,
+SELECT s.source, s.stream, k.parked, extract(epoch FROM k.paused_at)::float8, k.paused_by,
+       extract(epoch FROM k.next_start)::float8,
        CASE WHEN k.cycle IS NOT NULL THEN k.pages END,
        k.cycle,
        (SELECT id FROM syncd.cycle c
         WHERE c.source = s.source AND c.stream = s.stream AND c.outcome IN ('ok', 'suspicious')
+          AND NOT c.aside
         ORDER BY id DESC LIMIT 1),
        (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream)
 FROM unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
@@ -387,14 +434,14 @@ LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
 
 -- name: look_at_these_cycles
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
-       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages,
+       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside,
        seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
 FROM syncd.cycle WHERE id = ANY (%(ids)s);
 
 -- name: look_at_last_cycles
 -- The newest first; of one stream, or of all if none is named.
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
-       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages,
+       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside,
        seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
 FROM syncd.cycle
 WHERE %(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s)
@@ -446,3 +493,59 @@ SELECT id FROM syncd.dead_letter WHERE source = %(source)s AND stream = %(stream
 
 -- name: discard_dead
 DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s) RETURNING id;
+
+-- name: ask
+-- An operator's request; it is heard at once where LISTEN works, else at the next poll.
+INSERT INTO syncd.request (kind, source, stream, subjects, asked_by)
+VALUES (%(kind)s, %(source)s, %(stream)s, %(subjects)s, %(asked_by)s) RETURNING id;
+
+-- name: notify
+SELECT pg_notify('syncd_request', '');
+
+-- name: listen
+LISTEN syncd_request;
+
+-- name: pause
+-- Holds over restarts.  A stream that was never opened gets its row now.
+INSERT INTO syncd.checkpoint (source, stream, fence, paused_at, paused_by)
+VALUES (%(source)s, %(stream)s,
+        coalesce((SELECT fence FROM syncd.lease WHERE source = %(source)s), 0),
+        clock_timestamp(), %(asked_by)s)
+ON CONFLICT (source, stream) DO UPDATE SET paused_at = clock_timestamp(), paused_by = %(asked_by)s
+WHERE checkpoint.paused_at IS NULL;
+
+-- name: resume
+UPDATE syncd.checkpoint SET paused_at = NULL, paused_by = NULL, parked = NULL
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: take_requests
+-- Those for sources whose lease is ours; each is taken once.
+UPDATE syncd.request SET taken_at = clock_timestamp()
+WHERE id IN (
+    SELECT r.id FROM syncd.request r
+    JOIN unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
+         ON ours.source = r.source
+    JOIN syncd.lease l ON l.source = ours.source AND l.fence = ours.fence
+    WHERE r.taken_at IS NULL AND r.ended_at IS NULL
+    ORDER BY r.id FOR UPDATE OF r SKIP LOCKED)
+RETURNING id, kind, source, stream, subjects;
+
+-- name: answer_request
+UPDATE syncd.request SET ended_at = clock_timestamp(), ok = %(ok)s, answer = %(answer)s
+WHERE id = %(id)s AND ended_at IS NULL;
+
+-- name: abandon_requests
+-- The syncd that took them is no more.
+UPDATE syncd.request SET ended_at = clock_timestamp(), ok = false, answer = %(answer)s
+WHERE source = ANY (%(sources)s) AND taken_at IS NOT NULL AND ended_at IS NULL;
+
+-- name: purge_requests
+DELETE FROM syncd.request WHERE asked_at < clock_timestamp() - interval '30 days';
+
+-- name: withdraw_request
+-- Only as long as nobody has taken it.
+DELETE FROM syncd.request WHERE id = %(id)s AND taken_at IS NULL RETURNING id;
+
+-- name: look_at_request
+SELECT taken_at IS NOT NULL, ended_at IS NOT NULL, ok, answer
+FROM syncd.request WHERE id = %(id)s;

@@ -128,6 +128,11 @@ def settle_calls(connection: Connection, settlements: Sequence[Settlement]) -> N
         )
 
 
+def forget_calls(connection: Connection, keys: Sequence[str]) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("forget_calls"), {"keys": list(keys)})
+
+
 def lease_lost(lease: Lease | None) -> CheckpointMoved:
     return CheckpointMoved(
         f"{lease.source if lease else 'the source'}: the lease was taken by another syncd",

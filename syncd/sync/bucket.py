@@ -65,6 +65,7 @@ class TokenBucket:
 
     _held_until: float = attrs.field(default=float("-inf"), init=False)
     _seen_free_at: dict[int, float] = attrs.field(factory=dict, init=False)
+    _settling: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _remembered: bool = attrs.field(default=True, init=False)
     """Whether the store knows of `from_answers`."""
 
@@ -79,13 +80,36 @@ class TokenBucket:
         # Written in the last moment of `timeout`, it is still counted `slack` later.
         return self.timeout + self.settings.slack + self.takes
 
-    async def open(self) -> None:
+    async def open(self, settings: BudgetSettings | None = None) -> None:
         """Make the rows fit the settings, and learn what is remembered of this budget."""
+        settings = settings or self.settings
         state = await self.store.open_budget(
-            self.settings.name, requests=self.settings.requests, per=self.settings.per
+            settings.name, requests=settings.requests, per=settings.per
         )
         self.from_answers = state.from_answers
         self._held_until = trio.current_time() + state.held_for
+
+    async def change(self, settings: BudgetSettings, timeout: float) -> None:
+        """Follow other settings from now on; the debt that was run up stays.
+
+        A longer `per` holds for what was already spent, too; a shorter one for what comes.
+        Raises StoreUnavailable with nothing changed.
+        """
+        async with self._settling:  # no settlement is on its way with the old `per`
+            before = self.takes
+            old = self.settings, self.timeout
+            longer = settings.per * DRIFT - before
+            if longer > 0:
+                self.settings, self.timeout = settings, timeout
+            try:
+                await self.open(settings)
+            except (StoreUnavailable, StreamBroken):
+                self.settings, self.timeout = old
+                raise
+            self.settings, self.timeout = settings, timeout
+            if longer > 0:
+                self._spent = {n: (v, at + longer) for n, (v, at) in self._spent.items()}
+        self._look_again.set()
 
     @asynccontextmanager
     async def permit(
@@ -281,18 +305,19 @@ class TokenBucket:
     async def _settle(self, spendings: "list[Spending]") -> None:
         if not spendings:
             return
-        now = trio.current_time()
-        counted = {s: s.counted_at(self) for s in spendings}
-        await self.store.settle_tokens(
-            self.settings.name, [(s.token, now - at, self.takes) for s, at in counted.items()]
-        )
-        for spending, at in counted.items():
-            if spending.counted_at(self) == at:  # else a refusal came meanwhile: once more
-                self._due.pop(spending, None)
-            spending.settled = True
-            token = spending.token
-            if self._spent.get(token.number, (0, 0.0))[0] == token.version:
-                self._spent[token.number] = (token.version, at + self.takes)
+        async with self._settling:
+            now = trio.current_time()
+            counted = {s: s.counted_at(self) for s in spendings}
+            await self.store.settle_tokens(
+                self.settings.name, [(s.token, now - at, self.takes) for s, at in counted.items()]
+            )
+            for spending, at in counted.items():
+                if spending.counted_at(self) == at:  # else a refusal came meanwhile: once more
+                    self._due.pop(spending, None)
+                spending.settled = True
+                token = spending.token
+                if self._spent.get(token.number, (0, 0.0))[0] == token.version:
+                    self._spent[token.number] = (token.version, at + self.takes)
 
 
 @attrs.define(eq=False, kw_only=True)

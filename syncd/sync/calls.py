@@ -22,7 +22,6 @@ from syncd.sync.model import (
     Page,
     Record,
     Row,
-    idempotency_key,
 )
 from syncd.sync.ports import Settlement
 
@@ -41,7 +40,7 @@ async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLett
     dead = [
         DeadLetter(kind="contract", key=r.key, reason=r.reason, payload=r.raw) for r in page.rejects
     ]
-    need = await _in_need_of_a_call(stream, page)
+    need = await _in_need_of_a_call(turn, page)
     plain = [stream.source.row(r, None) for r in page.records if r.key not in need]
     calls = _PageCalls(stream=stream, turn=turn)
     wanted = await calls.look_up([r for r in page.records if r.key in need])
@@ -66,10 +65,11 @@ async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLett
     return plain + calls.rows, dead
 
 
-async def _in_need_of_a_call(stream: StreamContext, page: Page) -> set[str]:
+async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
+    stream = turn.stream
     if not stream.source.has_call:
         return set()
-    if not stream.only_changed:
+    if not turn.only_changed:
         return {r.key for r in page.records}
     rows = [stream.source.row(r, None) for r in page.records]
     return await stream.retry.through_outages(
@@ -231,4 +231,4 @@ class _PageCalls:
         )
 
     def _key(self, record: Record) -> str:
-        return idempotency_key(self.stream.id, self.turn.cycle, record.key)
+        return self.turn.key_of(record.key)

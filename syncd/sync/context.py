@@ -4,7 +4,7 @@ Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
 are functions over it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -35,6 +35,10 @@ class Tally:
         self.calls = self.requests = self.retried = self.refused = 0
 
 
+async def _nothing_to_close() -> None:
+    return
+
+
 @attrs.define(eq=False, kw_only=True)
 class StreamContext:
     """One stream of one source, ready to run."""
@@ -58,6 +62,15 @@ class StreamContext:
     retry: Retry
     waits: Waits
     report: events.Report = events.nobody
+    close: Callable[[], Awaitable[None]] = _nothing_to_close
+    """What to do when the stream runs with other settings, or no more."""
+
+    halt: bool = False
+    """Somebody waits for the page boundary: `run_cycle` returns there."""
+
+    began: float = attrs.field(default=0.0, init=False)
+    """Our time at which this process began the running cycle, or took it up."""
+
     tally: Tally = attrs.field(factory=Tally, init=False)
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     """Calls under way by idempotency key, and what tells when their page has made them."""

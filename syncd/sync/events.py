@@ -105,11 +105,16 @@ class Parked(Event):
 
 
 @attrs.frozen(kw_only=True)
-class Paused(Event):
+class Failing(Event):
     """The retries are used up; the same cycle goes on from its checkpoint later."""
 
     seconds: float
     reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Paused(Event):
+    """An operator paused the stream; it goes on when one resumes it."""
 
 
 @attrs.frozen(kw_only=True)

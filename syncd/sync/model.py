@@ -144,6 +144,9 @@ class Checkpoint:
     resumed: bool = False
     """The running cycle was taken up by a process that did not begin it."""
 
+    paused: bool = False
+    """An operator asked that nothing be begun until one resumes the stream."""
+
 
 @attrs.frozen(kw_only=True)
 class Counts:
@@ -213,6 +216,13 @@ class PageCommit:
     last_page: str
     rest: float | None = None
     """With the end of a cycle: seconds from the cycle's start until the next is due."""
+
+    aside: bool = False
+    """Beside the running cycle, if there is one: the checkpoint stays where it points to."""
+
+    letters: Mapping[int, str | None] = attrs.field(factory=dict)
+    """Dead letters tried again here, each with the record key that it was found to hold: it
+    leaves if that row is written, or at once if a rule leaves it out now (None)."""
 
     calls: int = 0
     requests: int = 0

@@ -20,12 +20,14 @@ from syncd.sync.model import (
     Checkpoint,
     Committed,
     Counts,
+    DeadLetter,
     Intent,
     Lease,
     LedgerEntry,
     Page,
     PageCommit,
     Record,
+    Reject,
     Row,
     StreamId,
     Table,
@@ -197,6 +199,23 @@ class Settlement:
     reason: str = ""
 
 
+RequestKind = Literal["sync", "pause", "resume", "reset", "retry", "reload"]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What an operator asked of a running syncd."""
+
+    id: int
+    kind: RequestKind
+    source: str
+    stream: str | None
+    """None: the whole of syncd is meant, and the source only tells which one."""
+
+    subjects: tuple[str, ...] = ()
+    """Keys of records, or ids of dead letters."""
+
+
 class Store(TokenStore, Protocol):
     """Everything that lasts."""
 
@@ -211,8 +230,13 @@ class Store(TokenStore, Protocol):
 
     async def release_leases(self, leases: Sequence[Lease]) -> None: ...
 
-    async def open_stream(self, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
-        """Make the table be there (if the role may) and read where the stream stands."""
+    async def open_stream(
+        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+    ) -> Checkpoint:
+        """Make the table be there (if the role may) and read where the stream stands.
+
+        The next start becomes `every` seconds after the start of the last whole cycle.
+        """
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         """On a new connection and FOR UPDATE: what it says is committed or never will be."""
@@ -239,6 +263,15 @@ class Store(TokenStore, Protocol):
         StoreUnavailable: `read_checkpoint` tells which it was.
         """
 
+    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
+        """Begin a cycle of a few records, beside the running one; its number.
+
+        A commit on top of `checkpoint` with this number as its cycle, and `aside`, ends it.
+        """
+
+    async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
+        """Give the running cycle up, if there is one: the next begins at its first page, now."""
+
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         """What a commit made on top of `checkpoint`, which is known to have happened, came to."""
 
@@ -251,6 +284,25 @@ class Store(TokenStore, Protocol):
         """What is known of these idempotency keys."""
 
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None: ...
+
+    async def forget_calls(self, keys: Sequence[str]) -> None:
+        """Let those of these calls that did not succeed be made again."""
+
+    async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
+        """Those of these dead letters that lie there and are the stream's."""
+
+    # --- what operators ask for -------------------------------------------------------------
+
+    async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:
+        """Requests for these sources that nobody has taken; they are ours then."""
+
+    async def answer_request(self, request: Request, *, ok: bool, answer: str) -> None: ...
+
+    async def abandon_requests(self, leases: Sequence[Lease], answer: str) -> None:
+        """Answer, as failed, what a syncd that is no more has taken and not answered."""
+
+    async def wait_for_requests(self, seconds: float) -> None:
+        """Return when there may be new ones, or after so long."""
 
 
 # --- the API ------------------------------------------------------------------------------
@@ -279,6 +331,9 @@ class Source(Protocol):
         Raises CallFailed when the answer says that asking again is of no use, or
         when the outcome is unknown and the call may not be repeated.
         """
+
+    def judge(self, raw: bytes) -> Record | Reject | None:
+        """A record that was put aside, looked at anew; None if a rule leaves it out now."""
 
     def row(self, record: Record, kept: bytes | None) -> Row:
         """The row of a record; `kept` is what its call gave, None if none was made."""

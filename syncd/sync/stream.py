@@ -27,30 +27,33 @@ from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.turn import Turn
 
 
-async def run_cycle(stream: StreamContext) -> Committed:
+async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Committed:
     """Run one cycle to its end, from wherever the checkpoint stands.
+
+    at: where this process has halted (see below), to go on there.
 
     Raises TryAgain when the retries are used up, StreamBroken when someone has to
     act, Draining when syncd leaves.  The checkpoint stays, and the next call goes on.
+    Returns at a page boundary with no outcome when `stream.halt` asks for it.
     """
-    started = trio.current_time()
-    checkpoint, totals, abandoned = await _begin(stream)
-    stream.report(
-        events.CycleStarted(
-            stream=stream.id, checkpoint=checkpoint, totals=totals, abandoned=abandoned
+    if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
+        at, totals, abandoned = await _begin(stream)
+        stream.began = trio.current_time()
+        stream.report(
+            events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
-    )
-    committed = await _turn_pages(stream, checkpoint)
-    stream.report(
-        events.CycleEnded(
-            stream=stream.id,
-            cycle=checkpoint.cycle or 0,
-            outcome=committed.outcome or "failed",
-            reason=committed.reason,
-            totals=committed.totals,
-            seconds=trio.current_time() - started,
+    committed = await _turn_pages(stream, at)
+    if committed.outcome is not None:
+        stream.report(
+            events.CycleEnded(
+                stream=stream.id,
+                cycle=at.cycle or 0,
+                outcome=committed.outcome,
+                reason=committed.reason,
+                totals=committed.totals,
+                seconds=trio.current_time() - stream.began,
+            )
         )
-    )
     return committed
 
 
@@ -69,7 +72,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
             while True:
                 await turn.begun.wait()
                 following = turn.following()
-                ahead = following is not None and turn.has_calls and not stream.waits.ended
+                ahead = following is not None and turn.has_calls and not _leaves(stream)
                 if following is not None and ahead:
                     turns.start_soon(following.run)
                 committed = await run_page(stream, checkpoint, turn)
@@ -77,6 +80,8 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                 if committed.outcome is not None or following is None:
                     break
                 if not ahead:
+                    if stream.halt:
+                        break  # at the boundary, with nothing begun
                     turns.start_soon(following.run)
                 turn = following
         except (TryAgain, StreamBroken, Draining) as error:
@@ -92,10 +97,20 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
     raise trouble
 
 
+def _leaves(stream: StreamContext) -> bool:
+    return stream.halt or stream.waits.ended
+
+
 async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) -> Committed:
     """Wait for the page that the checkpoint asks for and its calls, and commit it."""
     page = await turn.ready()
-    return await _commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
+    committed = await commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
+    stream.report(
+        events.PageCommitted(
+            stream=stream.id, checkpoint=committed.checkpoint, totals=committed.totals
+        )
+    )
+    return committed
 
 
 async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:
@@ -113,11 +128,11 @@ async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:
     return await stream.retry.through_outages(begin, stream.on_failure)
 
 
-async def _commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+async def commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit) -> Committed:
     """Commit; and if the answer is lost, find out what happened before anything else."""
     unknown = False
 
-    async def commit() -> Committed:
+    async def attempt() -> Committed:
         nonlocal unknown
         if unknown:
             now = await stream.store.read_checkpoint(stream.id)
@@ -134,13 +149,8 @@ async def _commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommi
             unknown = True
             raise
 
-    committed = await stream.retry.through_outages(commit, stream.on_failure)
+    committed = await stream.retry.through_outages(attempt, stream.on_failure)
     stream.tally.clear()
-    stream.report(
-        events.PageCommitted(
-            stream=stream.id, checkpoint=committed.checkpoint, totals=committed.totals
-        )
-    )
     return committed
 
 
@@ -154,9 +164,7 @@ def _taken(stream: StreamContext) -> CheckpointMoved:
 async def _leave_word(
     stream: StreamContext, checkpoint: Checkpoint, error: TryAgain | StreamBroken
 ) -> None:
-    """Write on the cycle's row why it stands, if that can be done, and tell it."""
-    if isinstance(error, StreamBroken):
-        stream.report(events.Parked(stream=stream.id, reason=error.reason, hint=error.hint))
+    """Write on the cycle's row why it stands, if that can be done."""
     try:
         await stream.store.note_trouble(
             checkpoint,

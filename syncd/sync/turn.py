@@ -19,7 +19,17 @@ from syncd.errors import (
 )
 from syncd.sync.calls import make_calls
 from syncd.sync.context import StreamContext
-from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit
+from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
+
+
+async def fetch(stream: StreamContext, cursor: str | None, spent_on: str) -> Page:
+    """One attempt at a list request."""
+    async with stream.permit(spent_on) as permit:
+        try:
+            return await stream.source.fetch(cursor, permit)
+        except RateLimited:
+            stream.tally.refused += 1
+            raise
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -84,14 +94,17 @@ class Turn:
             page_before=self.page.fingerprint(),
         )
 
+    def key_of(self, record_key: str) -> str:
+        """The idempotency key of a record's call."""
+        return idempotency_key(self.stream.id, self.cycle, record_key)
+
+    @property
+    def only_changed(self) -> bool:
+        """Make calls for records that are new or differ, not for all."""
+        return self.stream.only_changed
+
     async def _fetch(self) -> Page:
-        stream = self.stream
-        async with stream.permit(f"{stream.id} page {self.number}") as permit:
-            try:
-                return await stream.source.fetch(self.cursor, permit)
-            except RateLimited:
-                stream.tally.refused += 1
-                raise
+        return await fetch(self.stream, self.cursor, f"{self.stream.id} page {self.number}")
 
     def _refuse_what_never_ends(self, page: Page) -> None:
         if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:

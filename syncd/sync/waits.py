@@ -31,6 +31,11 @@ class Waits:
     def ended(self) -> bool:
         return self._ended or (self._whole is not None and self._whole.ended)
 
+    @property
+    def whole_ended(self) -> bool:
+        """Whether all that leaves together does, not this part alone."""
+        return self.ended if self._whole is None else self._whole.ended
+
     def end(self) -> None:
         """End all waits that are under way, and each later one as it begins."""
         self._ended = True
@@ -41,6 +46,11 @@ class Waits:
     def reopen(self) -> None:
         """Let this part wait again, unless the whole has ended."""
         self._ended = False
+
+    def leave(self) -> None:
+        """Be a part no more: what it belonged to is gone."""
+        if self._whole is not None and self in self._whole._parts:  # noqa: SLF001 - our class
+            self._whole._parts.remove(self)  # noqa: SLF001 - our class
 
     def _cancel(self) -> None:
         for scope in self._scopes:

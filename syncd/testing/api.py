@@ -142,6 +142,9 @@ class FakeSource:
         permit.answered()
         return answer
 
+    def judge(self, raw: bytes) -> Record | Reject | None:
+        return record(json.loads(raw))
+
     def row(self, record: Record, kept: bytes | None) -> Row:
         fields = dict(record.fields)
         if kept is not None:

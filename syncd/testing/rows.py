@@ -47,6 +47,7 @@ class FakeCycle:
     outcome: Outcome | None = None
     reason: str = ""
     counts: Counts = attrs.field(factory=Counts)
+    aside: bool = False
     pages: int = 0
 
 
@@ -68,6 +69,7 @@ class FakeCall:
 class FakeDeadLetter:
     """A dead letter as it lies there; one that comes again counts its attempts."""
 
+    id: int
     stream: StreamId
     letter: DeadLetter
     attempts: int = 1

@@ -26,7 +26,7 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
+from syncd.sync.ports import BudgetState, NotYet, Request, Settlement, Taken, TokenState
 from syncd.testing.rows import (
     FakeBudget,
     FakeCall,
@@ -48,16 +48,24 @@ class FakeStore:
     cycles: list[FakeCycle] = attrs.field(factory=list, init=False)
     put_aside: dict[tuple[Any, ...], FakeDeadLetter] = attrs.field(factory=dict, init=False)
     parked: dict[StreamId, str] = attrs.field(factory=dict, init=False)
+    paused: set[StreamId] = attrs.field(factory=set, init=False)
+    requests: list[Request] = attrs.field(factory=list, init=False)
+    """Asked for, and not taken yet."""
+
+    answers: dict[int, tuple[bool, str]] = attrs.field(factory=dict, init=False)
+    """By the request's id: whether it was carried out, and what was said."""
     calls: dict[str, FakeCall] = attrs.field(factory=dict, init=False)
     budgets: dict[str, FakeBudget] = attrs.field(factory=dict, init=False)
     leases: dict[str, FakeLease] = attrs.field(factory=dict, init=False)
     away: bool = attrs.field(default=False, init=False)
     clock_offset: float = attrs.field(default=0.0, init=False)
-    """Seconds by which the clock that the tokens are counted on was stepped."""
+    """Seconds by which its clock was stepped: tokens, leases and next starts are on it."""
 
     holder: object = attrs.field(default="this process", init=False)
     """Who acquires leases: change it to be another process on another host."""
 
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _letters: int = attrs.field(default=0, init=False)
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)
     _failures: dict[str, list[tuple[Exception, bool]]] = attrs.field(factory=dict, init=False)
 
@@ -216,13 +224,61 @@ class FakeStore:
                     call.outcome = settlement.outcome
                     call.kept, call.reason = settlement.kept, settlement.reason
 
+    async def forget_calls(self, keys: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("forget_calls"):
+            for key in keys:
+                if key in self.calls and self.calls[key].outcome != "done":
+                    del self.calls[key]
+
+    async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
+        await trio.lowlevel.checkpoint()
+        with self._at("letters"):
+            return {
+                found.id: found.letter
+                for found in self.put_aside.values()
+                if found.stream == stream and found.id in ids
+            }
+
+    # --- what operators ask for -------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """Be an operator who asks for something."""
+        self.requests.append(request)
+        self._news.set()
+
+    async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:
+        await trio.lowlevel.checkpoint()
+        with self._at("take_requests"):
+            ours = {x.source for x in leases if self.leases[x.source].fence == x.fence}
+            taken = [r for r in self.requests if r.source in ours]
+            self.requests = [r for r in self.requests if r.source not in ours]
+            return taken
+
+    async def answer_request(self, request: Request, *, ok: bool, answer: str) -> None:
+        await trio.lowlevel.checkpoint()
+        with self._at("answer_request"):
+            self.answers[request.id] = (ok, answer)
+
+    async def abandon_requests(
+        self,
+        leases: Sequence[Lease],  # noqa: ARG002 - here they are answered or lost with the process
+        answer: str,  # noqa: ARG002
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_for_requests(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self._news.wait()
+        self._news = trio.Event()
+
     # --- leases --------------------------------------------------------------------------------
 
     async def acquire_lease(self, source: str) -> Lease:
         await trio.lowlevel.checkpoint()
         with self._at("acquire_lease"):
             lease = self.leases.setdefault(source, FakeLease())
-            now = trio.current_time()
+            now = self._now()
             if lease.holder not in (None, self.holder) and lease.expires_at > now:
                 raise LeaseHeld(f"source {source!r} is run by another syncd: {lease.holder}")
             lease.fence += 1
@@ -235,7 +291,7 @@ class FakeStore:
         with self._at("renew_leases"):
             ours = [x for x in leases if self.leases[x.source].fence == x.fence]
             for lease in ours:
-                self.leases[lease.source].expires_at = trio.current_time() + LASTS
+                self.leases[lease.source].expires_at = self._now() + LASTS
             return ours
 
     async def release_leases(self, leases: Sequence[Lease]) -> None:
@@ -257,13 +313,27 @@ class FakeStore:
 
     # --- streams and pages ------------------------------------------------------------------------
 
-    async def open_stream(self, stream: StreamId, table: Table, lease: Lease) -> Checkpoint:
+    async def open_stream(
+        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+    ) -> Checkpoint:
         await trio.lowlevel.checkpoint()
         with self._at("open_stream"):
-            self.tables.setdefault((table.schema, table.name), {})
             if stream not in self.checkpoints:
                 self.checkpoints[stream] = Checkpoint(stream=stream, seq=0, fence=lease.fence)
+            self.tables.setdefault((table.schema, table.name), {})
+            if self.checkpoints[stream].fence == lease.fence:
+                self.parked.pop(stream, None)
+                self._plan_next_start(stream, every)
+            for cycle in self.cycles:
+                if cycle.stream == stream and cycle.aside and cycle.outcome is None:
+                    cycle.outcome = "abandoned"
             return self._read(stream)
+
+    def _plan_next_start(self, stream: StreamId, every: float) -> None:
+        whole = [c for c in self.cycles if c.stream == stream and not c.aside]
+        ended = [c for c in whole if c.outcome in ("ok", "suspicious")]
+        if stream in self._next_starts and ended:
+            self._next_starts[stream] = ended[-1].started_at + every
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         await trio.lowlevel.checkpoint()
@@ -272,8 +342,9 @@ class FakeStore:
 
     def _read(self, stream: StreamId) -> Checkpoint:
         at = self._next_starts.get(stream)
-        next_start = None if at is None else at - trio.current_time()
-        return attrs.evolve(self.checkpoints[stream], next_start=next_start)
+        next_start = None if at is None else at - self._now()
+        paused = stream in self.paused
+        return attrs.evolve(self.checkpoints[stream], next_start=next_start, paused=paused)
 
     async def begin_cycle(
         self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
@@ -289,9 +360,7 @@ class FakeStore:
             if now.cycle is not None:
                 old = self._cycle(now.cycle)
                 old.outcome, old.reason = "abandoned", abandon
-            cycle = FakeCycle(
-                id=len(self.cycles) + 1, stream=now.stream, started_at=trio.current_time()
-            )
+            cycle = FakeCycle(id=len(self.cycles) + 1, stream=now.stream, started_at=self._now())
             self.cycles.append(cycle)
             begun = Checkpoint(
                 stream=now.stream,
@@ -334,9 +403,42 @@ class FakeStore:
             self._resolve_dead(now.stream, succeeded)
             for letter in [*page.dead, *refused]:
                 self._put_aside(now.stream, letter)
+            for number, key in page.letters.items():
+                if key is None or key in succeeded:
+                    self._letter_leaves(number)
+            if page.aside:
+                now = attrs.evolve(now, cycle=checkpoint.cycle)
             self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
             self._move(now, page)
             return self._committed(now)
+
+    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
+        await trio.lowlevel.checkpoint()
+        with self._at("begin_aside"):
+            now = self._unmoved(checkpoint)
+            cycle = FakeCycle(
+                id=len(self.cycles) + 1,
+                stream=now.stream,
+                started_at=self._now(),
+                reason=why,
+                aside=True,
+            )
+            self.cycles.append(cycle)
+            return cycle.id
+
+    async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
+        await trio.lowlevel.checkpoint()
+        with self._at("reset"):
+            now = self._unmoved(checkpoint)
+            if now.cycle is not None:
+                cycle = self._cycle(now.cycle)
+                cycle.outcome, cycle.reason = "abandoned", why
+            self.checkpoints[now.stream] = Checkpoint(
+                stream=now.stream, seq=now.seq + 1, fence=now.fence
+            )
+            self._next_starts.pop(now.stream, None)
+            self.parked.pop(now.stream, None)
+            return self._read(now.stream)
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         await trio.lowlevel.checkpoint()
@@ -350,12 +452,12 @@ class FakeStore:
         with self._at("note_trouble"):
             if self.checkpoints[checkpoint.stream].fence != checkpoint.fence:
                 return
+            if parked:
+                self.parked[checkpoint.stream] = reason
             if checkpoint.cycle is None:
                 return
             cycle = self._cycle(checkpoint.cycle)
             cycle.reason = reason
-            if parked:
-                self.parked[checkpoint.stream] = reason
             cycle.counts = summed(cycle.counts, counts)
 
     def _unmoved(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -378,6 +480,9 @@ class FakeStore:
         there[key] = values
         return True
 
+    def _letter_leaves(self, number: int) -> None:
+        self.put_aside = {k: f for k, f in self.put_aside.items() if f.id != number}
+
     def _resolve_dead(self, stream: StreamId, keys: set[str]) -> None:
         self.put_aside = {
             identity: found
@@ -390,7 +495,10 @@ class FakeStore:
         identity = (stream, letter.kind, letter.key, unkeyed)
         found = self.put_aside.get(identity)
         if found is None:
-            self.put_aside[identity] = FakeDeadLetter(stream=stream, letter=letter)
+            self._letters += 1
+            self.put_aside[identity] = FakeDeadLetter(
+                id=self._letters, stream=stream, letter=letter
+            )
             return
         found.attempts += 1
         found.letter = attrs.evolve(letter, idempotency_key=found.letter.idempotency_key)
@@ -417,11 +525,14 @@ class FakeStore:
         )
         if page.next_cursor is not None:
             return
+        if page.aside:
+            cycle.outcome = "ok"
+            return
         before = next(
             (
                 c.counts.seen
                 for c in reversed(self.cycles)
-                if c.stream == at.stream and c.outcome == "ok"
+                if c.stream == at.stream and c.outcome == "ok" and not c.aside
             ),
             0,
         )
@@ -431,6 +542,10 @@ class FakeStore:
             cycle.reason = f"no records, where the last good cycle saw {before}"
 
     def _move(self, at: Checkpoint, page: PageCommit) -> None:
+        if page.aside:
+            now = self.checkpoints[at.stream]
+            self.checkpoints[at.stream] = attrs.evolve(now, seq=now.seq + 1)
+            return
         ends = page.next_cursor is None
         if ends:
             started = self._cycle(at.cycle or 0).started_at

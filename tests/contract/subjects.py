@@ -217,7 +217,7 @@ def page(
     dead: tuple[DeadLetter, ...] = (),
     next_cursor: str | None = "next",
     rest: float | None = None,
-    **counts: int,
+    **counts: Any,
 ) -> PageCommit:
     """A page of these rows; without a next cursor it ends the cycle."""
     plain = {"left_out": 0, "folded": 0} | counts
@@ -286,7 +286,7 @@ class Stream:
 async def opened(store: Store, stream: StreamId = ADS, table: Table = TABLE) -> Stream:
     """Take the lease and open the stream; no cycle runs yet."""
     lease = await store.acquire_lease(stream.source)
-    at = await store.open_stream(stream, table, lease)
+    at = await store.open_stream(stream, table, lease, every=900)
     return Stream(store, lease, at, stream, table)
 
 

@@ -390,7 +390,7 @@ async def test_a_table_that_is_another_is_refused(real: PostgresSubject) -> None
     await run(real, "CREATE TABLE campaigns (id integer, name text)")
     lease = await real.store.acquire_lease("ads")
     with pytest.raises(StoreRefused, match="'id' is integer, not text") as caught:
-        await real.store.open_stream(ADS, TABLE, lease)
+        await real.store.open_stream(ADS, TABLE, lease, every=900)
     assert "no column 'budget'" in str(caught.value)
 
 
@@ -503,7 +503,9 @@ async def test_overlapping_pages_in_opposite_order_do_not_meet_badly(
         "ON campaigns FOR EACH ROW EXECUTE FUNCTION slow()",
     )
     # Two streams of one source that share a table have the same rows.
-    shared = await real.store.open_stream(StreamId(source="ads", stream="again"), TABLE, one.lease)
+    shared = await real.store.open_stream(
+        StreamId(source="ads", stream="again"), TABLE, one.lease, every=900
+    )
     two = Stream(real.store, one.lease, shared, shared.stream)
     ids = [f"{n:02}" for n in range(30)]
     await one.whole_cycle(*campaigns(*ids))

@@ -130,7 +130,7 @@ async def test_writer_may_not_make_a_table(logins: Logins) -> None:
     async with open_store(logins.writer) as store:
         lease = await store.acquire_lease("ads")
         with pytest.raises(SchemaError, match=r'CREATE TABLE "public"\."campaigns"'):
-            await store.open_stream(ADS, TABLE, lease)
+            await store.open_stream(ADS, TABLE, lease, every=900)
 
 
 @pytest.mark.parametrize(

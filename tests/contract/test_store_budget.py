@@ -416,7 +416,7 @@ async def test_lease_that_has_run_out_is_taken_over(subject: Subject) -> None:
 async def test_lease_taken_over_raises_the_fence_of_every_checkpoint(subject: Subject) -> None:
     """In the same step: what the former holder has under way can't be committed."""
     old = await subject.store.acquire_lease("ads")
-    from_old = await subject.store.open_stream(ADS, TABLE, old)
+    from_old = await subject.store.open_stream(ADS, TABLE, old, every=900)
     new = await subject.store.acquire_lease("ads")
     now = await subject.store.read_checkpoint(ADS)
     assert (from_old.fence, now.fence) == (old.fence, new.fence)

@@ -115,7 +115,7 @@ async def test_resume_opening_again_changes_nothing(subject: Subject) -> None:
     """A stream that is opened again stands where it stood."""
     stream = await running(subject.store)
     await stream.commit(page(row("1")))
-    again = await subject.store.open_stream(ADS, stream.table, stream.lease)
+    again = await subject.store.open_stream(ADS, stream.table, stream.lease, every=900)
     assert again == stream.at
     assert set(await subject.rows()) == {"1"}
 
@@ -233,7 +233,7 @@ async def test_resume_the_last_page_ends_the_cycle_and_names_the_next(subject: S
 async def test_resume_streams_of_one_source_stand_each_for_itself(subject: Subject) -> None:
     """A page of one stream moves no other."""
     one = await running(subject.store)
-    other = await subject.store.open_stream(OTHER, one.table, one.lease)
+    other = await subject.store.open_stream(OTHER, one.table, one.lease, every=900)
     await one.commit(page(row("1")))
     assert await subject.store.read_checkpoint(OTHER) == other
 
@@ -464,7 +464,7 @@ async def test_contained_a_dead_letter_that_comes_again_counts_its_attempts(
 async def test_contained_dead_letters_leave_when_the_record_succeeds(subject: Subject) -> None:
     """Of whatever kind they were; those of other records and streams stay."""
     stream = await running(subject.store)
-    await subject.store.open_stream(OTHER, stream.table, stream.lease)
+    await subject.store.open_stream(OTHER, stream.table, stream.lease, every=900)
     await stream.commit(
         page(dead=(letter("1"), letter("1", kind="call-failed"), letter("2"), letter(None)))
     )

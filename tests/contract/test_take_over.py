@@ -95,7 +95,7 @@ async def test_lease_of_elsewhere_is_not_judged_by_our_processes(
 async def test_lease_taken_over_leaves_the_former_holder_nothing(real: PostgresSubject) -> None:
     """Its calls are not announced and its checkpoints are not moved."""
     old = await real.store.acquire_lease("ads")
-    at = await real.store.open_stream(ADS, TABLE, old)
+    at = await real.store.open_stream(ADS, TABLE, old, every=900)
     await real.held_elsewhere("ads")
     await real.expire_lease("ads")
     await real.store.acquire_lease("ads")

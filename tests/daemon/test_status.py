@@ -145,14 +145,15 @@ ads.empty      suspicious,              10 min ago     0        0     0        0
   no records, where the last good cycle saw 250
   The table keeps its rows. Does the API list what it should? See `params` and
   `where`.
-ads.flaky      paused at page 3,        -              -        -     -        0
+ads.flaky      failing at page 3,       -              -        -     -        0
                20 records
   GET /x: no answer within 15 s (6 tries)
   It tries again by itself.
 ads.locked     parked                   -              -        -     -        0
   the API does not accept our credentials (401). Are ADS_USER and ADS_PASSWORD
   right?
-  Mend that, then restart syncd: it goes on after the last committed page.
+  Mend that, then run `syncd resume ads.locked` (a reload of the config does it,
+  too): it goes on after the last committed page.
 ads.new        never ran                -              -        -     -        0
 ads.slow       running: page 42,        -              -        -     -        0
                410 records
@@ -208,7 +209,7 @@ async def test_json_has_the_same_for_programs(seeded: Syncd) -> None:
         "adsets": "resting",
         "creatives": "late",
         "empty": "suspicious",
-        "flaky": "paused",
+        "flaky": "failing",
         "locked": "parked",
         "new": "never ran",
         "slow": "running",

@@ -63,7 +63,7 @@ class World:
             budget = TokenBucket(settings, self.store, self.source.timeout)
         lease = await self.store.acquire_lease("ads")
         await budget.open()
-        await self.store.open_stream(CAMPAIGNS, TABLE, lease)
+        await self.store.open_stream(CAMPAIGNS, TABLE, lease, every=900)
         stream = StreamContext(
             id=CAMPAIGNS,
             table=TABLE,

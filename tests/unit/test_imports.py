@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "logs": {"logs", "sync"},
     "progress": {"sync"},
     "testing": {"sync", "testing"},
-    "app": {"api", "store", "daemon", "sync", "config", "progress", "logs"},
+    "app": {"app", "api", "store", "daemon", "sync", "config", "progress", "logs"},
     "check": {"app", "config", "progress", "store", "sync"},
     "demo": {"app", "config", "progress", "store", "sync"},
     "commands": {"app", "commands", "config", "logs", "progress", "store", "sync"},

@@ -95,7 +95,7 @@ def test_an_api_that_fails_for_an_hour_is_told_once_a_minute(teller: Teller, clo
     for n in range(720):
         lines += teller.hear(failed(n % 5 + 1))
         if n % 5 == 4:
-            teller.hear(events.Paused(stream=SHOP, seconds=30, reason="503"))
+            teller.hear(events.Failing(stream=SHOP, seconds=30, reason="503"))
             teller.hear(started())
         clock.now += 5
     assert said(lines) == ["request failed", *["requests still fail"] * 59]

@@ -254,8 +254,8 @@ def waiting(why: events.Why, seconds: float = 4) -> events.Waiting:
         ),
         ([STARTED, waiting("budget"), fetched(1)], "page 1 of 10"),
         (
-            [events.Paused(stream=CAMPAIGNS, seconds=30, reason="503\nagain")],
-            "paused, goes on in 30 s (503 again)",
+            [events.Failing(stream=CAMPAIGNS, seconds=30, reason="503\nagain")],
+            "failing, tries again in 30 s (503 again)",
         ),
         ([events.Parked(stream=CAMPAIGNS, reason="401", hint="")], "parked, 401"),
     ],

@@ -109,6 +109,7 @@ CYCLE = Cycle(
     ended=None,
     outcome=None,
     reason="",
+    aside=False,
     taken_up=0,
     pages=2,
     totals=Counts(seen=1, written=1),

@@ -1,0 +1,11 @@
+"""Wiring: the only room that knows every concrete class.
+
+wiring    builds one thing from Settings
+opened    all that one process has open, and what a reload does to it
+running   the daemon's and `once`'s life: signals, the service manager, the end
+"""
+
+from syncd.app.running import once, run
+from syncd.app.wiring import budget, client, source, store, table
+
+__all__ = ["budget", "client", "once", "run", "source", "store", "table"]

@@ -1,0 +1,270 @@
+"""What has one process open, and what does a reload do to it?
+
+Each source has a lease, a budget (its own or a shared one), a ledger and an HTTP client;
+each of its streams a runner.  A reload makes ready all that can fail before it changes
+anything.
+"""
+
+import random
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from syncd.api.client import ApiClient
+from syncd.app import wiring
+from syncd.config.settings import Settings, SourceSettings, StreamSettings
+from syncd.daemon.reload import Change, Plan, plan
+from syncd.daemon.runner import Runner
+from syncd.daemon.supervisor import Supervisor
+from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
+from syncd.sync import events
+from syncd.sync.bucket import TokenBucket
+from syncd.sync.context import StreamContext
+from syncd.sync.ledger import Ledger
+from syncd.sync.model import Lease, StreamId
+from syncd.sync.ports import Store
+from syncd.sync.retry import Retry
+from syncd.sync.unlimited import Unlimited
+from syncd.sync.waits import Waits
+
+GOODBYE = 5.0  # seconds that giving the leases back may take
+STAGGER = 10.0  # seconds over which the first cycles of many streams are spread …
+STAGGER_SHARE = 0.1  # … but no more than this part of the interval
+
+Budget = TokenBucket | Unlimited
+
+
+@attrs.define(eq=False)
+class _Shared:
+    """An HTTP client that is closed with the last stream that uses it."""
+
+    http: ApiClient
+    users: int = 0
+
+    async def leave(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            await self.http.aclose()
+
+
+@attrs.define(eq=False, kw_only=True)
+class App:
+    """Everything of one process, wired and open."""
+
+    settings: Settings
+    store: Store
+    report: events.Report
+    patience: float
+    """How long a Postgres that goes away is waited for, in seconds."""
+
+    rng: random.Random = attrs.field(factory=random.Random)
+    supervisor: Supervisor = attrs.field(init=False)
+    _waits: Waits = attrs.field(factory=Waits, init=False)
+    _budgets: dict[str, Budget] = attrs.field(factory=dict, init=False)
+    _ledger: Ledger = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ledger = Ledger(self.store)
+        self.supervisor = Supervisor(
+            store=self.store,
+            waits=self._waits,
+            drain=self.settings.drain,
+            sources=set(self.settings.sources),
+        )
+
+    # --- the start ----------------------------------------------------------------------------
+
+    async def open_source(
+        self, settings: SourceSettings, only: Collection[StreamId] | None
+    ) -> None:
+        """Take the source's lease and make its streams ready to run.
+
+        Raises LeaseHeld, SchemaError, StoreUnavailable.
+        """
+        ids = [StreamId(source=settings.name, stream=name) for name in settings.streams]
+        wanted = [i for i in ids if only is None or i in only]
+        if not wanted:
+            return
+        self.supervisor.leases[settings.name] = await self.store.acquire_lease(settings.name)
+        await self._open_budget(settings, self.settings)
+        shared = self._client(settings)
+        for stream in wanted:
+            await self._start(stream, self.settings, shared).open()
+
+    def _start(self, stream: StreamId, settings: Settings, shared: _Shared) -> Runner:
+        runner = Runner(
+            stream=self._context(stream, settings, shared, Waits(self._waits)),
+            rng=self.rng,
+            stagger=self._stagger(settings.sources[stream.source].streams[stream.stream]),
+        )
+        self.supervisor.start(runner)
+        return runner
+
+    def _stagger(self, stream: StreamSettings) -> float:
+        """The first stream begins at once; the others spread, lest all begin together."""
+        if not self.supervisor.runners:
+            return 0.0
+        return self.rng.uniform(0.0, min(STAGGER, STAGGER_SHARE * stream.every))
+
+    def _context(
+        self, stream: StreamId, settings: Settings, shared: _Shared, waits: Waits
+    ) -> StreamContext:
+        of_source = settings.sources[stream.source]
+        of_stream = of_source.streams[stream.stream]
+        budget = self._budgets[_budget_name(of_source)]
+        shared.users += 1
+        return StreamContext(
+            id=stream,
+            table=wiring.table(of_stream),
+            every=of_stream.every,
+            concurrency=of_stream.call.concurrency if of_stream.call else 1,
+            only_changed=of_stream.call is not None and of_stream.call.when == "changed",
+            lease=self.supervisor.leases[stream.source],
+            source=wiring.source(of_source, of_stream, shared.http),
+            store=self.store,
+            ledger=self._ledger,
+            budget=budget,
+            retry=Retry(
+                retries=of_source.retries,
+                base=of_source.backoff,
+                window=of_source.budget.per if of_source.budget else None,
+                budget=budget,
+                waits=waits,
+                rng=self.rng,
+                patience=self.patience,
+            ),
+            waits=waits,
+            report=self.report,
+            close=shared.leave,
+        )
+
+    def _client(self, settings: SourceSettings) -> _Shared:
+        first = StreamId(source=settings.name, stream=next(iter(settings.streams)))
+        return _Shared(
+            wiring.client(
+                settings, lambda life: self.report(events.LoggedIn(stream=first, expires_in=life))
+            )
+        )
+
+    async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
+        name = _budget_name(source)
+        there = self._budgets.get(name)
+        if isinstance(there, TokenBucket) == (source.budget is not None) and there is not None:
+            return
+        made = wiring.budget(source, settings, self.store)
+        await made.open()
+        self._budgets[name] = made
+        self.supervisor.serve(made)
+
+    # --- a reload -----------------------------------------------------------------------------
+
+    async def reload(self, new: Settings) -> Plan:
+        """Change to other settings, each stream at its page boundary; or raise, and change nothing.
+
+        Raises ConfigError with every fault, StoreUnavailable.
+        """
+        planned = plan(self.settings, new)
+        # A source that leaves and comes back keeps its lease.
+        self.supervisor.sources |= set(new.sources)
+        leases = await self._acquire(new)
+        # From here on nothing raises but for a Postgres that goes away, and then what was
+        # done is harmless: budgets follow the file, and are followed again by the next try.
+        try:
+            for source in new.sources.values():
+                await self._open_budget(source, new)
+                await self._follow(source, new)
+        except StoreUnavailable:
+            await self._give_back(leases)
+            raise
+        self.supervisor.leases |= {lease.source: lease for lease in leases}
+        self.supervisor.sources = set(new.sources)
+        self.supervisor.drain = new.drain
+        self.settings = new
+        clients: dict[str, _Shared] = {}
+        for change in planned.changes:
+            self._apply(change, new, clients)
+        return planned
+
+    async def _follow(self, source: SourceSettings, new: Settings) -> None:
+        there = self._budgets[_budget_name(source)]
+        if isinstance(there, TokenBucket) and source.budget is not None:
+            timeout = wiring.longest_timeout(new, source.budget.name)
+            if (there.settings, there.timeout) != (source.budget, timeout):
+                await there.change(source.budget, timeout)
+
+    async def _acquire(self, new: Settings) -> list[Lease]:
+        """The leases of sources that are new; ConfigError if somebody else runs one."""
+        leases: list[Lease] = []
+        faults = []
+        for name in new.sources:
+            if name in self.supervisor.leases:
+                continue
+            try:
+                leases.append(await self.store.acquire_lease(name))
+            except LeaseHeld as error:
+                faults.append(Fault(path=f"sources.{name}", message=str(error)))
+            except StoreUnavailable:
+                await self._give_back(leases)
+                raise
+        if faults:
+            await self._give_back(leases)
+            raise ConfigError(faults)
+        return leases
+
+    def _apply(self, change: Change, new: Settings, clients: dict[str, _Shared]) -> None:
+        runner = self.supervisor.runners.get(change.stream)
+        name = change.stream.source
+        if change.fate == "retire":
+            if runner is not None:
+                runner.retire()
+            return
+        if change.fate == "keep":
+            if runner is not None and runner.state in ("parked", "failing"):
+                runner.notice()  # whoever reloads has mended something: it is worth a try
+            return
+        shared = clients.get(name)
+        if shared is None:
+            shared = clients[name] = self._client(new.sources[name])
+        if runner is None or runner.state == "ended":
+            self._start(change.stream, new, shared)
+        else:
+            context = self._context(change.stream, new, shared, runner.stream.waits)
+            runner.change(context, anew=change.fate == "replace")
+
+    # --- the end ------------------------------------------------------------------------------
+
+    async def goodbye(self) -> None:
+        """Give the leases back, so that the next start need not find out that we are gone."""
+        with trio.move_on_after(GOODBYE, shield=True):
+            await self._give_back(list(self.supervisor.leases.values()))
+
+    async def _give_back(self, leases: Collection[Lease]) -> None:
+        try:
+            await self.store.release_leases(list(leases))
+        except StoreUnavailable:
+            return  # they run out by themselves
+
+
+def _budget_name(source: SourceSettings) -> str:
+    return source.budget.name if source.budget else f"source {source.name}"
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings,
+    *,
+    report: events.Report,
+    only: Collection[StreamId] | None = None,
+    patience: float = float("inf"),
+) -> AsyncIterator[App]:
+    """Open the store and every source that is wanted; closes them in the opposite order."""
+    async with wiring.store(settings) as db:
+        app = App(settings=settings, store=db, report=report, patience=patience)
+        try:
+            for wanted in settings.sources.values():
+                await app.open_source(wanted, only)
+            yield app
+        finally:
+            await app.goodbye()  # noqa: ASYNC102 - shields itself

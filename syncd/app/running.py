@@ -1,0 +1,267 @@
+"""How does a process live: the daemon, and `once`?
+
+Signals are outermost, so that none is lost while we open or close.  SIGTERM and SIGINT end
+it, a second one cuts short what is in flight; SIGHUP, or `syncd reload`, reads the config
+again.
+"""
+
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, closing, suppress
+
+import attrs
+import trio
+
+from syncd import logs
+from syncd.app.opened import App, opened
+from syncd.config.secrets import redactions
+from syncd.config.settings import Settings
+from syncd.daemon.inbox import Inbox
+from syncd.daemon.notify import Notifier, Teller
+from syncd.daemon.reload import Change, Plan
+from syncd.daemon.supervisor import Supervisor
+from syncd.errors import ConfigError, StoreUnavailable, SyncdError
+from syncd.progress import Progress
+from syncd.sync import events
+from syncd.sync.model import StreamId
+from syncd.sync.retry import STORE_BASE, STORE_CAP, backoff
+
+RELOADING = 5.0  # seconds between two tries of a reload while Postgres is away
+PATIENCE = 120.0  # seconds; for so long `once` waits for a Postgres that goes away
+LAST_ANSWERS = 2.0  # seconds for which the answers to operators are still written at the end
+GONE = "the syncd that took it ended before it was done; ask again"
+
+Reread = Callable[[], Settings]
+"""Reads the config again, in a thread; raises ConfigError with every fault."""
+
+
+@attrs.frozen(kw_only=True)
+class LeftEarly:
+    """What came of a run that was asked to leave before the database was there: nothing."""
+
+    cut: bool = False
+    asked_twice: bool = False
+    drain: float = 0.0
+
+
+async def once(
+    settings: Settings,
+    *,
+    report: events.Report,
+    only: Collection[StreamId] | None,
+    progress: Progress,
+) -> Supervisor:
+    """Run one cycle of the streams; the supervisor's `results` say what came of them."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with opened(settings, report=report, only=only, patience=PATIENCE) as app:
+            supervisor = app.supervisor
+
+            async def hear() -> None:
+                async for number in signals:
+                    if number != signal.SIGHUP and _leave(supervisor):
+                        # A person is told at once that their Ctrl-C was heard: a request
+                        # may take its whole timeout.
+                        progress.note(
+                            "interrupted: waiting for what is in flight; Ctrl-C again cuts it short"
+                        )
+
+            async with trio.open_nursery() as control:
+                control.start_soon(hear)
+                for runner in supervisor.runners.values():
+                    progress.watch(runner.stream)
+                control.start_soon(progress.run)
+                await supervisor.run(forever=False)
+                control.cancel_scope.cancel()
+            return supervisor
+
+
+async def run(
+    settings: Settings, *, report: events.Report, reread: Reread
+) -> Supervisor | LeftEarly:
+    """Run the daemon until a signal asks it to leave; `cut` says what that cost."""
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
+        closing(Notifier.of(os.environ)) as notifier,
+    ):
+        teller = Teller(notifier)
+
+        def tell(event: events.Event) -> None:
+            report(event)
+            teller.hear(event)
+
+        # Around all that opens and closes: an embedded Postgres takes its time for both.
+        async with trio.open_nursery() as telling:
+            telling.start_soon(teller.run)
+            telling.start_soon(notifier.watchdog)
+            async with AsyncExitStack() as stack:
+                app = await _open(settings, signals, teller, tell, reread, stack)
+                outcome: Supervisor | LeftEarly
+                if app is None:
+                    outcome = LeftEarly()
+                else:
+                    outcome = await _Daemon(app, teller, reread).live(signals)
+                teller.leaving(0)
+            telling.cancel_scope.cancel()
+        return outcome
+
+
+async def _open(
+    settings: Settings,
+    signals: AsyncIterator[int],
+    teller: Teller,
+    report: events.Report,
+    reread: Reread,
+    stack: AsyncExitStack,
+) -> App | None:
+    """Open everything, however long Postgres is away; None if we are asked to leave before."""
+    rng = random.Random()  # noqa: S311 - jitter is no secret
+    failures = 0
+    while True:
+        try:
+            app = await stack.enter_async_context(opened(settings, report=report))
+            break
+        except StoreUnavailable as error:
+            away = error
+        failures += 1
+        own = backoff(failures, base=STORE_BASE, cap=STORE_CAP, rng=rng)
+        pause = max(own, away.hint or 0.0)
+        logs.postgres_away(str(away), pause)
+        teller.away(str(away), pause)
+        with trio.move_on_after(pause):
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    teller.leaving(0)
+                    return None
+                # Nothing is open yet: whatever stands in the file now, it can be followed.
+                settings = await _reread_before_the_start(reread, teller) or settings
+                break
+    logs.postgres_back()
+    teller.reached()
+    return app
+
+
+async def _reread_before_the_start(reread: Reread, teller: Teller) -> Settings | None:
+    """The config as it stands now; None, with every fault told, if it is wrong."""
+    teller.reloading()
+    try:
+        settings = await _read(reread)
+    except ConfigError as error:
+        _refuse(error, teller)
+        return None
+    else:
+        teller.refused("")
+        logs.reloaded("nothing ran yet")
+        return settings
+    finally:
+        teller.ready()
+
+
+async def _read(reread: Reread) -> Settings:
+    # In a thread: a command that looks up a secret may take its time.
+    settings = await trio.to_thread.run_sync(reread, abandon_on_cancel=True)
+    logs.hide(redactions(settings))
+    return settings
+
+
+def _refuse(error: SyncdError, teller: Teller) -> str:
+    faults = [str(f) for f in error.faults] if isinstance(error, ConfigError) else [str(error)]
+    for fault in faults:
+        logs.refused(fault)
+    teller.refused("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+    return "\n".join(faults)
+
+
+@attrs.define(eq=False)
+class _Daemon:
+    """The running daemon: what signals and operators do to it."""
+
+    _app: App
+    _teller: Teller
+    _reread: Reread
+    _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+
+    async def live(self, signals: AsyncIterator[int]) -> Supervisor:
+        supervisor = self._app.supervisor
+        inbox = Inbox(supervisor=supervisor, reload=self.reload, heard=logs.asked)
+        await self._abandon_requests()
+        async with trio.open_nursery() as control:
+            control.start_soon(self._hear, signals, control)
+            control.start_soon(inbox.run)
+            await supervisor.run(forever=True)
+            with trio.move_on_after(LAST_ANSWERS):
+                await inbox.settled()
+            control.cancel_scope.cancel()
+        return supervisor
+
+    async def _hear(self, signals: AsyncIterator[int], control: trio.Nursery) -> None:
+        supervisor = self._app.supervisor
+        async for number in signals:
+            if number == signal.SIGHUP:
+                # Not awaited: a signal that asks us to leave must be heard meanwhile.
+                control.start_soon(self.reload)
+            elif _leave(supervisor):
+                self._teller.leaving(supervisor.drain)
+
+    async def reload(self) -> tuple[bool, str]:
+        """Read the config again and follow it; whether that was done, and what to say.
+
+        Of several that are asked for at once each reads the file anew, one after the other.
+        """
+        async with self._turn:
+            if self._app.supervisor.waits.ended:
+                return False, "syncd is leaving; the next start reads the config"
+            self._teller.reloading()
+            try:
+                return await self._reload()
+            finally:
+                self._teller.ready()
+
+    async def _reload(self) -> tuple[bool, str]:
+        try:
+            plan = await self._follow(await _read(self._reread))
+        except SyncdError as error:
+            return False, _refuse(error, self._teller)
+        self._teller.refused("")
+        for change in plan.changes:
+            self._teller.known(change.stream, there=change.fate != "retire")
+            if change.fate != "keep":
+                logs.fate(change.stream, change.fate, change.changed)
+        logs.reloaded(str(plan))
+        return True, "\n".join(f"{change}{self._when(change)}" for change in plan.changes)
+
+    def _when(self, change: Change) -> str:
+        """When a stream changes, if that is not at once."""
+        runner = self._app.supervisor.runners.get(change.stream)
+        if runner is None or change.fate in ("keep", "add"):
+            return ""
+        if runner.state == "running":
+            return ", at the end of its page"
+        if runner.state == "resting" and change.fate == "replace":
+            return ", with its next cycle (`syncd sync` begins one now)"
+        return ""
+
+    async def _follow(self, new: Settings) -> Plan:
+        while True:
+            try:
+                return await self._app.reload(new)
+            except StoreUnavailable as error:
+                logs.postgres_away(str(error), RELOADING)
+            await self._app.supervisor.waits.sleep(RELOADING)
+
+    async def _abandon_requests(self) -> None:
+        supervisor = self._app.supervisor
+        with suppress(StoreUnavailable):  # then the next start does it
+            await supervisor.store.abandon_requests(list(supervisor.leases.values()), GONE)
+
+
+def _leave(supervisor: Supervisor) -> bool:
+    """Leave, or cut short what is in flight if that was asked before; True the first time."""
+    if supervisor.waits.ended:
+        logs.cut_short()
+        supervisor.cut_short()
+        return False
+    logs.leaving()
+    supervisor.stop()
+    return True

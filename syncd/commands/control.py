@@ -1,0 +1,231 @@
+"""`sync`, `pause`, `resume`, `reset`, `reload`: what can be asked of a running syncd?"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+import click
+import trio
+
+from syncd import app
+from syncd.commands.asking import Answer, ask, running, whoami
+from syncd.commands.options import Options, configured, select
+from syncd.commands.screen import number, plain
+from syncd.config.settings import Settings
+from syncd.errors import SyncdError
+from syncd.store.looking import Looking, Seen
+from syncd.store.requests import Asking
+from syncd.sync.model import StreamId
+from syncd.sync.ports import RequestKind
+
+FAILED = 1
+LOOK = 1.0  # seconds between two looks at a cycle that is waited for
+
+
+@click.command()
+@click.argument("stream")
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option("--wait", is_flag=True, help="Wait for the end of the cycle, and tell how it ended.")
+@click.pass_obj
+def sync(options: Options, stream: str, keys: tuple[str, ...], *, wait: bool) -> None:
+    """Let the running daemon sync STREAM now; with KEYs just these records.
+
+    Without KEYs the stream's next cycle begins at once instead of when it is due. With
+    KEYs the daemon looks through the API's list until it has found them, makes their calls
+    and writes them; a cycle that is under way goes on afterwards. Both keep to the budget.
+    A key of several columns is written as "eu, 42".
+
+    \b
+    Example:
+      syncd sync campaigns --wait
+      syncd sync campaigns 4711 4712
+
+    Exit status 1 if a record was not found or was put aside, or if the cycle that was
+    waited for did not end well. Without a daemon, `syncd once STREAM` runs a cycle itself.
+    """  # noqa: D301 - click's own \b keeps lines
+    if keys and wait:
+        raise click.UsageError("with KEYs it is waited for anyway; leave --wait out")
+    settings = options.to_look()
+    chosen = _one(settings, stream)
+    answer = trio.run(partial(_sync, settings, chosen, keys, wait=wait))
+    _say(chosen, answer)
+
+
+@click.command()
+@click.argument("streams", nargs=-1, required=True, metavar="STREAM...")
+@click.pass_obj
+def pause(options: Options, streams: tuple[str, ...]) -> None:
+    """Let STREAMs begin nothing more until they are resumed.
+
+    The page that is under way is finished and committed first; the command returns when
+    nothing runs any more. It holds over restarts, and other streams go on.
+
+    \b
+    Example:
+      syncd pause campaigns      and later: syncd resume campaigns
+    """  # noqa: D301 - click's own \b keeps lines
+    _each(options, streams, "pause", "paused; no daemon runs it, and the next one will not")
+
+
+@click.command()
+@click.argument("streams", nargs=-1, required=True, metavar="STREAM...")
+@click.pass_obj
+def resume(options: Options, streams: tuple[str, ...]) -> None:
+    """Let STREAMs go on: those that were paused, and those that are parked or failing.
+
+    A stream goes on after its last committed page. Use it after mending what had parked
+    it; `syncd status` says what that was.
+
+    \b
+    Example:
+      syncd resume campaigns
+    """  # noqa: D301 - click's own \b keeps lines
+    _each(options, streams, "resume", "no daemon runs it; it goes on when one starts")
+
+
+@click.command()
+@click.argument("stream")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def reset(options: Options, stream: str, *, yes: bool) -> None:
+    """Give up the running cycle of STREAM: the next begins at the first page, at once.
+
+    The table keeps its rows, and dead letters stay. What the cycle has done so far is
+    asked again, calls included. Works without a daemon, too.
+
+    \b
+    Example:
+      syncd reset campaigns
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.to_look()
+    chosen = _one(settings, stream)
+    if not yes:
+        click.confirm(f"Give up the running cycle of {plain(str(chosen))}, if any?", abort=True)
+    _say(chosen, trio.run(_reset, settings, chosen))
+
+
+@click.command()
+@click.pass_obj
+def reload(options: Options) -> None:
+    """Let the running daemon read its config again, and tell what came of it.
+
+    The same as SIGHUP or `systemctl reload`, but with an answer: what becomes of each
+    stream (keep, adopt, replace, retire, add), or every fault of the file; then nothing
+    has changed. A stream changes at the end of the page that it is at; nothing in flight
+    is cancelled. Streams that are parked are tried again.
+
+    \b
+    Example:
+      syncd check --offline && syncd reload
+
+    Exit status 1 if a daemon refused its config, or none runs.
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.to_look()
+    answers = trio.run(_reload, settings)
+    for who, answer in answers:
+        refused = "" if answer.ok else ": its config is refused, the one before goes on"
+        click.echo(f"{who}{refused}", err=not answer.ok)
+        for line in answer.text.splitlines():
+            click.echo(f"  {plain(line)}", err=not answer.ok)
+    if not all(answer.ok for _, answer in answers):
+        sys.exit(FAILED)
+
+
+def _one(settings: Settings, name: str) -> StreamId:
+    (chosen,) = select(configured(settings), [name])
+    return chosen
+
+
+def _each(options: Options, names: Sequence[str], kind: RequestKind, otherwise: str) -> None:
+    settings = options.to_look()
+    for stream in select(configured(settings), names):
+        _say(stream, trio.run(_hold, settings, stream, kind, otherwise))
+
+
+def _say(stream: StreamId, answer: Answer) -> None:
+    click.echo(plain(f"{stream}: {answer.text}"), err=not answer.ok)
+    if not answer.ok:
+        sys.exit(FAILED)
+
+
+# --- the database -------------------------------------------------------------------------
+
+
+async def _hold(settings: Settings, stream: StreamId, kind: RequestKind, otherwise: str) -> Answer:
+    async with app.store(settings) as store:
+        holder = (await running(store, [stream.source])).get(stream.source)
+        if holder is not None:
+            return await ask(store, holder, kind, stream.stream)
+        await Asking(store.connections).hold(kind, stream, asked_by=whoami())
+        return Answer(True, otherwise)
+
+
+async def _reset(settings: Settings, stream: StreamId) -> Answer:
+    async with app.store(settings) as store:
+        holder = (await running(store, [stream.source])).get(stream.source)
+        if holder is not None:
+            return await ask(store, holder, "reset", stream.stream)
+        if stream not in await Looking(store.connections).streams():
+            return Answer(True, "it never ran: there is nothing to give up")
+        lease = await store.acquire_lease(stream.source)
+        try:
+            at = await store.read_checkpoint(stream)
+            await store.reset(at, f"reset by {whoami()}")
+        finally:
+            with trio.move_on_after(5, shield=True):
+                await store.release_leases([lease])
+        return Answer(True, "the next cycle begins at the first page; no daemon runs it now")
+
+
+async def _reload(settings: Settings) -> list[tuple[str, Answer]]:
+    async with app.store(settings, migrations=False) as store:
+        runs = await running(store, list(settings.sources))
+        by_process = {(h.host, h.pid): h for h in runs.values()}
+        if not by_process:
+            raise SyncdError("no daemon runs a source of this config; the next start reads it")
+        return [
+            (f"pid {pid} on {plain(host)}", await ask(store, holder, "reload"))
+            for (host, pid), holder in by_process.items()
+        ]
+
+
+async def _sync(settings: Settings, stream: StreamId, keys: Sequence[str], *, wait: bool) -> Answer:
+    async with app.store(settings, migrations=False) as store:
+        looking = Looking(store.connections)
+        holder = (await running(store, [stream.source])).get(stream.source)
+        if holder is None:
+            raise SyncdError(
+                f"no daemon runs {stream.source}; `syncd once {stream}` runs a cycle by itself"
+            )
+        before = await _seen(looking, stream)
+        answer = await ask(store, holder, "sync", stream.stream, keys)
+        if not (wait and answer.ok):
+            return answer
+        click.echo(plain(f"{stream}: {answer.text}"))
+        return await _until_it_ended(looking, stream, before)
+
+
+async def _until_it_ended(looking: Looking, stream: StreamId, before: Seen) -> Answer:
+    """Wait for the end of the cycle that runs or begins, telling each page."""
+    was = before.last.id if before.last else 0
+    pages = None
+    while True:
+        seen = await _seen(looking, stream)
+        if seen.last is not None and seen.last.id > was:
+            totals = seen.last.totals
+            ended = f"cycle {seen.last.id} ended {seen.last.outcome}: {totals.seen} seen, "
+            ended += f"{totals.written} written, {totals.unchanged} unchanged, {totals.dead} dead"
+            reason = f" ({seen.last.reason})" if seen.last.reason else ""
+            return Answer(seen.last.outcome == "ok", ended + reason)
+        if seen.parked is not None:
+            return Answer(False, f"parked: {seen.parked}")
+        if seen.running is not None and seen.pages != pages:
+            pages = seen.pages
+            so_far = number(seen.running.totals.seen, "record")
+            click.echo(plain(f"{stream}: {number(pages or 0, 'page')}, {so_far}"))
+        await trio.sleep(LOOK)
+
+
+async def _seen(looking: Looking, stream: StreamId) -> Seen:
+    picture = await looking.picture([stream], [stream.source], [])
+    return picture.streams[0]

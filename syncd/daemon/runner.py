@@ -1,0 +1,325 @@
+"""What does one stream do all its life?  It rests, runs a cycle, rests again.
+
+Whatever is to change (other settings, a record asked for out of turn, an end) waits for the
+page boundary, and is done there, in the stream's own task: nothing that is in flight is
+cancelled for it.  A rest, a pause and the time after a failure are boundaries as well, and
+end as soon as there is news.
+"""
+
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar
+
+import attrs
+import trio
+
+from syncd.daemon.jobs import Job
+from syncd.errors import (
+    Draining,
+    SchemaError,
+    StoreUnavailable,
+    StreamBroken,
+    SyncdError,
+    TryAgain,
+)
+from syncd.sync import events
+from syncd.sync.clocks import boot_time
+from syncd.sync.context import StreamContext
+from syncd.sync.model import Checkpoint, Committed, Counts, Lease, StreamId
+from syncd.sync.retry import backoff
+from syncd.sync.stream import run_cycle
+
+PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
+PAUSE_CAP = 900.0  # seconds
+SLICE = 60.0  # seconds; so often a long rest looks whether the machine was suspended
+CLOSING = 5.0  # seconds that the end of a stream's client may take
+
+T = TypeVar("T")
+Result = Committed | SyncdError
+State = Literal["opening", "running", "resting", "paused", "failing", "parked", "ended"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Runner:
+    """One stream, for as long as the config has it."""
+
+    stream: StreamContext
+    rng: random.Random
+    stagger: float = 0.0
+    """Seconds that its first cycle waits if it is due, so that not all begin at once."""
+
+    result: Result | None = attrs.field(default=None, init=False)
+    """What its last cycle came to."""
+
+    state: State = attrs.field(default="opening", init=False)
+    retired: bool = attrs.field(default=False, init=False)
+    _opened: bool = attrs.field(default=False, init=False)
+    _paused: bool = attrs.field(default=False, init=False)
+    _due: bool = attrs.field(default=False, init=False)
+    """An operator wants a cycle now."""
+
+    _at: Checkpoint | None = attrs.field(default=None, init=False)
+    """Where the running cycle halted; None if this process has none under way."""
+
+    _failures: int = attrs.field(default=0, init=False)
+    _next: StreamContext | None = attrs.field(default=None, init=False)
+    _to_close: list[StreamContext] = attrs.field(factory=list, init=False)
+    _jobs: deque[Job] = attrs.field(factory=deque, init=False)
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    @property
+    def id(self) -> StreamId:
+        return self.stream.id
+
+    @property
+    def leaving(self) -> bool:
+        return self.retired or self.stream.waits.whole_ended
+
+    # --- what others want: heard at once, done at the page boundary ---------------------------
+
+    def change(self, stream: StreamContext, *, anew: bool = False) -> None:
+        """Run with these settings from the next page boundary on.
+
+        anew: the running cycle is to be given up for them, so its waits end now.
+        """
+        if self._next is not None:
+            self._to_close.append(self._next)
+        self._next = stream
+        self.retired = False
+        self.notice()
+        if anew:
+            self.stream.waits.end()
+
+    def retire(self) -> None:
+        """End at the next page boundary; waits end now, what is in flight is awaited."""
+        self.retired = True
+        self.notice()
+        self.stream.waits.end()
+
+    def ask(self, job: Job) -> None:
+        """Do a job at the next page boundary.  Pausing begins at once, and ends there."""
+        if self.state == "ended":
+            job.end("syncd does not run this stream any more", ok=False)
+            return
+        self._jobs.append(job)
+        self.notice()
+
+    def hold(self, lease: Lease) -> None:
+        """The lease was lost, and is ours again."""
+        for stream in (self.stream, self._next):
+            if stream is not None:
+                stream.lease = lease
+        self._opened, self._at = False, None
+        self.notice()
+
+    def notice(self) -> None:
+        """Wake up: something is to be done, or what failed is worth another try."""
+        self.stream.halt = True
+        self._news.set()
+
+    # --- its life -----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make its table ready: one attempt.
+
+        Raises SchemaError if an owner has to change the schema, StoreUnavailable.  A table
+        that can't be used parks this stream, and no other.
+        """
+        try:
+            await self._open()
+        except StreamBroken as error:
+            await self._park(error)
+
+    async def run_once(self) -> None:
+        """One cycle, or the rest of the one that was left."""
+        try:
+            if self.state != "parked":
+                self.state = "running"
+                self.result = await run_cycle(self.stream)
+        except StreamBroken as error:
+            await self._park(error)
+        except (TryAgain, Draining) as error:
+            self.result = error
+        finally:
+            await self._end()
+
+    async def run(self) -> None:
+        """Cycle after cycle, until it is retired or syncd leaves."""
+        try:
+            while not self.leaving:
+                await self._step()
+        finally:
+            await self._end()
+
+    async def _step(self) -> None:
+        try:
+            if self.state == "parked":
+                await self._until_news()
+            self._news = trio.Event()
+            await self._take_up()
+            if not self._opened:
+                await self._through_outages(self._open)
+            await self._do_jobs()
+            await self._go_on()
+        except TryAgain as error:
+            await self._fail(error)
+        except (StreamBroken, SchemaError) as error:
+            await self._park(error)
+        except Draining:
+            # Not syncd as a whole, else `leaving`: this cycle is to begin anew.
+            self._at = None
+
+    async def _go_on(self) -> None:
+        if self._paused:
+            if self.state != "paused":
+                self.state = "paused"
+                self.stream.report(events.Paused(stream=self.id))
+            await self._until_news()
+            return
+        in_a_cycle = self._at is not None and self._at.cycle is not None
+        if not in_a_cycle and await self._rest():
+            return
+        self._due = False
+        self.state = "running"
+        at, self._at = self._at, None  # if it fails, what it has done is read anew
+        committed = await run_cycle(self.stream, at)
+        self._at = committed.checkpoint
+        self._failures = 0
+        if committed.outcome is not None:
+            self.result = committed
+
+    async def _rest(self) -> bool:
+        """Wait until the next cycle is due; True if there is news before.
+
+        A cycle that was left is due at once.  What is due is decided by Postgres's clock
+        when the rest begins, and how long it lasts by ours: a step of that clock neither
+        skips a cycle nor doubles one.
+        """
+        if self._due:
+            return False
+        checkpoint = await self._read()
+        if checkpoint.cycle is not None:
+            return False
+        # Start to start: whatever that clock did, a cycle is never further off than that.
+        left = min(checkpoint.next_start or 0.0, self.stream.every)
+        left, self.stagger = max(left, self.stagger), 0.0
+        if left <= 0:
+            return False
+        self.state = "resting"
+        self.stream.report(events.Resting(stream=self.id, seconds=left))
+        return await self._sleep(left)
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Sleep so long, a suspend of the machine included; True as soon as there is news."""
+        began, booted = trio.current_time(), boot_time()
+        with self.stream.waits.interruptible():
+            while True:
+                slept = max(trio.current_time() - began, boot_time() - booted)
+                if slept >= seconds:
+                    return False
+                with trio.move_on_after(min(seconds - slept, SLICE)):
+                    await self._news.wait()
+                    return True
+
+    async def _until_news(self) -> None:
+        with self.stream.waits.interruptible():
+            await self._news.wait()
+
+    async def _take_up(self) -> None:
+        """Change to the settings that wait for it."""
+        if self._next is not None:
+            self._to_close.append(self.stream)
+            self._next.began, self._next.tally = self.stream.began, self.stream.tally
+            self.stream, self._next = self._next, None
+            self._opened = False
+        self.stream.halt = False
+        self.stream.waits.reopen()
+        while self._to_close:
+            await self._to_close.pop().close()
+
+    async def _open(self) -> None:
+        stream = self.stream
+        checkpoint = await stream.store.open_stream(
+            stream.id, stream.table, stream.lease, every=stream.every
+        )
+        self._paused = checkpoint.paused
+        if self._at is not None and self._at.seq != checkpoint.seq:
+            self._at = None
+        self._opened = True
+
+    async def _fail(self, error: TryAgain) -> None:
+        """The retries are used up, the checkpoint stands: later is soon enough."""
+        self._failures += 1
+        own = backoff(self._failures, base=PAUSE, cap=PAUSE_CAP, rng=self.rng)
+        pause = PAUSE / 2 + own
+        self.state, self.result = "failing", error
+        self.stream.report(events.Failing(stream=self.id, seconds=pause, reason=str(error)))
+        try:
+            await self._sleep(pause)
+        except Draining:
+            return
+
+    async def _park(self, error: StreamBroken | SchemaError) -> None:
+        """Someone has to act; until then, and until somebody says so, nothing is done."""
+        self.state, self.result, self._at = "parked", error, None
+        reason, hint = str(error), ""
+        if isinstance(error, StreamBroken):
+            reason, hint = error.reason, error.hint
+        self.stream.report(events.Parked(stream=self.id, reason=reason, hint=hint))
+        nowhere = Checkpoint(stream=self.id, seq=0, fence=self.stream.lease.fence)
+        try:
+            await self.stream.store.note_trouble(
+                nowhere, parked=True, reason=str(error), counts=Counts()
+            )
+        except (StoreUnavailable, StreamBroken):
+            return  # `status` will not know; the log does
+
+    async def _do_jobs(self) -> None:
+        while self._jobs:
+            job = self._jobs.popleft()
+            try:
+                await self._do(job)
+            except Draining:
+                job.end("syncd left before it was done; ask again", ok=False)
+                raise
+            except (TryAgain, StreamBroken) as error:
+                job.end(str(error), ok=False)
+            finally:
+                job.end("syncd stumbled over it; its log tells more", ok=False)
+
+    async def _do(self, job: Job) -> None:
+        match job.kind:
+            case "pause":
+                self._paused = True
+                job.end("paused")
+            case "resume":
+                was, self._paused = self._paused, False
+                job.end("goes on" if was else "it is not paused; it is tried again now")
+            case "sync" if self._paused:
+                job.end("it is paused; `syncd resume` first", ok=False)
+            case "sync" if not job.subjects:
+                in_a_cycle = self._at is not None and self._at.cycle is not None
+                self._due = not in_a_cycle
+                job.end("a cycle is under way, and goes on" if in_a_cycle else "begins now")
+            case _ if self._at is not None:
+                self._at = await job.carry_out(self.stream, self._at)
+            case _:
+                await job.carry_out(self.stream, await self._read())
+
+    async def _read(self) -> Checkpoint:
+        return await self._through_outages(lambda: self.stream.store.read_checkpoint(self.id))
+
+    async def _through_outages(self, step: Callable[[], Awaitable[T]]) -> T:
+        return await self.stream.retry.through_outages(step, self.stream.on_failure)
+
+    async def _end(self) -> None:
+        self.state = "ended"
+        for job in self._jobs:
+            job.end("syncd left before it was done; ask again", ok=False)
+        self._jobs.clear()
+        self.stream.waits.leave()
+        to_close = [*self._to_close, self.stream, *([self._next] if self._next else [])]
+        with trio.move_on_after(CLOSING, shield=True):
+            for stream in to_close:
+                await stream.close()

@@ -1,0 +1,118 @@
+"""What do operators ask of a running syncd, and how does its answer find its way back?
+
+A request is a row.  A command writes it and reads the answer from it, the syncd that holds
+the source's lease takes it; so a command works from any host that reaches the database.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from syncd.store.connections import Connection, Connections, transaction
+from syncd.store.leases import arrays
+from syncd.store.sql import sql
+from syncd.store.sqlstate import clean
+from syncd.sync.model import Lease, StreamId
+from syncd.sync.ports import Request, RequestKind
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a request has come."""
+
+    taken: bool
+    ended: bool
+    ok: bool
+    answer: str
+
+
+@attrs.frozen
+class Asking:
+    """The commands' side of it."""
+
+    _connections: Connections
+
+    async def ask(
+        self,
+        kind: RequestKind,
+        source: str,
+        stream: str | None,
+        *,
+        asked_by: str,
+        subjects: Sequence[str] = (),
+    ) -> int:
+        """Write a request; its number.  `pause` and `resume` hold from now on, heard or not."""
+        values = {
+            "kind": kind,
+            "source": source,
+            "stream": stream,
+            "asked_by": clean(asked_by),
+            "subjects": [clean(s) for s in subjects],
+        }
+
+        def write(connection: Connection) -> int:
+            with transaction(connection) as cursor:
+                if kind in ("pause", "resume"):
+                    cursor.execute(sql(kind), values)
+                cursor.execute(sql("ask"), values)
+                (number,) = cursor.fetchone() or (0,)
+                cursor.execute(sql("notify"))
+                return int(number)
+
+        return await self._connections.run(write)
+
+    async def hold(self, kind: RequestKind, stream: StreamId, *, asked_by: str) -> None:
+        """`pause` or `resume` a stream that nobody runs."""
+        values = {"source": stream.source, "stream": stream.stream, "asked_by": clean(asked_by)}
+
+        def write(connection: Connection) -> None:
+            with transaction(connection) as cursor:
+                cursor.execute(sql(kind), values)
+
+        await self._connections.run(write)
+
+    async def progress(self, number: int) -> Progress:
+        """How far it has come; one that is gone has ended without success."""
+
+        def read(connection: Connection) -> Progress:
+            with transaction(connection) as cursor:
+                cursor.execute(sql("look_at_request"), {"id": number})
+                row = cursor.fetchone()
+            if row is None:
+                return Progress(taken=True, ended=True, ok=False, answer="the request is gone")
+            taken, ended, ok, answer = row
+            return Progress(taken=taken, ended=ended, ok=bool(ok), answer=answer)
+
+        return await self._connections.run(read)
+
+    async def withdraw(self, number: int) -> bool:
+        """Take it back; False if a syncd has taken it already."""
+
+        def write(connection: Connection) -> bool:
+            with transaction(connection) as cursor:
+                cursor.execute(sql("withdraw_request"), {"id": number})
+                return cursor.fetchone() is not None
+
+        return await self._connections.run(write)
+
+
+def take(connection: Connection, leases: Sequence[Lease]) -> list[Request]:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("take_requests"), arrays(leases))
+        found = [
+            Request(id=number, kind=kind, source=source, stream=stream, subjects=tuple(subjects))
+            for number, kind, source, stream, subjects in cursor
+        ]
+    return sorted(found, key=lambda request: request.id)
+
+
+def answer(connection: Connection, request: Request, ok: bool, text: str) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("answer_request"), {"id": request.id, "ok": ok, "answer": clean(text)})
+
+
+def abandon(connection: Connection, leases: Sequence[Lease], text: str) -> None:
+    with transaction(connection) as cursor:
+        sources = [lease.source for lease in leases]
+        cursor.execute(sql("abandon_requests"), {"sources": sources, "answer": text})
+        cursor.execute(sql("purge_requests"))

@@ -1,0 +1,165 @@
+"""Records out of their turn: those that an operator asks for, and dead letters tried again.
+
+They make a page of their own, committed beside the running cycle if there is one: the
+checkpoint stays where it points to.  It happens at a page boundary or at rest, in the
+stream's own task, so that no record is ever written by two at once.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+
+import attrs
+
+from syncd.errors import UnexpectedAnswer
+from syncd.sync.calls import make_calls
+from syncd.sync.context import StreamContext
+from syncd.sync.model import Checkpoint, Committed, DeadLetter, Page, PageCommit, Record, Reject
+from syncd.sync.stream import commit
+from syncd.sync.turn import Turn, fetch
+
+
+@attrs.define(eq=False, kw_only=True)
+class Aside(Turn):
+    """A page that no list request asked for."""
+
+    first_keys: Mapping[str, str] = attrs.field(factory=dict)
+    """Record key to the idempotency key that its call was first made with."""
+
+    def key_of(self, record_key: str) -> str:
+        return self.first_keys.get(record_key) or super().key_of(record_key)
+
+    @property
+    def only_changed(self) -> bool:
+        return False  # who asks for a record wants its call made
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What came of the records that were asked for."""
+
+    committed: Committed | None
+    """None if not one of them was found, and nothing was written."""
+
+    missing: tuple[str, ...]
+    """Those that the API does not list, or that a rule leaves out; as they were asked for."""
+
+
+async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection[str]) -> Found:
+    """Look for records through the list, make their calls, write them.
+
+    wanted: each a key as a person says it (`42`, or `eu, 42` for a key of two columns), or
+    as syncd does, a JSON array.
+
+    Raises what a cycle raises; nothing is written then.
+    """
+    left = set(wanted)
+    found = Page(records=[])
+    cursor, before = None, None
+    while True:
+        page = await _fetch(stream, cursor)
+        asked = [r for r in page.records if _names(r.key) & left]
+        broken = [r for r in page.rejects if _names(r.key) & left]
+        found.records.extend(asked)
+        found.rejects.extend(broken)
+        for key in [*(r.key for r in asked), *(r.key for r in broken)]:
+            left -= _names(key)
+        if not left or page.next_cursor is None:
+            break
+        if page.fingerprint() == before:
+            raise UnexpectedAnswer(
+                "two pages in a row hold the same records, and another is said to follow",
+                hint="does the API know the page parameter? compare `page` with its documentation",
+            )
+        cursor, before = page.next_cursor, page.fingerprint()
+    missing = tuple(w for w in wanted if w in left)
+    if not found.records and not found.rejects:
+        return Found(committed=None, missing=missing)
+    many = len(wanted) - len(missing)
+    why = f"{many} {'record' if many == 1 else 'records'} asked for by an operator"
+    committed = await _commit_aside(stream, at, found, why)
+    return Found(committed=committed, missing=missing)
+
+
+async def retry_letters(
+    stream: StreamContext, at: Checkpoint, letters: Mapping[int, DeadLetter]
+) -> Committed:
+    """Try dead letters again: judge the record anew, make its call if it has none, write it.
+
+    A call that failed or whose outcome is unknown is made again, with its first key; so
+    who asks for it must know that it may be repeated.  A letter leaves in the transaction
+    that writes its row; one that fails again stays, with one attempt more.
+    """
+    page = Page(records=[])
+    first_keys: dict[str, str] = {}
+    came_of: dict[int, str | None] = {}
+    for number, letter in letters.items():
+        judged = stream.source.judge(letter.payload)
+        came_of[number] = None if judged is None else judged.key
+        if isinstance(judged, Record):
+            page.records.append(judged)
+            if letter.idempotency_key is not None:
+                first_keys[judged.key] = letter.idempotency_key
+        elif isinstance(judged, Reject):
+            page.rejects.append(judged)
+            came_of[number] = ""  # stays, whatever becomes of the others
+        else:
+            page.left_out.append(letter.key or "")
+    # Without their rows in the ledger these calls are as if they had never been tried.
+    await stream.retry.through_outages(
+        lambda: stream.store.forget_calls(list(first_keys.values())), stream.on_failure
+    )
+    many = len(letters)
+    why = f"{many} {'dead letter' if many == 1 else 'dead letters'} tried again"
+    return await _commit_aside(stream, at, page, why, first_keys=first_keys, letters=came_of)
+
+
+async def _commit_aside(
+    stream: StreamContext,
+    at: Checkpoint,
+    page: Page,
+    why: str,
+    *,
+    first_keys: Mapping[str, str] | None = None,
+    letters: Mapping[int, str | None] | None = None,
+) -> Committed:
+    cycle = await stream.retry.through_outages(
+        lambda: stream.store.begin_aside(at, why), stream.on_failure
+    )
+    turn = Aside(
+        stream=stream,
+        cycle=cycle,
+        cursor=None,
+        number=0,
+        page_before=None,
+        first_keys=first_keys or {},
+    )
+    rows, dead = await make_calls(turn, page)
+    return await commit(
+        stream,
+        attrs.evolve(at, cycle=cycle),
+        PageCommit(
+            rows=rows,
+            dead=dead,
+            left_out=len(page.left_out),
+            folded=0,
+            next_cursor=None,
+            last_page="",
+            aside=True,
+            letters=letters or {},
+            **attrs.asdict(stream.tally),
+        ),
+    )
+
+
+async def _fetch(stream: StreamContext, cursor: str | None) -> Page:
+    return await stream.retry.run(
+        lambda: fetch(stream, cursor, f"{stream.id} records asked for"), stream.on_failure
+    )
+
+
+def _names(key: str | None) -> set[str]:
+    """How a person may name this canonical key."""
+    if key is None:
+        return set()
+    parts = json.loads(key)
+    return {key, ", ".join(p if isinstance(p, str) else json.dumps(p) for p in parts)}
