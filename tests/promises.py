@@ -16,6 +16,7 @@ NAMES = (
     "no-blind-repeat",
     "no-secret-out",
     "drain",
+    "all-or-nothing-reload",
 )
 """Those of docs/guarantees.md, in its order."""
 

@@ -24,7 +24,7 @@ from syncd.errors import (
     TryAgain,
 )
 from syncd.sync import events
-from syncd.sync.clocks import boot_time
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, Lease, StreamId
 from syncd.sync.retry import backoff
@@ -33,6 +33,7 @@ from syncd.sync.stream import run_cycle
 PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
 PAUSE_CAP = 900.0  # seconds
 SLICE = 60.0  # seconds; so often a long rest looks whether the machine was suspended
+GRAIN = 0.001  # seconds; what is left of a rest below this is rounding
 CLOSING = 5.0  # seconds that the end of a stream's client may take
 
 T = TypeVar("T")
@@ -192,17 +193,19 @@ class Runner:
     async def _rest(self) -> bool:
         """Wait until the next cycle is due; True if there is news before.
 
-        A cycle that was left is due at once.  What is due is decided by Postgres's clock
-        when the rest begins, and how long it lasts by ours: a step of that clock neither
-        skips a cycle nor doubles one.
+        A cycle that was left is due at once.  After a cycle of our own it is our clock that
+        tells, so that a step of Postgres's clock neither skips a cycle nor doubles one.
         """
         if self._due:
             return False
         checkpoint = await self._read()
         if checkpoint.cycle is not None:
             return False
+        stream = self.stream
         # Start to start: whatever that clock did, a cycle is never further off than that.
-        left = min(checkpoint.next_start or 0.0, self.stream.every)
+        left = min(checkpoint.next_start or 0.0, stream.every)
+        if stream.began is not None and not stream.resumed:
+            left = stream.every - stream.began.elapsed
         left, self.stagger = max(left, self.stagger), 0.0
         if left <= 0:
             return False
@@ -212,13 +215,13 @@ class Runner:
 
     async def _sleep(self, seconds: float) -> bool:
         """Sleep so long, a suspend of the machine included; True as soon as there is news."""
-        began, booted = trio.current_time(), boot_time()
+        watch = Stopwatch()
         with self.stream.waits.interruptible():
             while True:
-                slept = max(trio.current_time() - began, boot_time() - booted)
-                if slept >= seconds:
+                left = seconds - watch.elapsed
+                if left < GRAIN:
                     return False
-                with trio.move_on_after(min(seconds - slept, SLICE)):
+                with trio.move_on_after(min(left, SLICE)):
                     await self._news.wait()
                     return True
 
@@ -230,8 +233,9 @@ class Runner:
         """Change to the settings that wait for it."""
         if self._next is not None:
             self._to_close.append(self.stream)
-            self._next.began, self._next.tally = self.stream.began, self.stream.tally
-            self.stream, self._next = self._next, None
+            before, self.stream, self._next = self.stream, self._next, None
+            self.stream.tally = before.tally
+            self.stream.began, self.stream.resumed = before.began, before.resumed
             self._opened = False
         self.stream.halt = False
         self.stream.waits.reopen()
@@ -302,10 +306,17 @@ class Runner:
                 in_a_cycle = self._at is not None and self._at.cycle is not None
                 self._due = not in_a_cycle
                 job.end("a cycle is under way, and goes on" if in_a_cycle else "begins now")
-            case _ if self._at is not None:
-                self._at = await job.carry_out(self.stream, self._at)
+            case "reset":
+                await self._carry_out(job)
+                self._due = True
             case _:
-                await job.carry_out(self.stream, await self._read())
+                await self._carry_out(job)
+
+    async def _carry_out(self, job: Job) -> None:
+        if self._at is not None:
+            self._at = await job.carry_out(self.stream, self._at)
+        else:
+            await job.carry_out(self.stream, await self._read())
 
     async def _read(self) -> Checkpoint:
         return await self._through_outages(lambda: self.stream.store.read_checkpoint(self.id))

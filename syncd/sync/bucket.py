@@ -26,7 +26,7 @@ import trio
 
 from syncd.config.settings import BudgetSettings
 from syncd.errors import StoreUnavailable, StreamBroken
-from syncd.sync.clocks import boot_time
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.model import DRIFT, Intent, Lease
 from syncd.sync.ports import NotYet, Taken, TokenStore
 from syncd.sync.waits import Waits
@@ -330,11 +330,11 @@ class Spending:
     written_at: float | None = None
     answered_at: float | None = None
     settled: bool = False
-    _boot: float = attrs.field(factory=boot_time, init=False)
+    _since: Stopwatch = attrs.field(factory=Stopwatch, init=False)
 
     def age(self) -> float:
         """Seconds since it was spent, those of a suspend included."""
-        return max(trio.current_time() - self.spent_at, boot_time() - self._boot)
+        return max(trio.current_time() - self.spent_at, self._since.elapsed)
 
     def counted_at(self, bucket: TokenBucket) -> float:
         """Our time at which the server has counted the request for certain."""

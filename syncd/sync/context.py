@@ -12,6 +12,7 @@ import trio
 
 from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import events
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Counts, Intent, Lease, StreamId, Table
 from syncd.sync.ports import Budget, Permit, Source, Store
@@ -68,8 +69,11 @@ class StreamContext:
     halt: bool = False
     """Somebody waits for the page boundary: `run_cycle` returns there."""
 
-    began: float = attrs.field(default=0.0, init=False)
-    """Our time at which this process began the running cycle, or took it up."""
+    began: Stopwatch | None = attrs.field(default=None, init=False)
+    """Since this process began the running cycle, or the last one, or took it up."""
+
+    resumed: bool = attrs.field(default=False, init=False)
+    """It was taken up, so that it had begun before."""
 
     tally: Tally = attrs.field(factory=Tally, init=False)
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)

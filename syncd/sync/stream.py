@@ -22,6 +22,7 @@ from syncd.errors import (
     TryAgain,
 )
 from syncd.sync import events
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.turn import Turn
@@ -38,7 +39,7 @@ async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Comm
     """
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream)
-        stream.began = trio.current_time()
+        stream.began, stream.resumed = Stopwatch(), at.resumed
         stream.report(
             events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
@@ -51,7 +52,7 @@ async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Comm
                 outcome=committed.outcome,
                 reason=committed.reason,
                 totals=committed.totals,
-                seconds=trio.current_time() - stream.began,
+                seconds=stream.began.elapsed if stream.began else 0.0,
             )
         )
     return committed

@@ -7,6 +7,7 @@ or answer in the API's stead.
 
 import hashlib
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -61,7 +62,7 @@ class FakeApi:
     async def arrive(self, what: str, key: str | None) -> Page | bytes | None:
         """Count a request that has reached the server, and stumble if told to."""
         now = trio.current_time()
-        counted = sum(1 for a in self.asked if a.at > now - self.per)
+        counted = len(self.asked) - bisect_right(self.asked, now - self.per, key=lambda a: a.at)
         if self.limit is not None and counted >= self.limit:
             self.refused += 1
             raise RateLimited("429", hint=self.per)
@@ -72,9 +73,7 @@ class FakeApi:
     def most_in_a_window(self) -> int:
         """The most requests that any stretch of `per` held, as the server counted."""
         times = [a.at for a in self.asked]
-        return max(
-            (sum(1 for t in times if start <= t < start + self.per) for start in times), default=0
-        )
+        return max((bisect_left(times, at + self.per) - i for i, at in enumerate(times)), default=0)
 
 
 @attrs.define(eq=False, kw_only=True)

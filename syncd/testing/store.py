@@ -450,7 +450,8 @@ class FakeStore:
     ) -> None:
         await trio.lowlevel.checkpoint()
         with self._at("note_trouble"):
-            if self.checkpoints[checkpoint.stream].fence != checkpoint.fence:
+            found = self.checkpoints.get(checkpoint.stream)
+            if found is None or found.fence != checkpoint.fence:
                 return
             if parked:
                 self.parked[checkpoint.stream] = reason

@@ -1,0 +1,81 @@
+"""The commands' side of a request, on a real Postgres."""
+
+import psycopg
+import pytest
+import trio
+
+from syncd.store.requests import Asking
+from tests.contract.subjects import ADS, TABLE, PostgresSubject, opened
+
+
+async def test_a_request_finds_its_answer(real: PostgresSubject) -> None:
+    """contained: and one that nobody has taken can be withdrawn."""
+    stream = await opened(real.store)
+    asking = Asking(real.store.connections)
+    number = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+    assert not (await asking.progress(number)).taken
+    (request,) = await real.store.take_requests([stream.lease])
+    assert not await asking.withdraw(number)
+    assert (await asking.progress(number)).taken
+    await real.store.answer_request(request, ok=False, answer="it is paused")
+    ended = await asking.progress(number)
+    assert (ended.ended, ended.ok, ended.answer) == (True, False, "it is paused")
+    other = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+    assert await asking.withdraw(other)
+    gone = await asking.progress(other)
+    assert (gone.ended, gone.ok) == (True, False)
+
+
+async def test_what_a_dead_process_took_is_answered_by_the_next(real: PostgresSubject) -> None:
+    """contained: nobody waits for ever."""
+    stream = await opened(real.store)
+    asking = Asking(real.store.connections)
+    number = await asking.ask("reset", "ads", "campaigns", asked_by="me@here")
+    await real.store.take_requests([stream.lease])
+    waiting = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+    await real.store.abandon_requests([stream.lease], "ask again")
+    assert (await asking.progress(number)).answer == "ask again"
+    assert not (await asking.progress(waiting)).ended
+
+
+async def test_pausing_holds_over_restarts_and_for_streams_that_never_ran(
+    real: PostgresSubject,
+) -> None:
+    """resume: it stands in the database, whoever runs the stream."""
+    asking = Asking(real.store.connections)
+    await asking.hold("pause", ADS, asked_by="me@here")
+    stream = await opened(real.store)
+    assert stream.at.paused
+    await asking.ask("resume", "ads", "campaigns", asked_by="me@here")
+    at = await real.store.open_stream(ADS, TABLE, stream.lease, every=900)
+    assert not at.paused
+    await asking.ask("pause", "ads", "campaigns", asked_by="me@here")
+    assert (await real.store.read_checkpoint(ADS)).paused
+
+
+async def test_a_request_is_heard_at_once(real: PostgresSubject) -> None:
+    """contained: by NOTIFY; a connection that breaks is noticed, and polling goes on."""
+    await opened(real.store)
+    asking = Asking(real.store.connections)
+    await real.store.wait_for_requests(0.01)
+    heard = trio.Event()
+
+    async def wait() -> None:
+        await real.store.wait_for_requests(30)
+        heard.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+        with trio.fail_after(5):
+            await heard.wait()
+    with psycopg.connect(real.conninfo, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        )
+    with trio.fail_after(5):
+        for _ in range(2):  # the server's last words, and the end of the connection
+            await real.store.wait_for_requests(0.5)
+        began = trio.current_time()
+        await real.store.wait_for_requests(0.2)
+    assert trio.current_time() - began == pytest.approx(0.2, abs=0.15)
