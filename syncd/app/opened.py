@@ -30,7 +30,7 @@ from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 GOODBYE = 5.0  # seconds that giving the leases back may take
-STAGGER = 10.0  # seconds over which the first cycles of many streams are spread …
+STAGGER = 0.05  # seconds for each stream, over which the first cycles of many are spread …
 STAGGER_SHARE = 0.1  # … but no more than this part of the interval
 
 Budget = TokenBucket | Unlimited
@@ -103,10 +103,9 @@ class App:
         return runner
 
     def _stagger(self, stream: StreamSettings) -> float:
-        """The first stream begins at once; the others spread, lest all begin together."""
-        if not self.supervisor.runners:
-            return 0.0
-        return self.rng.uniform(0.0, min(STAGGER, STAGGER_SHARE * stream.every))
+        """The first stream begins at once; the others spread, lest a thousand begin together."""
+        spread = STAGGER * len(self.supervisor.runners)
+        return self.rng.uniform(0.0, min(spread, STAGGER_SHARE * stream.every))
 
     def _context(
         self, stream: StreamId, settings: Settings, shared: _Shared, waits: Waits
