@@ -133,6 +133,20 @@ be set as MOCK_API_NAME too."""
     help="Number list requests for each client, not for the whole server.",
 )
 @click.option(
+    "--late",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT.late,
+    show_default=True,
+    help="A share of the requests is counted late; the same ones on each run.",
+)
+@click.option(
+    "--late-by",
+    type=click.FloatRange(min=0),
+    default=DEFAULT.late_by,
+    show_default=True,
+    help="By so many seconds.",
+)
+@click.option(
     "--sync-delay",
     type=click.FloatRange(min=0),
     default=DEFAULT.sync_delay,

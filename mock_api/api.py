@@ -4,7 +4,7 @@ Everything here is decided at one moment and without waiting: what the answer
 is, when it is due, and what a scripted fault does to it.  Nothing is sent;
 that is `mock_api.delivery`'s business.
 
-The order in which a request under /api/ is looked at:
+The order in which a request under /api/ is looked at, late if it is one that comes late:
 
     the token           401, costs nothing and is not numbered
     the limit           429, costs nothing and is not numbered
@@ -102,14 +102,22 @@ class Api:
         self.hangs = 0
         self.refused = 0
         self._reads = 0
+        always = Rule(name="late", path="/api/*", rate=scaled.late, late=scaled.late_by)
+        self._always = Script([always])
 
-    def decide(self, request: Request) -> Decision:
+    def late(self, request: Request) -> Rule | None:
+        """The rule by which a request that was received now comes to `decide` only later."""
+        asked = request.method, request.path, request.query, request.client
+        picked = [script.pick(*asked, late=True) for script in (self._always, self.script)]
+        return picked[0] or picked[1]
+
+    def decide(self, request: Request, late: Rule | None = None) -> Decision:
         """Count the request, note it in the journal, and say what it is answered."""
         now = self.clock.monotonic()
         guarded = request.path.startswith("/api/")
         refusal = self._refusal(request, now) if guarded else None
         if refusal is not None:
-            return self._decision(request, now, Work(answer=refusal, due=now))
+            return self._decision(request, now, Work(answer=refusal, due=now), late=late)
         rule = self.script.pick(request.method, request.path, request.query, request.client)
         cost = guarded and (rule is None or rule.costs)
         if cost:
@@ -120,7 +128,7 @@ class Api:
             work = self._work(request, now)
         if rule is not None:
             work = self._spoiled(work, rule)
-        return self._decision(request, now, work, cost=cost, rule=rule)
+        return self._decision(request, now, work, cost=cost, rule=rule, late=late)
 
     def sent(self, seq: int, status: int) -> None:
         """The head of an answer is on its way."""
@@ -139,7 +147,9 @@ class Api:
         *,
         cost: bool = False,
         rule: Rule | None = None,
+        late: Rule | None = None,
     ) -> Decision:
+        met = rule or late
         seq = self.journal.arrived(
             now,
             self.clock.wall(),
@@ -150,7 +160,7 @@ class Api:
             key=request.key,
             cost=cost,
             n=work.n,
-            fault="" if rule is None else rule.name,
+            fault="" if met is None else met.name,
         )
         hangs = rule is not None and rule.hang
         answer = None if hangs else work.answer

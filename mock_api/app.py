@@ -31,9 +31,14 @@ class App:
         if path.startswith(PREFIX):
             await self._control(scope, receive, send)
             return
+        request = read_head(scope)
+        late = self._api.late(request)
+        if late is not None:
+            # Also if the client leaves meanwhile: what was received will be counted.
+            await trio.sleep(late.late / self._api.settings.speed)
         # Decided, and so counted, as soon as the head is here; the body only has to
         # be out of the way, or hypercorn could not tell us when the client leaves.
-        decision = self._api.decide(read_head(scope))
+        decision = self._api.decide(request, late)
         if await read_body(receive, keep=0) is None:
             return
         await deliver(self._api, decision, Exchange(receive, send, scope["state"]["connection"]))

@@ -34,6 +34,9 @@ What happens:
     drip                    {"bytes": 1, "every": 0.5}: the body in small pieces (divided too)
     gzip                    the body is compressed
     bomb                    so many MB of blanks stand before the body, and it is compressed
+    late                    it comes to the platform only so many seconds after it was received
+                            (divided too): then it is counted, and met by the other rules.  A
+                            rule that says so does nothing else
 
 Two more, seldom needed:
 
@@ -54,6 +57,12 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+CHOOSES = {
+    *("path", "query", "client", "method"),
+    *("on", "from", "to", "every", "rate", "seed", "times"),
+}
+"""The fields that say which requests a rule is for."""
 
 
 class BadScript(ValueError):
@@ -104,6 +113,7 @@ class Rule(
     drip: Drip | None = None
     gzip: bool = False
     bomb: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+    late: Seconds = 0
 
     handle: bool | None = None
     quota: bool | None = None
@@ -125,6 +135,11 @@ class Rule(
     def costs(self) -> bool:
         """Whether the request costs quota."""
         return self.status not in {401, 429} if self.quota is None else self.quota
+
+    @property
+    def only_late(self) -> bool:
+        """Whether nothing happens but that the request comes late."""
+        return set(msgspec.to_builtins(self)) <= {*CHOOSES, "name", "late"}
 
     def own_body(self) -> bytes | None:
         """The body that the rule brings, if it brings one."""
@@ -192,11 +207,16 @@ class Script:
             name = rule.name or f"rule {len(self._armed) + 1}"
             self._armed.append(Armed(msgspec.structs.replace(rule, name=name)))
 
-    def pick(self, method: str, path: str, query: str, client: str) -> Rule | None:
-        """The rule that has this request.  Every rule that it matches counts it."""
+    def pick(
+        self, method: str, path: str, query: str, client: str, *, late: bool = False
+    ) -> Rule | None:
+        """The rule that has this request.  Every rule that it matches counts it.
+
+        `late`: of those by which it comes late; without it, of all the others.
+        """
         picked: Armed | None = None
         for armed in self._armed:
-            if not armed.is_for(method, path, query, client):
+            if late is not bool(armed.rule.late) or not armed.is_for(method, path, query, client):
                 continue
             if armed.next_fires() and picked is None:
                 picked = armed
@@ -230,4 +250,6 @@ def read_rules(text: bytes) -> list[Rule]:
             rule.own_body()
         except (UnicodeEncodeError, binascii.Error) as fault:
             raise BadScript(f"rule {number}: {fault}") from fault
+        if rule.late and not rule.only_late:
+            raise BadScript(f"rule {number}: with `late` nothing else happens; add a second rule")
     return rules

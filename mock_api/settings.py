@@ -58,6 +58,10 @@ class Settings:
     per_client: bool = False
     """Whether list requests are numbered for each client, not for the server."""
 
+    late: float = 0.0
+    """A share of the requests under /api/ is counted only `late_by` after it was received."""
+    late_by: float = 3.0  # seconds
+
     sync_delay: float = 2.0  # seconds
     token_life: float = 3600.0  # seconds
     idle: float = 5.0  # seconds

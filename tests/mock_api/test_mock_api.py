@@ -30,7 +30,8 @@ class Platform:
 
     def ask(self, method: str, path: str, **more: str) -> Decision:
         path, _, query = path.partition("?")
-        return self.api.decide(Request(method=method, path=path, query=query, **more))
+        request = Request(method=method, path=path, query=query, **more)
+        return self.api.decide(request, self.api.late(request))
 
     def get(self, path: str = "/api/campaigns", client: str = "c") -> Decision:
         return self.ask("GET", path, authorization=self.bearer, client=client)
@@ -239,6 +240,27 @@ def test_a_scripted_429_costs_no_quota_and_a_refused_request_meets_no_fault() ->
     assert [status(platform.get()) for _ in range(4)] == [429, 200, 429, 429]
     assert platform.api.script.as_json()[0]["matched"] == 2
     assert platform.api.refused == 2
+
+
+def test_a_share_of_the_requests_comes_late_and_the_same_ones_after_a_reset() -> None:
+    def late() -> list[int]:
+        request = Request(method="GET", path="/api/campaigns")
+        return [n for n in range(1000) if platform.api.late(request)]
+
+    platform = Platform(late=0.3)
+    first = late()
+    platform.api.reset()
+    assert late() == first
+    assert 250 < len(first) < 350
+    assert platform.api.late(Request(method="POST", path="/auth/token")) is None
+
+
+def test_what_comes_late_is_named_in_the_journal_by_the_last_fault_that_it_met() -> None:
+    platform = Platform(limit=2, late=1)
+    platform.faults({"name": "bad", "on": [2], "status": 500})
+    assert [status(platform.get()) for _ in range(3)] == [200, 500, 429]
+    entries = list(platform.api.journal.entries())[1:]  # but for the login
+    assert [entry.fault for entry in entries] == ["late", "bad", "late"]
 
 
 def test_a_reset_forgets_everything() -> None:

@@ -16,8 +16,8 @@ def script(*rules: dict[str, Any]) -> Script:
 
 def fired(made: Script, times: int, path: str = "/a", **other: str) -> list[int]:
     """The numbers, from 1, of the requests that a rule had."""
-    asked = {"method": "GET", "query": "", "client": "c"} | other
-    return [n for n in range(1, times + 1) if made.pick(path=path, **asked)]
+    asked = {"method": "GET", "path": path, "query": "", "client": "c"} | other
+    return [n for n in range(1, times + 1) if made.pick(*asked.values())]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,17 @@ def test_the_first_rule_that_fires_has_the_request_and_the_others_count_it() -> 
     assert names == ["odd", None, "odd", "third"]
 
 
+def test_a_request_can_come_late_and_meet_another_rule_then() -> None:
+    made = script({"name": "late", "late": 3, "from": 2}, {"name": "bad", "status": 500})
+    asked = ("GET", "/a", "", "c")
+    late = [made.pick(*asked, late=True) for _ in range(3)]
+    assert [rule.name if rule else None for rule in late] == [None, "late", "late"]
+    met = made.pick(*asked)
+    assert met is not None
+    assert met.name == "bad"
+    assert [rule["matched"] for rule in made.as_json()] == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("rule", "handled", "costs"),
     [
@@ -101,6 +112,8 @@ def test_the_work_is_done_unless_the_rule_takes_its_place(
         (b'[{"drip": {"bytes": 0}}]', "bytes"),
         (b'[{"headers": {"\xc3\xa9": "x"}}]', "rule 1"),
         (b'[{"body_base64": "?"}]', "rule 1"),
+        (b'[{"late": -1}]', "late"),
+        (b'[{"late": 3, "status": 500}]', "rule 1"),
     ],
 )
 def test_a_bad_script_says_where(text: bytes, says: str) -> None:

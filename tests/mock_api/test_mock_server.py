@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,41 @@ async def test_a_connection_that_its_client_closed_is_let_go_before_it_is_idle_t
         await stream.aclose()
         with trio.fail_after(30):
             while (await mock.stats())["connections"] > 1:  # the one that asks
+                await trio.lowlevel.checkpoint()
+
+
+async def test_a_request_that_comes_late_is_counted_then_and_not_when_it_was_sent() -> None:
+    async with running_mock(speed=20, late=1, late_by=10) as mock, client_of(mock) as http:
+        sent = time.monotonic()
+        assert (await http.get(LIST)).status_code == 200
+        (entry,) = [entry for entry in await mock.requests() if entry["path"] == LIST]
+        assert entry["arrived"] - sent >= 0.5
+        assert entry["fault"] == "late"
+
+
+async def test_a_request_that_comes_late_is_refused_if_others_took_the_window_meanwhile() -> None:
+    async with running_mock(speed=20, limit=1) as mock, client_of(mock) as http:
+        await mock.faults({"path": LIST, "on": [1], "late": 10})
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            statuses.append((await http.get(LIST)).status_code)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            while (await mock.rules())[0]["fired"] == 0:
+                await trio.lowlevel.checkpoint()
+            await ask()
+        assert statuses == [200, 429]
+
+
+async def test_a_request_that_comes_late_is_counted_although_its_client_has_left() -> None:
+    async with running_mock(speed=20, late=1, late_by=10) as mock, client_of(mock) as http:
+        with trio.move_on_after(0.1):
+            await http.get(LIST)
+        assert (await mock.stats())["counted"] == 0
+        with trio.fail_after(5):
+            while (await mock.stats())["counted"] == 0:
                 await trio.lowlevel.checkpoint()
 
 
