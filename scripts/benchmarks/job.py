@@ -13,6 +13,7 @@ import trio
 
 PER = 60.0  # seconds in which the platform allows ten requests, at speed 1
 SLACK = 0.25  # seconds, the default
+SLACK_FLOOR = 0.05  # seconds; at twenty times the speed the machine is not twenty times as fast
 TAIL = 2000  # characters of what a process said that failed
 
 CONFIG = """
@@ -76,7 +77,7 @@ def limited(
     times = {"timeout": 15 / speed, "backoff": 1 / speed, "keepalive": 4 / speed}
     job = _job(folder, base_url, source=source, size=10, budget=BUDGET.format(**times))
     call = CALL.format(source=source, concurrency=concurrency)
-    shared = SHARED.format(per=PER / speed, slack=SLACK / speed)
+    shared = SHARED.format(per=PER / speed, slack=max(SLACK / speed, SLACK_FLOOR))
     return _written(folder, job + call + shared, source)
 
 
