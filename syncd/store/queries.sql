@@ -59,7 +59,8 @@ WITH lease AS (
     FROM taken WHERE %(key)s::text IS NOT NULL
     ON CONFLICT (idempotency_key) DO NOTHING
 )
-SELECT EXISTS (SELECT FROM lease), (SELECT seconds FROM hold), number, version
+SELECT EXISTS (SELECT FROM lease), (SELECT seconds FROM hold), number, version,
+       coalesce((SELECT from_answers FROM syncd.budget WHERE name = %(budget)s), false)
 FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
 
 -- name: tokens_in_use

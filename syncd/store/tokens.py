@@ -50,11 +50,11 @@ def take_token(
                 **_intent(intent),
             },
         )
-        ours, held, number, version = _one(cursor.fetchone())
+        ours, held, number, version, from_answers = _one(cursor.fetchone())
         if not ours:
             raise lease_lost(lease)
         if number is not None:
-            return Taken(number=number, version=version)
+            return Taken(number=number, version=version, from_answers=from_answers)
         cursor.execute(sql("tokens_in_use"), {"budget": budget})
         tokens = tuple(TokenState(number=n, version=v, free_in=free_in) for n, v, free_in in cursor)
     if not tokens and held is None:
@@ -63,7 +63,7 @@ def take_token(
             hint="was the database restored or cleaned? restart syncd, which makes them anew",
         )
     first = held if held is not None else min(max(0.0, t.free_in) for t in tokens)
-    return NotYet(seconds=first, held=held is not None, tokens=tokens)
+    return NotYet(seconds=first, held=held is not None, tokens=tokens, from_answers=from_answers)
 
 
 def settle_tokens(

@@ -129,6 +129,8 @@ class TokenBucket:
 
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
+        # Before the hold is over, all who share it know how to count from then on.
+        await self._remember()
         await self.store.hold_budget(self.settings.name, seconds)
 
     async def give_back(self, token: Taken) -> None:
@@ -155,9 +157,12 @@ class TokenBucket:
 
     def refused(self) -> None:
         """Count from answers from now on: the server counted something later than we thought."""
-        if self.from_answers:
-            return
-        self.from_answers, self._remembered = True, False
+        if not self.from_answers:
+            self._remembered = False
+            self._count_from_answers()
+
+    def _count_from_answers(self) -> None:
+        self.from_answers = True
         self._due = {s: at for s, at in self._due.items() if s.answered_at is not None}
         self._news.set()
 
@@ -180,6 +185,8 @@ class TokenBucket:
                     overdue=overdue,
                 )
                 now = trio.current_time()
+                if answer.from_answers and not self.from_answers:
+                    self._count_from_answers()  # somebody who shares it has found out
                 if isinstance(answer, Taken):
                     early = self._spent.get(answer.number, (0, now))[1] - now
                     if early <= 0:

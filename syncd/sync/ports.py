@@ -123,6 +123,8 @@ class Taken:
 
     number: int
     version: int
+    from_answers: bool = attrs.field(default=False, eq=False)
+    """The budget counts from answers, as somebody who shares it has found out."""
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +138,8 @@ class NotYet:
     """True while a hold_off keeps everybody waiting."""
 
     tokens: tuple[TokenState, ...] = ()
+    from_answers: bool = False
+    """As in `Taken`."""
 
 
 class TokenStore(Protocol):

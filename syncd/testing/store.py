@@ -151,7 +151,7 @@ class FakeStore:
                 token.spent_on = spent_on
                 if intent is not None:
                     self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
-                return Taken(number=number, version=token.version)
+                return Taken(number=number, version=token.version, from_answers=found.from_answers)
             tokens = tuple(
                 TokenState(number=n, version=t.version, free_in=t.free_at - now)
                 for n, t in found.allowed.items()
@@ -159,7 +159,12 @@ class FakeStore:
             if not tokens:
                 raise StoreRefused(f"the budget {budget!r} has no tokens any more")
             first = min(max(0.0, t.free_in) for t in tokens)
-            return NotYet(seconds=held if held > 0 else first, held=held > 0, tokens=tokens)
+            return NotYet(
+                seconds=held if held > 0 else first,
+                held=held > 0,
+                tokens=tokens,
+                from_answers=found.from_answers,
+            )
 
     async def settle_tokens(
         self, budget: str, settlements: Sequence[tuple[Taken, float, float]]

@@ -188,6 +188,9 @@ async def test_budget_remembers_that_it_counts_from_answers(subject: Subject) ->
     await subject.store.count_from_answers("b")
     state = await subject.store.open_budget("b", requests=1, per=LONG)
     assert state.from_answers
+    for _ in ("taken", "not yet"):  # and whoever runs beside it learns it with each token
+        answer = await take(subject.store)
+        assert answer.from_answers
 
 
 async def test_budget_more_requests_are_free_at_once(subject: Subject) -> None:

@@ -357,6 +357,22 @@ async def test_after_a_refusal_tokens_count_from_the_answer_for_good(
         assert await request(later) == pytest.approx(written + 7 + TAKES)
 
 
+async def test_all_who_share_a_budget_learn_of_a_refusal(autojump_clock: Clock) -> None:
+    """budget: a process that runs beside the refused one counts from answers as well."""
+    store = FakeStore()
+    async with process(store, requests=1) as one, process(store, requests=1) as other:
+        async with permit_of(one) as permit:
+            await permit.spend()
+            await permit.confirm()
+            permit.written()
+            permit.answered()
+            permit.refused()
+        await one.hold_off(1.0)
+        written = await request(other, takes=5)
+        assert other.from_answers
+        assert await request(other) == pytest.approx(written + 5 + TAKES)
+
+
 @pytest.mark.parametrize("refused_after", [0.1, 2.0], ids=["not yet settled", "settled"])
 async def test_a_refusal_holds_for_the_requests_in_flight_as_well(
     refused_after: float, autojump_clock: Clock
