@@ -118,8 +118,55 @@ async def test_a_wait_for_postgres_at_the_start_is_left_on_sigterm(
     syncd.write(config("http://127.0.0.1:9", f"host={tmp_path} dbname=none", speed=SPEED))
     async with syncd.started("run") as process:
         await manager.until("the database is away")
-        process.send_signal(signal.SIGHUP)  # changes nothing yet, and must not end it
+        process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         await manager.until("STOPPING=1")
         with trio.fail_after(20):
             assert await process.wait() == 0
+
+
+async def test_a_reload_says_reloading_and_ready_whatever_comes_of_it(
+    postgres: str, syncd: Syncd, manager: Manager
+) -> None:
+    """all-or-nothing-reload: a refused file is named in STATUS until a good one is taken up."""
+    async with running_mock(speed=SPEED, campaigns=30) as mock:
+        good = config(mock.base_url, postgres, speed=SPEED)
+        syncd.write(good)
+        async with syncd.started("run") as process:
+            await manager.until("STATUS=campaigns: page 1")
+            for text, says in (
+                (good.replace("size = 10", "size = 0"), "config refused (1 fault)"),
+                (good, "campaigns: page"),
+            ):
+                syncd.write(text)
+                process.send_signal(signal.SIGHUP)
+                reloading = await manager.until("RELOADING=1")
+                assert "MONOTONIC_USEC=" in reloading
+                ready = await manager.until("READY=1")
+                assert f"STATUS={says}" in ready
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGHUP)  # while it leaves: said, and nothing else
+            await manager.until("STOPPING=1")
+            with trio.fail_after(20):
+                assert await process.wait() == 0
+
+
+async def test_a_reload_before_postgres_is_there_takes_another_database(
+    postgres: str, syncd: Syncd, manager: Manager, tmp_path: Path
+) -> None:
+    """all-or-nothing-reload: as long as nothing is open, all of the file can be followed."""
+    async with running_mock(speed=SPEED, campaigns=10) as mock:
+        syncd.write(config(mock.base_url, f"host={tmp_path} dbname=none", speed=SPEED))
+        async with syncd.started("run") as process:
+            await manager.until("the database is away")
+            syncd.write("nonsense = 1")
+            process.send_signal(signal.SIGHUP)
+            await manager.until("RELOADING=1")
+            await manager.until("READY=1")
+            syncd.write(config(mock.base_url, postgres, speed=SPEED))
+            process.send_signal(signal.SIGHUP)
+            await manager.until("READY=1")
+            await manager.until("STATUS=campaigns: page 1")
+            process.send_signal(signal.SIGTERM)
+            with trio.fail_after(20):
+                assert await process.wait() == 0
