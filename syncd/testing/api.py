@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from syncd.errors import ApiUnavailable, RateLimited
+from syncd.errors import ApiUnavailable, CallFailed, RateLimited
 from syncd.sync.model import Page, Record, Reject, Row
 from syncd.sync.ports import Permit
 
@@ -70,6 +70,12 @@ class FakeApi:
         self.asked.append(asked)
         return await self.faults(asked) if self.faults else None
 
+    def carry_out(self, record_key: str, idempotency_key: str) -> None:
+        """Do what a call asks for; a key that comes again changes nothing."""
+        if idempotency_key not in self._keys:
+            self._keys.add(idempotency_key)
+            self.carried_out[record_key] = self.carried_out.get(record_key, 0) + 1
+
     def most_in_a_window(self) -> int:
         """The most requests that any stretch of `per` held, as the server counted."""
         times = [a.at for a in self.asked]
@@ -108,15 +114,17 @@ class FakeSource:
         )
 
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
-        answer = await self._request(
-            f"call {record.key}", idempotency_key, self.api.call_takes, permit
-        )
+        try:
+            answer = await self._request(
+                f"call {record.key}", idempotency_key, self.api.call_takes, permit
+            )
+        except ApiUnavailable as error:
+            if error.sent == "unknown" and not self.repeatable:
+                raise CallFailed("outcome-unknown", str(error)) from None
+            raise
         if isinstance(answer, bytes):
             return answer
-        if idempotency_key not in self.api._keys:  # noqa: SLF001 - one fake in two halves
-            self.api._keys.add(idempotency_key)  # noqa: SLF001
-            carried = self.api.carried_out
-            carried[record.key] = carried.get(record.key, 0) + 1
+        self.api.carry_out(record.key, idempotency_key)
         return json.dumps({"synced_at": "2026-01-01T00:00:00Z"}).encode()
 
     async def _request(

@@ -4,9 +4,9 @@ It can be told to fail: `fail_next` makes one call of a method raise, before or 
 it did its work; `away` makes every method raise until it is False again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -39,6 +39,19 @@ from syncd.testing.values import Key, RefusedError, Values, key_of, sorted_out, 
 LASTS = 30.0  # seconds; as long as a lease of the real store
 
 
+@attrs.frozen(kw_only=True)
+class Trouble:
+    """What befalls one statement on its way."""
+
+    before: float = 0.0
+    """Seconds until it is carried out."""
+
+    after: float = 0.0
+    """Seconds until its answer is there."""
+
+    lost: Literal["", "request", "answer"] = ""
+
+
 @attrs.define(eq=False)
 class FakeStore:
     """Everything that lasts, until the test ends."""
@@ -60,6 +73,9 @@ class FakeStore:
     away: bool = attrs.field(default=False, init=False)
     clock_offset: float = attrs.field(default=0.0, init=False)
     """Seconds by which its clock was stepped: tokens, leases and next starts are on it."""
+
+    troubles: Callable[[str], Trouble] | None = attrs.field(default=None, init=False)
+    """Asked at each method with its name."""
 
     holder: object = attrs.field(default="this process", init=False)
     """Who acquires leases: change it to be another process on another host."""
@@ -90,9 +106,12 @@ class FakeStore:
     def _now(self) -> float:
         return trio.current_time() + self.clock_offset
 
-    @contextmanager
-    def _at(self, method: str) -> Iterator[None]:
-        if self.away:
+    @asynccontextmanager
+    async def _at(self, method: str) -> AsyncIterator[None]:
+        """One statement: what is done in it is done at one moment, between two waits."""
+        trouble = self.troubles(method) if self.troubles else Trouble()
+        await trio.sleep(trouble.before)
+        if self.away or trouble.lost == "request":
             raise StoreUnavailable("Postgres: the connection was refused")
         error, after = (
             self._failures[method].pop(0) if self._failures.get(method) else (None, False)
@@ -100,14 +119,17 @@ class FakeStore:
         if error is not None and not after:
             raise error
         yield
+        if trouble.after:
+            await trio.sleep(trouble.after)
         if error is not None:
             raise error
+        if trouble.lost == "answer":
+            raise StoreUnavailable("Postgres: the connection was lost")
 
     # --- tokens ------------------------------------------------------------------------------
 
     async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
-        await trio.lowlevel.checkpoint()
-        with self._at("open_budget"):
+        async with self._at("open_budget"):
             now = self._now()
             found = self.budgets.setdefault(budget, FakeBudget(per=per))
             longer = (per - found.per) * 1.001
@@ -132,8 +154,7 @@ class FakeStore:
         intent: Intent | None,
         overdue: Mapping[int, int],
     ) -> Taken | NotYet:
-        await trio.lowlevel.checkpoint()
-        with self._at("take_token"):
+        async with self._at("take_token"):
             self._must_hold(lease)
             now = self._now()
             found = self.budgets[budget]
@@ -169,8 +190,7 @@ class FakeStore:
     async def settle_tokens(
         self, budget: str, settlements: Sequence[tuple[Taken, float, float]]
     ) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("settle_tokens"):
+        async with self._at("settle_tokens"):
             now = self._now()
             for taken, since, takes in settlements:
                 token = self.budgets[budget].tokens.get(taken.number)
@@ -179,35 +199,30 @@ class FakeStore:
                     token.free_at = now - since + takes
 
     async def give_back(self, budget: str, token: Taken) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("give_back"):
+        async with self._at("give_back"):
             found = self.budgets[budget].tokens.get(token.number)
             if found is not None and found.version == token.version:
                 found.version += 1
                 found.free_at = self._now()
 
     async def hold_budget(self, budget: str, seconds: float) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("hold_budget"):
+        async with self._at("hold_budget"):
             found = self.budgets[budget]
             found.held_until = max(found.held_until, self._now() + seconds)
 
     async def count_from_answers(self, budget: str) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("count_from_answers"):
+        async with self._at("count_from_answers"):
             self.budgets[budget].from_answers = True
 
     async def store_intent(self, intent: Intent, lease: Lease) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("store_intent"):
+        async with self._at("store_intent"):
             self._must_hold(lease)
             self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
 
     # --- the ledger ----------------------------------------------------------------------------
 
     async def ledger(self, keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
-        await trio.lowlevel.checkpoint()
-        with self._at("ledger"):
+        async with self._at("ledger"):
             return {
                 key: LedgerEntry(
                     idempotency_key=key,
@@ -220,8 +235,7 @@ class FakeStore:
             }
 
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("settle_calls"):
+        async with self._at("settle_calls"):
             for settlement in settlements:
                 key = settlement.intent.idempotency_key
                 call = self.calls.setdefault(key, FakeCall(intent=settlement.intent))
@@ -230,15 +244,13 @@ class FakeStore:
                     call.kept, call.reason = settlement.kept, settlement.reason
 
     async def forget_calls(self, keys: Sequence[str]) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("forget_calls"):
+        async with self._at("forget_calls"):
             for key in keys:
                 if key in self.calls and self.calls[key].outcome != "done":
                     del self.calls[key]
 
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
-        await trio.lowlevel.checkpoint()
-        with self._at("letters"):
+        async with self._at("letters"):
             return {
                 found.id: found.letter
                 for found in self.put_aside.values()
@@ -253,16 +265,14 @@ class FakeStore:
         self._news.set()
 
     async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:
-        await trio.lowlevel.checkpoint()
-        with self._at("take_requests"):
+        async with self._at("take_requests"):
             ours = {x.source for x in leases if self.leases[x.source].fence == x.fence}
             taken = [r for r in self.requests if r.source in ours]
             self.requests = [r for r in self.requests if r.source not in ours]
             return taken
 
     async def answer_request(self, request: Request, *, ok: bool, answer: str) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("answer_request"):
+        async with self._at("answer_request"):
             self.answers[request.id] = (ok, answer)
 
     async def abandon_requests(
@@ -280,28 +290,29 @@ class FakeStore:
     # --- leases --------------------------------------------------------------------------------
 
     async def acquire_lease(self, source: str) -> Lease:
-        await trio.lowlevel.checkpoint()
-        with self._at("acquire_lease"):
+        async with self._at("acquire_lease"):
             lease = self.leases.setdefault(source, FakeLease())
             now = self._now()
-            if lease.holder not in (None, self.holder) and lease.expires_at > now:
+            if lease.holder not in (None, self.who()) and lease.expires_at > now:
                 raise LeaseHeld(f"source {source!r} is run by another syncd: {lease.holder}")
             lease.fence += 1
-            lease.holder, lease.expires_at = self.holder, now + LASTS
+            lease.holder, lease.expires_at = self.who(), now + LASTS
             self._raise_fences(source, lease.fence)
             return Lease(source=source, fence=lease.fence)
 
+    def who(self) -> object:
+        """The process that asks."""
+        return self.holder
+
     async def renew_leases(self, leases: Sequence[Lease]) -> Sequence[Lease]:
-        await trio.lowlevel.checkpoint()
-        with self._at("renew_leases"):
+        async with self._at("renew_leases"):
             ours = [x for x in leases if self.leases[x.source].fence == x.fence]
             for lease in ours:
                 self.leases[lease.source].expires_at = self._now() + LASTS
             return ours
 
     async def release_leases(self, leases: Sequence[Lease]) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("release_leases"):
+        async with self._at("release_leases"):
             for lease in leases:
                 found = self.leases[lease.source]
                 if found.fence == lease.fence:
@@ -321,8 +332,7 @@ class FakeStore:
     async def open_stream(
         self, stream: StreamId, table: Table, lease: Lease, *, every: float
     ) -> Checkpoint:
-        await trio.lowlevel.checkpoint()
-        with self._at("open_stream"):
+        async with self._at("open_stream"):
             if stream not in self.checkpoints:
                 self.checkpoints[stream] = Checkpoint(stream=stream, seq=0, fence=lease.fence)
             self.tables.setdefault((table.schema, table.name), {})
@@ -341,8 +351,7 @@ class FakeStore:
             self._next_starts[stream] = ended[-1].started_at + every
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
-        await trio.lowlevel.checkpoint()
-        with self._at("read_checkpoint"):
+        async with self._at("read_checkpoint"):
             return self._read(stream)
 
     def _read(self, stream: StreamId) -> Checkpoint:
@@ -354,8 +363,7 @@ class FakeStore:
     async def begin_cycle(
         self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
     ) -> tuple[Checkpoint, Counts]:
-        await trio.lowlevel.checkpoint()
-        with self._at("begin_cycle"):
+        async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
             self.parked.pop(now.stream, None)
             if now.cycle is not None and not abandon:
@@ -378,8 +386,7 @@ class FakeStore:
             return self._read(now.stream), Counts()
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
-        await trio.lowlevel.checkpoint()
-        with self._at("differing"):
+        async with self._at("differing"):
             there = self.tables[(table.schema, table.name)]
             ignored = table.volatile | table.kept
             found = set()
@@ -396,8 +403,7 @@ class FakeStore:
     async def commit_page(
         self, table: Table, checkpoint: Checkpoint, page: PageCommit
     ) -> Committed:
-        await trio.lowlevel.checkpoint()
-        with self._at("commit_page"):
+        async with self._at("commit_page"):
             now = self._unmoved(checkpoint)
             good, refused = sorted_out(table, page.rows, now)
             if len(refused) == len(page.rows) >= REFUSED_WHOLE:
@@ -418,8 +424,7 @@ class FakeStore:
             return self._committed(now)
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
-        await trio.lowlevel.checkpoint()
-        with self._at("begin_aside"):
+        async with self._at("begin_aside"):
             now = self._unmoved(checkpoint)
             cycle = FakeCycle(
                 id=len(self.cycles) + 1,
@@ -432,8 +437,7 @@ class FakeStore:
             return cycle.id
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
-        await trio.lowlevel.checkpoint()
-        with self._at("reset"):
+        async with self._at("reset"):
             now = self._unmoved(checkpoint)
             if now.cycle is not None:
                 cycle = self._cycle(now.cycle)
@@ -446,15 +450,13 @@ class FakeStore:
             return self._read(now.stream)
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
-        await trio.lowlevel.checkpoint()
-        with self._at("committed"):
+        async with self._at("committed"):
             return self._committed(checkpoint)
 
     async def note_trouble(
         self, checkpoint: Checkpoint, *, parked: bool, reason: str, counts: Counts
     ) -> None:
-        await trio.lowlevel.checkpoint()
-        with self._at("note_trouble"):
+        async with self._at("note_trouble"):
             found = self.checkpoints.get(checkpoint.stream)
             if found is None or found.fence != checkpoint.fence:
                 return

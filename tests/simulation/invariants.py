@@ -1,0 +1,212 @@
+"""The promises as code: what must hold after each step, and at the end."""
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+import attrs
+
+from syncd.errors import StoreUnavailable
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    Intent,
+    Lease,
+    Page,
+    PageCommit,
+    StreamId,
+    Table,
+    idempotency_key,
+)
+from syncd.sync.ports import NotYet, Settlement, Taken
+from syncd.testing import FakeApi, FakeStore
+from syncd.testing.values import key_of, values_of
+
+__all__ = ["StoreUnavailable", "Violation", "WatchedApi", "WatchedStore"]
+
+
+WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
+"""The life of a daemon that a task belongs to."""
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+def must(promise: str, holds: object, what: str) -> None:
+    if not holds:
+        raise Violation(f"{promise}: {what}")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Served:
+    """One page as the API gave it."""
+
+    at: float
+    cursor: str | None
+    keys: tuple[str, ...]
+    next_cursor: str | None
+    version: str
+
+
+@attrs.define(eq=False)
+class WatchedStore(FakeStore):
+    """A store that looks at each commit with the promises in mind."""
+
+    served: dict[StreamId, list[Served]] = attrs.field(factory=dict, init=False)
+    pages: dict[int, list[Served]] = attrs.field(factory=dict, init=False)
+    """By cycle: the pages that were committed."""
+
+    began: dict[int, str] = attrs.field(factory=dict, init=False)
+    """By cycle: the fingerprint that it was begun with."""
+
+    def who(self) -> object:
+        return WHO.get()
+
+    violations: list[Violation] = attrs.field(factory=list, init=False)
+    _settled: set[str] = attrs.field(factory=set, init=False)
+
+    def tell(self, promise: str, holds: object, what: str) -> None:
+        """Note a violation, wherever it is found: raised there it could be taken for trouble."""
+        try:
+            must(promise, holds, what)
+        except Violation as found:
+            self.violations.append(found)
+
+    async def begin_cycle(
+        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+    ) -> tuple[Checkpoint, Counts]:
+        begun = await super().begin_cycle(checkpoint, fingerprint=fingerprint, abandon=abandon)
+        self.began.setdefault(begun[0].cycle or 0, fingerprint)
+        return begun
+
+    async def commit_page(
+        self, table: Table, checkpoint: Checkpoint, page: PageCommit
+    ) -> Committed:
+        before = self.checkpoints[checkpoint.stream]
+        rows_before = len(self.tables[(table.schema, table.name)])
+        dead_before = set(self.put_aside)
+        committed: Committed | None = None
+        try:
+            committed = await super().commit_page(table, checkpoint, page)
+        finally:
+            after = self.checkpoints[checkpoint.stream]
+            moved = after.seq == checkpoint.seq + 1 and before.seq == checkpoint.seq
+            if moved:
+                self._look_at_commit(table, checkpoint, page)
+            elif committed is None and after.seq == before.seq:
+                same = rows_before == len(self.tables[(table.schema, table.name)])
+                same = same and dead_before == set(self.put_aside)
+                self.tell("page-atomic", same, "a commit that failed has written something")
+        return committed
+
+    def _look_at_commit(self, table: Table, checkpoint: Checkpoint, page: PageCommit) -> None:
+        stream = checkpoint.stream
+        lease = self.leases[stream.source]
+        self.tell("resume", checkpoint.fence == lease.fence, "committed without the lease")
+        there = self.tables[(table.schema, table.name)]
+        for row in page.rows:
+            present = key_of(table, stream.source, values_of(table, row)) in there
+            self.tell("page-atomic", present, f"{row.key} is not in the table after its commit")
+        if page.aside:
+            return
+        keys = sorted([r.key for r in page.rows] + [d.key or "" for d in page.dead])
+        given = [s for s in self.served.get(stream, []) if s.next_cursor == page.next_cursor]
+        fitting = [s for s in given if sorted(s.keys) == keys]
+        self.tell("accounted", fitting, f"{len(keys)} records committed that no page held")
+        if not fitting:
+            return
+        found = fitting[-1]
+        due = checkpoint.cursor
+        right = found.cursor == due
+        self.tell("resume", right, f"page {found.cursor} committed where {due} was due")
+        cycle = checkpoint.cycle or 0
+        again = any(s.cursor == found.cursor for s in self.pages.get(cycle, []))
+        self.tell("resume", not again, f"page {found.cursor} committed twice in one cycle")
+        self.pages.setdefault(cycle, []).append(found)
+        versions = {s.version for s in self.pages[cycle]}
+        self.tell("resume", len(versions) == 1, "one cycle has pages of different settings")
+
+    async def take_token(
+        self,
+        budget: str,
+        *,
+        lease: Lease | None,
+        intent: Intent | None,
+        **others: object,
+    ) -> Taken | NotYet:
+        if intent is not None:
+            first = idempotency_key(intent.stream, intent.cycle, intent.record_key)
+            known = {c.intent.idempotency_key for c in self.calls.values()}
+            of_letter = any(
+                found.letter.idempotency_key == intent.idempotency_key
+                for found in self.put_aside.values()
+            )
+            right = intent.idempotency_key in {first, *known} or of_letter
+            self.tell("no-blind-repeat", right, "a call's key does not follow from what it is for")
+        return await super().take_token(budget, lease=lease, intent=intent, **others)  # type: ignore[arg-type]  # passed on
+
+    async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
+        await super().settle_calls(settlements)
+        self._settled |= {s.intent.idempotency_key for s in settlements if s.outcome == "done"}
+
+    def has_settled(self, key: str) -> bool:
+        """Whether its answer was settled, and whoever settled it has heard of that."""
+        call = self.calls.get(key)
+        return key in self._settled and call is not None and call.outcome == "done"
+
+
+@attrs.define(eq=False, kw_only=True)
+class WatchedApi(FakeApi):
+    """An API that looks at each request with the promises in mind."""
+
+    stream: StreamId
+    store: WatchedStore
+    limits: list[tuple[float, int]] = attrs.field(factory=list, init=False)
+    """When each limit began to hold, and what it is."""
+
+    unknown: set[str] = attrs.field(factory=set, init=False)
+    """Keys of calls whose outcome nobody was told."""
+
+    def allowed(self, now: float) -> int:
+        """The most that a window which ends now may hold: debts of a larger limit stay."""
+        within = [limit for at, limit in self.limits if at > now - self.per]
+        before = [limit for at, limit in self.limits if at <= now - self.per]
+        return max([*within, *before[-1:]])
+
+    def look_at(self, now: float, everything: Sequence[float]) -> None:
+        """A request has come; `everything`: when those that share the budget came."""
+        counted = sum(1 for t in everything if t > now - self.per)
+        most = self.allowed(now)
+        self.store.tell("budget", counted <= most, f"{counted} requests in a window of {most}")
+
+    def look_at_list(self, page: int, fence: int) -> None:
+        """A page is asked for, in the course of a cycle."""
+        checkpoint = self.store.checkpoints[self.stream]
+        if fence != self.store.leases[self.stream.source].fence or checkpoint.cycle is None:
+            return
+        due = (checkpoint.pages + 1, checkpoint.pages + 2)
+        self.store.tell(
+            "resume", page in due, f"page {page} asked for with {checkpoint.pages} committed"
+        )
+
+    def look_at_call(self, key: str, *, repeatable: bool, fence: int) -> None:
+        """A record's call has come."""
+        tell = self.store.tell
+        tell("no-blind-repeat", key in self.store.calls, "a call was made before its intent")
+        if fence == self.store.leases[self.stream.source].fence:
+            tell("no-blind-repeat", not self.store.has_settled(key), "a settled call was repeated")
+        if not repeatable:
+            tell("no-blind-repeat", key not in self.unknown, "an unknown outcome was repeated")
+
+    def look_at_page(self, cursor: str | None, page: Page, now: float, version: str) -> None:
+        keys = [r.key for r in page.records] + [r.key or "" for r in page.rejects]
+        self.store.served.setdefault(self.stream, []).append(
+            Served(
+                at=now,
+                cursor=cursor,
+                keys=tuple(keys),
+                next_cursor=page.next_cursor,
+                version=version,
+            )
+        )

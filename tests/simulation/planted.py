@@ -1,0 +1,280 @@
+"""Bugs that the search has to find: each breaks one rule that the code keeps."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from syncd.daemon.runner import Runner
+from syncd.errors import StoreUnavailable, TryAgain
+from syncd.sync import stream as loop
+from syncd.sync.bucket import TokenBucket, TokenPermit
+from syncd.sync.calls import _PageCalls
+from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit, Record, Row, Table
+from syncd.sync.turn import Turn
+from syncd.sync.waits import Waits
+from syncd.testing import FakeSource, FakeStore
+from tests.simulation.world import SimSource
+
+Patch = tuple[object, str, Any]
+
+
+def checkpoint_before_the_rows() -> list[Patch]:
+    whole = FakeStore.commit_page
+
+    async def commit(
+        self: FakeStore, table: Table, checkpoint: Checkpoint, page: PageCommit
+    ) -> Committed:
+        nothing = attrs.evolve(page, rows=[], dead=[], left_out=len(page.rows) + len(page.dead))
+        committed = await whole(self, table, checkpoint, nothing)
+        await trio.sleep(0.05)
+        for row in page.rows:
+            self._write(table, checkpoint.stream.source, row, values(table, row))
+        return committed
+
+    return [(FakeStore, "commit_page", commit)]
+
+
+def values(table: Table, row: Row) -> dict[str, Any]:
+    from syncd.testing.values import values_of  # noqa: PLC0415
+
+    return values_of(table, row)
+
+
+def token_refunded_on_failure() -> list[Patch]:
+    close = TokenPermit.close
+
+    async def refund(self: TokenPermit) -> None:
+        spending = self.spending
+        if spending is not None and spending.writing and spending.answered_at is None:
+            await self._bucket.give_back(spending.token)
+        await close(self)
+
+    return [(TokenPermit, "close", refund)]
+
+
+def token_back_too_early() -> list[Patch]:
+    return [(TokenBucket, "takes", property(lambda self: self.settings.per * 0.9))]
+
+
+def cursor_from_memory_after_an_unknown_commit() -> list[Patch]:
+    whole = loop.commit
+
+    async def commit(stream: Any, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+        try:
+            return await stream.store.commit_page(stream.table, checkpoint, page)  # type: ignore[no-any-return]
+        except StoreUnavailable:
+            if page.next_cursor is None:
+                return await whole(stream, checkpoint, page)
+            moved = attrs.evolve(
+                checkpoint,
+                seq=checkpoint.seq + 1,
+                cursor=page.next_cursor,
+                pages=checkpoint.pages + 1,
+            )
+            return Committed(checkpoint=moved, totals=Counts())
+
+    def unmoved(self: FakeStore, checkpoint: Checkpoint) -> Checkpoint:
+        return attrs.evolve(self.checkpoints[checkpoint.stream], cursor=checkpoint.cursor)
+
+    return [(loop, "commit", commit), (FakeStore, "_unmoved", unmoved)]
+
+
+def sequence_not_checked_in_the_commit() -> list[Patch]:
+    async def commit(stream: Any, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+        # Sent again until somebody says yes.
+        async def attempt() -> Committed:
+            now = await stream.store.read_checkpoint(stream.id)
+            again = attrs.evolve(checkpoint, seq=now.seq)
+            return await stream.store.commit_page(stream.table, again, page)  # type: ignore[no-any-return]
+
+        return await stream.retry.through_outages(attempt, stream.on_failure)  # type: ignore[no-any-return]
+
+    return [(loop, "commit", commit)]
+
+
+def lease_not_checked_in_the_commit() -> list[Patch]:
+    def unmoved(self: FakeStore, checkpoint: Checkpoint) -> Checkpoint:
+        return self.checkpoints[checkpoint.stream]
+
+    return [(FakeStore, "_unmoved", unmoved)]
+
+
+def key_made_after_the_first_try() -> list[Patch]:
+    spend = TokenPermit.spend
+
+    async def late(self: TokenPermit) -> None:
+        self.intent = None
+        await spend(self)
+
+    return [(TokenPermit, "spend", late)]
+
+
+def post_repeated_on_a_read_error() -> list[Patch]:
+    whole = FakeSource.call
+
+    async def call(self: SimSource, record: Record, key: str, permit: Any) -> bytes:
+        before, self.repeatable = self.repeatable, True
+        try:
+            return await whole(self, record, key, permit)
+        finally:
+            self.repeatable = before
+
+    return [(FakeSource, "call", call)]
+
+
+def page_size_changed_in_mid_cycle() -> list[Patch]:
+    return [(SimSource, "fingerprint", property(lambda _: "the same"))]
+
+
+def ledger_not_read() -> list[Patch]:
+    async def look_up(self: _PageCalls, records: list[Record]) -> list[Record]:
+        return records
+
+    return [(_PageCalls, "look_up", look_up)]
+
+
+def open_call_repeated_after_a_crash() -> list[Patch]:
+    settled = _PageCalls._settled
+
+    def only_ended(self: _PageCalls, record: Record, entry: Any) -> bool:
+        return entry is not None and entry.outcome != "open" and settled(self, record, entry)
+
+    return [(_PageCalls, "_settled", only_ended)]
+
+
+def key_not_the_same_again() -> list[Patch]:
+    drawn = random.Random(1)
+
+    def key_of(self: Turn, record_key: str) -> str:
+        del self
+        return f"{record_key} {drawn.random()}"
+
+    return [(Turn, "key_of", key_of)]
+
+
+def a_page_skipped() -> list[Patch]:
+    following = Turn.following
+
+    def further(self: Turn) -> Turn | None:
+        turn = following(self)
+        if turn is not None and turn.number == 3:
+            turn.cursor = str(int(turn.cursor or 1) + 1)
+        return turn
+
+    return [(Turn, "following", further)]
+
+
+def dead_letters_forgotten() -> list[Patch]:
+    return [(_PageCalls, "_put_aside", lambda *_: None)]
+
+
+def a_count_forgotten() -> list[Patch]:
+    count = FakeStore._count
+
+    def without_unchanged(
+        self: FakeStore, at: Checkpoint, page: PageCommit, written: int, unchanged: int, dead: int
+    ) -> None:
+        count(self, at, page, written, 0 * unchanged, dead)
+
+    return [(FakeStore, "_count", without_unchanged)]
+
+
+def waits_that_do_not_end() -> list[Patch]:
+    def end(self: Waits) -> None:
+        self._ended = True
+
+    return [(Waits, "end", end)]
+
+
+def a_failing_page_given_up() -> list[Patch]:
+    whole = loop.run_page
+
+    async def run_page(stream: Any, checkpoint: Checkpoint, turn: Turn) -> Committed:
+        try:
+            return await whole(stream, checkpoint, turn)
+        except TryAgain:
+            page = PageCommit(
+                rows=[], dead=[], left_out=0, folded=0, next_cursor=None, last_page="", rest=1.0
+            )
+            return await loop.commit(stream, checkpoint, page)
+
+    return [(loop, "run_page", run_page)]
+
+
+def a_cycle_taken_up_at_its_first_page() -> list[Patch]:
+    begin = FakeStore.begin_cycle
+
+    async def from_the_first(
+        self: FakeStore, checkpoint: Checkpoint, **others: Any
+    ) -> tuple[Checkpoint, Counts]:
+        begun, counts = await begin(self, checkpoint, **others)
+        again = attrs.evolve(begun, cursor=None, pages=0, last_page=None)
+        self.checkpoints[begun.stream] = again
+        return again, counts
+
+    return [(FakeStore, "begin_cycle", from_the_first)]
+
+
+def trouble_of_one_stream_ends_all() -> list[Patch]:
+    async def park(self: Runner, error: Exception) -> None:
+        del self
+        raise RuntimeError("a stream is broken") from error
+
+    return [(Runner, "_park", park)]
+
+
+def paused_streams_go_on() -> list[Patch]:
+    return [(Runner, "_paused", property(lambda _: False, lambda _, __: None))]
+
+
+def few_records_move_the_checkpoint() -> list[Patch]:
+    move = FakeStore._move
+
+    def as_a_page(self: FakeStore, at: Checkpoint, page: PageCommit) -> None:
+        now = self.checkpoints[at.stream]
+        if page.aside and now.cycle is not None:
+            self.checkpoints[at.stream] = attrs.evolve(now, seq=now.seq + 1, pages=now.pages + 1)
+            return
+        move(self, at, page)
+
+    return [(FakeStore, "_move", as_a_page)]
+
+
+def a_budget_change_forgives_the_debt() -> list[Patch]:
+    async def change(self: TokenBucket, settings: Any, timeout: float) -> None:
+        self.settings, self.timeout = settings, timeout
+        found = self.store.budgets[settings.name]  # type: ignore[attr-defined]  # the fake
+        found.tokens.clear()
+        self._spent.clear()
+        await self.open()
+
+    return [(TokenBucket, "change", change)]
+
+
+BUGS: tuple[Callable[[], list[Patch]], ...] = (
+    checkpoint_before_the_rows,
+    token_refunded_on_failure,
+    token_back_too_early,
+    cursor_from_memory_after_an_unknown_commit,
+    sequence_not_checked_in_the_commit,
+    lease_not_checked_in_the_commit,
+    key_made_after_the_first_try,
+    post_repeated_on_a_read_error,
+    page_size_changed_in_mid_cycle,
+    ledger_not_read,
+    open_call_repeated_after_a_crash,
+    key_not_the_same_again,
+    a_page_skipped,
+    dead_letters_forgotten,
+    a_count_forgotten,
+    waits_that_do_not_end,
+    a_failing_page_given_up,
+    a_cycle_taken_up_at_its_first_page,
+    trouble_of_one_stream_ends_all,
+    paused_streams_go_on,
+    few_records_move_the_checkpoint,
+    a_budget_change_forgives_the_debt,
+)

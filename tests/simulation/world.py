@@ -1,0 +1,521 @@
+"""Carries a schedule out: daemons that come and go, an API and a Postgres that stumble."""
+
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import attrs
+import trio
+
+from syncd.config.settings import BudgetSettings
+from syncd.daemon.jobs import Job
+from syncd.daemon.runner import Runner
+from syncd.daemon.supervisor import Supervisor
+from syncd.errors import ApiUnavailable, LeaseHeld, StoreUnavailable, SyncdError, UnexpectedAnswer
+from syncd.sync import events
+from syncd.sync.bucket import TokenBucket
+from syncd.sync.context import StreamContext
+from syncd.sync.ledger import Ledger
+from syncd.sync.model import Page, Record, StreamId, Table
+from syncd.sync.ports import Permit
+from syncd.sync.retry import Retry
+from syncd.sync.waits import Waits
+from syncd.testing import FakeSource
+from syncd.testing.api import Asked, Fault, record
+from syncd.testing.store import Trouble
+from tests.simulation.invariants import WHO, Violation, WatchedApi, WatchedStore
+from tests.simulation.schedule import Schedule, Step
+
+T = TypeVar("T")
+PER = 60.0
+DRAIN = 100.0
+LEAVES = 30.0  # seconds: a request's timeout, and a Postgres that loses statements
+TIMEOUT = 15.0
+CALLED = StreamId(source="ads", stream="called")
+PLAIN = StreamId(source="ads", stream="plain")
+LONGEST = 2_000_000.0  # seconds in which everything is well again after the last step
+
+
+@attrs.define(eq=False, kw_only=True)
+class SimSource(FakeSource):
+    """One stream of the API, as one life of a daemon asks it."""
+
+    api: WatchedApi
+    world: "World"
+    life: "Life"
+    size: int = 4
+
+    @property
+    def settings(self) -> str:
+        return f"{self.version} {self.size}"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.settings
+
+    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
+        number = int(cursor or 1)
+        what = f"page {number} for {permit.spent_on}"  # type: ignore[attr-defined]  # TokenPermit
+        self.world.flying[what] = self
+        answer = await self._request(what, None, self.world.latency(), permit)
+        page = answer if isinstance(answer, Page) else self._page(number)
+        self.api.look_at_page(cursor, page, trio.current_time(), self.settings)
+        return page
+
+    def _page(self, number: int) -> Page:
+        ids = list(self.api.records)
+        chosen = ids[(number - 1) * self.size : number * self.size]
+        more = number * self.size < len(ids)
+        return Page(
+            records=[record(self.api.records[i]) for i in chosen],
+            next_cursor=str(number + 1) if more else None,
+        )
+
+    async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
+        self.api.call_takes = self.world.latency() + 0.5
+        self.world.flying[idempotency_key] = self
+        try:
+            return await super().call(record, idempotency_key, permit)
+        except trio.Cancelled:
+            # The life ended: whether the call was carried out, nobody was told.
+            if idempotency_key in self.world.arrived:
+                self.api.unknown.add(idempotency_key)
+            raise
+
+
+@attrs.define(eq=False, kw_only=True)
+class Life:
+    """One daemon."""
+
+    name: str
+    supervisor: Supervisor
+    waits: Waits
+    bucket: TokenBucket
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    over: trio.Event = attrs.field(factory=trio.Event)
+    fatal: BaseException | None = None
+
+    @property
+    def fence(self) -> int:
+        lease = self.supervisor.leases.get("ads")
+        return lease.fence if lease else -1
+
+
+@attrs.define(eq=False, kw_only=True)
+class World:
+    """Everything that a schedule plays in."""
+
+    schedule: Schedule
+    rng: random.Random = attrs.field(init=False)
+    store: WatchedStore = attrs.field(factory=WatchedStore, init=False)
+    apis: dict[StreamId, WatchedApi] = attrs.field(factory=dict, init=False)
+    lives: list[Life] = attrs.field(factory=list, init=False)
+    limit: int = attrs.field(init=False)
+    repeatable: bool = attrs.field(init=False)
+    size: int = attrs.field(default=4, init=False)
+    every: float = attrs.field(default=300.0, init=False)
+    flaky: float = attrs.field(default=0.0, init=False)
+    lossy: float = attrs.field(default=0.0, init=False)
+    down: bool = attrs.field(default=False, init=False)
+    arrivals: list[float] = attrs.field(factory=list, init=False)
+    jumps: list[float] = attrs.field(factory=list, init=False)
+    births: list[float] = attrs.field(factory=list, init=False)
+    arrived: set[str] = attrs.field(factory=set, init=False)
+    flying: dict[str, SimSource] = attrs.field(factory=dict, init=False)
+    steps: int = attrs.field(default=0, init=False)
+    pausing: dict[StreamId, Job] = attrs.field(factory=dict, init=False)
+    log: list[str] = attrs.field(factory=list, init=False)
+    _born: int = attrs.field(default=0, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.rng = random.Random(self.schedule.seed)
+        self.limit = self.rng.choice((4, 10, 25))
+        self.repeatable = self.rng.random() < 0.5
+        self.store.troubles = self._trouble
+        for stream in (CALLED, PLAIN):
+            api = WatchedApi(stream=stream, store=self.store, limit=None, per=PER)
+            api.fill(self.rng.randint(3, 18))
+            api.limits.append((float("-inf"), self.limit))
+            api.faults = self._faults(api)
+            self.apis[stream] = api
+
+    def latency(self) -> float:
+        return self.rng.choice((0.01, 0.05, 0.3))
+
+    # --- what stumbles -----------------------------------------------------------------------
+
+    def _trouble(self, method: str) -> Trouble:
+        if not self.lossy or self.rng.random() >= self.lossy:
+            return Trouble(before=0.002 if method == "commit_page" else 0.0)
+        kind = self.rng.randrange(4)
+        return (
+            Trouble(lost="request"),
+            Trouble(lost="answer"),
+            Trouble(before=self.rng.uniform(0, 2)),
+            Trouble(after=self.rng.uniform(0, 2)),
+        )[kind]
+
+    def _faults(self, api: WatchedApi) -> Fault:
+        async def stumble(asked: Asked) -> Page | bytes | None:
+            now = trio.current_time()
+            self.arrivals.append(now)
+            if not self._misled(now):
+                api.look_at(now, self.arrivals)
+            key = asked.idempotency_key
+            fence = self.flying[key or asked.what].life.fence
+            if key is not None:
+                self.arrived.add(key)
+                # Of two at once the one that lost the lease may settle what the other has
+                # begun to repeat.
+                alone = fence if len(self.lives) == 1 else -1
+                api.look_at_call(key, repeatable=self.repeatable, fence=alone)
+            elif "asked for" not in asked.what:
+                api.look_at_list(int(asked.what.split()[1]), fence)
+            held = self.pausing.get(api.stream)
+            if held is not None and held.ok and len(self.lives) == 1:
+                self.store.tell("drain", False, "a request of a stream that is paused")
+            if self.down:
+                raise ApiUnavailable("503", sent="refused")
+            if self.rng.random() >= self.flaky:
+                return None
+            return await self._stumble(api, asked)
+
+        return stumble
+
+    def _misled(self, now: float) -> bool:
+        """Whether a step of Postgres's clock may have freed tokens of a process now gone.
+
+        Against such a step each process holds what it spent itself, and no more.
+        """
+        return any(
+            abs(jump - birth) < PER and now - max(jump, birth) < PER
+            for jump in self.jumps
+            for birth in self.births
+        )
+
+    async def _stumble(self, api: WatchedApi, asked: Asked) -> Page | bytes | None:
+        key = asked.idempotency_key
+        kind = self.rng.randrange(6)
+        if kind == 0:
+            raise ApiUnavailable("503", sent="refused")
+        if kind == 1:
+            raise ApiUnavailable("connection refused", sent="no")
+        if kind == 2:
+            await trio.sleep(self.rng.uniform(0, 10))  # late
+            return None
+        if kind == 3 and key is None and self.rng.random() < 0.1:
+            raise UnexpectedAnswer("nonsense")
+        if key is not None:  # done, or not, and nobody is told
+            if self.rng.random() < 0.5:
+                api.carry_out(asked.what.removeprefix("call "), key)
+            api.unknown.add(key)
+        if kind == 4:
+            await trio.sleep(TIMEOUT + 1)
+        raise ApiUnavailable("connection lost", sent="unknown")
+
+    # --- daemons -----------------------------------------------------------------------------
+
+    def context(self, stream: StreamId, life: Life, waits: Waits) -> StreamContext:
+        source = SimSource(
+            api=self.apis[stream],
+            world=self,
+            life=life,
+            has_call=stream == CALLED,
+            repeatable=self.repeatable,
+            size=self.size,
+        )
+        return StreamContext(
+            id=stream,
+            table=table(stream),
+            every=self.every,
+            concurrency=1 + self.rng.randrange(5),
+            lease=life.supervisor.leases["ads"],
+            source=source,
+            store=self.store,
+            ledger=Ledger(self.store),
+            budget=life.bucket,
+            retry=Retry(
+                retries=3,
+                base=1.0,
+                window=PER,
+                budget=life.bucket,
+                waits=waits,
+                rng=self.rng,
+            ),
+            waits=waits,
+            report=self._hear,
+        )
+
+    def _hear(self, event: events.Event) -> None:
+        self.steps += 1
+        self.log.append(f"{trio.current_time():9.2f} {event!r:.160}")
+
+    async def start(self, name: str, task_status: trio.TaskStatus[Life | None]) -> None:
+        """A daemon, until it is crashed or stopped; None is started if another has the lease."""
+        waits = Waits()
+        settings = BudgetSettings(name="ads", requests=self.limit, per=PER)
+        bucket = TokenBucket(settings, self.store, TIMEOUT)
+        supervisor = Supervisor(store=self.store, waits=waits, drain=DRAIN, sources={"ads"})
+        life = Life(name=name, supervisor=supervisor, waits=waits, bucket=bucket)
+        with life.scope:
+            try:
+                WHO.set(name)
+                acquire = partial(self.store.acquire_lease, "ads")
+                supervisor.leases["ads"] = await self._patiently(acquire)
+            except LeaseHeld:
+                task_status.started(None)
+                return
+            await self._patiently(bucket.open)
+            supervisor.serve(bucket)
+            for stream in self.apis:
+                context = self.context(stream, life, Waits(waits))
+                supervisor.start(Runner(stream=context, rng=self.rng))
+            self.lives.append(life)
+            task_status.started(life)
+            try:
+                await supervisor.run(forever=True)
+                await self.store.release_leases(list(supervisor.leases.values()))
+            except StoreUnavailable:
+                pass
+        if life in self.lives:
+            self.lives.remove(life)
+        life.over.set()
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await step()
+            except StoreUnavailable:
+                await trio.sleep(1.0)
+
+    async def born(self, *, expired: bool = False) -> Life | None:
+        """Start another daemon."""
+        assert self._nursery is not None
+        self._born += 1
+        if self._born > 1:
+            self.births.append(trio.current_time())
+        if expired:
+            self.store.leases["ads"].expires_at = float("-inf")
+        found: Life | None = await self._nursery.start(self.start, f"daemon {self._born}")
+        return found
+
+    # --- the schedule --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry it out; raises the first Violation."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self.born()
+            for step in self.schedule.steps:
+                await trio.sleep(step.after)
+                await self._carry_out(step)
+                self._look()
+            await self._heal()
+            nursery.cancel_scope.cancel()
+
+    def _look(self) -> None:
+        if self.store.violations:
+            raise self.store.violations[0]
+
+    async def _carry_out(self, step: Step) -> None:  # noqa: C901, PLR0912 - one case for each kind
+        assert self._nursery is not None
+        number, now = step.number, trio.current_time()
+        self.log.append(f"{now:9.2f} --- {step}")
+        match step.what:
+            case "crash":
+                await self._crash()
+                await trio.sleep(number % 7)
+                self.store.leases["ads"].holder = None  # provably gone, as its PID tells
+                await self.born()
+            case "stop":
+                await self._stop()
+                await self.born()
+            case "rival":
+                await self.born(expired=True)
+            case "away":
+                self.store.away = True
+                await trio.sleep(number / 10)
+                self.store.away = False
+            case "lossy":
+                self.lossy = (0.0, 0.02, 0.1, 0.3)[number % 4]
+            case "down":
+                self.down = True
+                await trio.sleep(number / 5)
+                self.down = False
+            case "flaky":
+                self.flaky = (0.0, 0.05, 0.2, 0.5)[number % 4]
+            case "jump":
+                self.jumps.append(now)
+                if len(self.lives) > 1:
+                    self.births.append(now)
+                self.store.clock_offset += (7200, -7200, 3, -3, 61, -61)[number % 6]
+            case "reload":
+                self._reload(number)
+            case "budget":
+                await self._other_budget((4, 10, 25)[number % 3])
+            case "job":
+                self._job(number)
+            case "change":
+                self._change(number)
+
+    async def _crash(self) -> None:
+        for life in self.lives[:1]:
+            life.scope.cancel()
+            await life.over.wait()
+
+    async def _stop(self) -> None:
+        for life in self.lives[:1]:
+            life.supervisor.stop()
+            began = trio.current_time()
+            with trio.move_on_after(DRAIN):
+                await life.over.wait()
+            took = trio.current_time() - began
+            self.store.tell("drain", took <= LEAVES, f"leaving took {took:.1f} s")
+            life.scope.cancel()
+            await life.over.wait()
+
+    def _reload(self, number: int) -> None:
+        anew = number % 2 == 1
+        if anew:
+            self.size = (2, 4, 5)[number % 3]
+        else:
+            self.every = (60.0, 300.0, 900.0)[number % 3]
+        for life in self.lives:
+            for runner in list(life.supervisor.runners.values()):
+                if number % 10 == 9:
+                    runner.retire()
+                context = self.context(runner.id, life, runner.stream.waits)
+                if runner.state == "ended":
+                    life.supervisor.start(Runner(stream=context, rng=self.rng))
+                else:
+                    runner.change(context, anew=anew)
+
+    async def _other_budget(self, limit: int) -> None:
+        if len(self.lives) != 1:
+            return  # two daemons with different files: the operator's affair
+        settings = BudgetSettings(name="ads", requests=limit, per=PER)
+        for api in self.apis.values():
+            api.limits.append((trio.current_time(), max(limit, self.limit)))
+        try:
+            await self.lives[0].bucket.change(settings, TIMEOUT)
+        except SyncdError:
+            return
+        self.limit = limit
+        for api in self.apis.values():
+            api.limits.append((trio.current_time(), limit))
+
+    def _job(self, number: int) -> None:
+        for life in self.lives[:1]:
+            runner = list(life.supervisor.runners.values())[number % 2]
+            kind = ("sync", "keys", "pause", "resume", "reset", "retry")[number % 6]
+            subjects: list[str] = []
+            if kind == "keys":
+                subjects = [f"c{1 + number % 20}"]
+            if kind == "retry":
+                letters = [f.id for f in self.store.put_aside.values() if f.stream == runner.id]
+                subjects = [str(i) for i in letters]
+                if not self.repeatable:
+                    return  # who asks for that answers for it
+            if kind == "pause":
+                self.store.paused.add(runner.id)
+            if kind == "resume":
+                self.store.paused.discard(runner.id)
+            name = "sync" if kind == "keys" else kind
+            job = Job(kind=name, subjects=subjects)  # type: ignore[arg-type]  # of the list
+            self.pausing.pop(runner.id, None)
+            if kind == "pause":
+                self.pausing[runner.id] = job
+            runner.ask(job)
+
+    def _change(self, number: int) -> None:
+        api = list(self.apis.values())[number % 2]
+        ids = list(api.records)
+        kind = number % 4
+        if kind == 0:
+            name = f"n{number}"
+            api.records[name] = {"id": name, "name": "new", "budget": number}
+        elif kind == 1 and ids:
+            api.records[ids[number % len(ids)]]["name"] = f"name {number}"
+        elif kind == 2 and len(ids) > 1:
+            api.records.pop(ids[number % len(ids)])
+        elif ids:
+            moved = ids[number % len(ids)]
+            found = api.records.pop(moved)
+            api.records = {moved: found, **api.records}
+
+    # --- the end -------------------------------------------------------------------------------
+
+    async def _heal(self) -> None:
+        """Let everything be well, and see whether it becomes so."""
+        self.flaky = self.lossy = 0.0
+        self.store.paused.clear()
+        self.pausing.clear()
+        for life in list(self.lives):
+            life.scope.cancel()
+            await life.over.wait()
+        self.store.leases["ads"].expires_at = float("-inf")
+        healed_from = len(self.store.cycles)
+        born = await self.born()
+        assert born is not None
+        life = born
+        for stream in self.apis:
+            with trio.move_on_after(LONGEST) as late:
+                while not self._whole(stream, healed_from):
+                    await trio.sleep(7.0)
+                    self._look()
+            if late.cancelled_caught:
+                state = life.supervisor.runners[stream].state
+                raise Violation(f"contained: {stream} is {state} and does not become whole")
+        self._look()
+        self._at_the_end()
+
+    def _whole(self, stream: StreamId, since: int) -> bool:
+        return any(
+            c.stream == stream and c.id > since and c.outcome == "ok" and not c.aside
+            for c in self.store.cycles
+        )
+
+    def _at_the_end(self) -> None:
+        tell = self.store.tell
+        for stream, api in self.apis.items():
+            shape = table(stream)
+            rows = self.store.tables[(shape.schema, shape.name)]
+            by_id = {str(r["id"]): r for r in rows.values()}
+            missing = set(api.records) - set(by_id)
+            tell("accounted", not missing, f"{stream} lacks {sorted(missing)}")
+            for name, values in api.records.items():
+                row = by_id.get(name)
+                same = row is not None and row["name"] == values["name"]
+                tell("accounted", same, f"{stream}: {name} differs from the API")
+                synced = row is not None and (stream == PLAIN or row["synced_at"] is not None)
+                tell("accounted", synced, f"{stream}: {name} has no answer of its call")
+            kept = {f.letter.key for f in self.store.put_aside.values() if f.stream == stream}
+            there = {record(v).key for v in api.records.values()}
+            tell("accounted", not kept & there, f"{stream}: dead letters of records that succeeded")
+        for cycle in self.store.cycles:
+            tell("accounted", cycle.counts.balanced, f"cycle {cycle.id} does not balance")
+            if cycle.outcome == "ok" and not cycle.aside:
+                seen = sum(len(s.keys) for s in self.store.pages.get(cycle.id, []))
+                right = seen == cycle.counts.seen
+                tell("accounted", right, f"cycle {cycle.id} counts {cycle.counts.seen}, not {seen}")
+        for api in self.apis.values():
+            for key, times in api.carried_out.items():
+                asked = {
+                    c.intent.idempotency_key
+                    for c in self.store.calls.values()
+                    if c.intent.record_key == key
+                }
+                tell("no-blind-repeat", times <= len(asked), f"{key} was carried out too often")
+        self._look()
+
+
+def table(stream: StreamId) -> Table:
+    return Table(
+        schema="public",
+        name=stream.stream,
+        columns={"id": "text", "name": "text", "budget": "numeric", "synced_at": "timestamptz"},
+        key=("id",),
+        kept=frozenset({"synced_at"}),
+    )
