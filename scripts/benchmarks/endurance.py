@@ -146,7 +146,8 @@ async def _without_postgres(minutes: float) -> None:
             await server.enter_async_context(embedded_postgres(folder))
             config = _config(folder, mock.base_url, speed=1.0)
             url = f"host={folder}/postgres/data dbname=postgres user=postgres"
-            config.write_text(f"[database]\nurl = '{url}'\n" + config.read_text("utf-8"), "utf-8")
+            with config.open("a", encoding="utf-8") as file:
+                file.write(f"[database]\nurl = '{url}'\n")
             await stack.enter_async_context(_daemon(config, folder))
             await trio.sleep(20)
             before = _lines(folder)

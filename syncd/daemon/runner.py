@@ -65,6 +65,9 @@ class Runner:
 
     _failures: int = attrs.field(default=0, init=False)
     _next: StreamContext | None = attrs.field(default=None, init=False)
+    _lease: Lease | None = attrs.field(default=None, init=False)
+    """The one to go on with from the next page boundary on."""
+
     _to_close: list[StreamContext] = attrs.field(factory=list, init=False)
     _jobs: deque[Job] = attrs.field(factory=deque, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -107,11 +110,12 @@ class Runner:
         self.notice()
 
     def hold(self, lease: Lease) -> None:
-        """The lease was lost, and is ours again."""
-        for stream in (self.stream, self._next):
-            if stream is not None:
-                stream.lease = lease
-        self._opened, self._at = False, None
+        """The lease was lost, and is ours again.
+
+        What is still under way has begun with the old one, and ends with it: whoever had the
+        source meanwhile has moved the checkpoint.
+        """
+        self._lease = lease
         self.notice()
 
     def notice(self) -> None:
@@ -237,6 +241,9 @@ class Runner:
             self.stream.tally = before.tally
             self.stream.began, self.stream.resumed = before.began, before.resumed
             self._opened = False
+        if self._lease is not None:
+            self.stream.lease, self._lease = self._lease, None
+            self._opened, self._at = False, None
         self.stream.halt = False
         self.stream.waits.reopen()
         while self._to_close:

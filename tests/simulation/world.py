@@ -43,7 +43,6 @@ class SimSource(FakeSource):
 
     api: WatchedApi
     world: "World"
-    life: "Life"
     size: int = 4
 
     @property
@@ -57,7 +56,7 @@ class SimSource(FakeSource):
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
         number = int(cursor or 1)
         what = f"page {number} for {permit.spent_on}"  # type: ignore[attr-defined]  # TokenPermit
-        self.world.flying[what] = self
+        self.world.flying[what] = _fence(permit)
         answer = await self._request(what, None, self.world.latency(), permit)
         page = answer if isinstance(answer, Page) else self._page(number)
         self.api.look_at_page(cursor, page, trio.current_time(), self.settings)
@@ -74,7 +73,7 @@ class SimSource(FakeSource):
 
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         self.api.call_takes = self.world.latency() + 0.5
-        self.world.flying[idempotency_key] = self
+        self.world.flying[idempotency_key] = _fence(permit)
         try:
             return await super().call(record, idempotency_key, permit)
         except trio.Cancelled:
@@ -95,11 +94,6 @@ class Life:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     over: trio.Event = attrs.field(factory=trio.Event)
     fatal: BaseException | None = None
-
-    @property
-    def fence(self) -> int:
-        lease = self.supervisor.leases.get("ads")
-        return lease.fence if lease else -1
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -122,7 +116,9 @@ class World:
     jumps: list[float] = attrs.field(factory=list, init=False)
     births: list[float] = attrs.field(factory=list, init=False)
     arrived: set[str] = attrs.field(factory=set, init=False)
-    flying: dict[str, SimSource] = attrs.field(factory=dict, init=False)
+    flying: dict[str, int] = attrs.field(factory=dict, init=False)
+    """Requests under way, and the fencing token of who makes them."""
+
     steps: int = attrs.field(default=0, init=False)
     pausing: dict[StreamId, Job] = attrs.field(factory=dict, init=False)
     log: list[str] = attrs.field(factory=list, init=False)
@@ -164,7 +160,7 @@ class World:
             if not self._misled(now):
                 api.look_at(now, self.arrivals)
             key = asked.idempotency_key
-            fence = self.flying[key or asked.what].life.fence
+            fence = self.flying[key or asked.what]
             if key is not None:
                 self.arrived.add(key)
                 # Of two at once the one that lost the lease may settle what the other has
@@ -221,7 +217,6 @@ class World:
         source = SimSource(
             api=self.apis[stream],
             world=self,
-            life=life,
             has_call=stream == CALLED,
             repeatable=self.repeatable,
             size=self.size,
@@ -425,8 +420,8 @@ class World:
             name = "sync" if kind == "keys" else kind
             job = Job(kind=name, subjects=subjects)  # type: ignore[arg-type]  # of the list
             self.pausing.pop(runner.id, None)
-            if kind == "pause":
-                self.pausing[runner.id] = job
+            if kind == "pause" and len(self.lives) == 1:
+                self.pausing[runner.id] = job  # of two, one may be asked that runs nothing
             runner.ask(job)
 
     def _change(self, number: int) -> None:
@@ -509,6 +504,11 @@ class World:
                 }
                 tell("no-blind-repeat", times <= len(asked), f"{key} was carried out too often")
         self._look()
+
+
+def _fence(permit: Permit) -> int:
+    lease = permit.lease  # type: ignore[attr-defined]  # TokenPermit
+    return int(lease.fence)
 
 
 def table(stream: StreamId) -> Table:
