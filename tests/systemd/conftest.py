@@ -1,0 +1,74 @@
+"""Boxes for the tests of this folder: skipped with one line where a machine can't boot one."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.boxes import ROOT, Box, interpreter, refusal
+
+_numbers = itertools.count(1)
+
+NOT_NEEDED = ("__editable__*", "__pycache__", "mypy", "mypyc", "*__mypyc*", "libcst", "hypothesis")
+"""Of the packages beside the tests; the box has a Python without them."""
+
+
+@pytest.fixture(scope="session")
+def machine() -> None:
+    """Skips whoever asks for a box that this machine can't boot."""
+    if why := refusal():
+        pytest.skip(why)
+    if not interpreter():
+        pytest.skip("box: the Python of the tests is where a service can't see it")
+
+
+@pytest.fixture(scope="session")
+def venv(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with syncd and the mock in it, to be shown in a box at any place."""
+    folder = tmp_path_factory.mktemp("venv") / "venv"
+    make = [interpreter(), "-m", "venv", "--without-pip", str(folder)]
+    subprocess.run(make, check=True, timeout=120)
+    there = Path(sysconfig.get_path("purelib"))
+    here = folder / there.relative_to(sys.prefix)
+    shutil.copytree(
+        there, here, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_NEEDED)
+    )
+    for package in ("syncd", "mock_api"):
+        shutil.copytree(
+            ROOT / package, here / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    # An unprivileged service reads all of it, whatever this user's umask is.
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture
+def new_box(machine: None, venv: Path) -> Iterator[Callable[..., Box]]:
+    """Boots a box; all of them end with the test."""
+    started: list[Box] = []
+
+    def boot(*, installed: bool = True, **options: object) -> Box:
+        places = ["/opt/mock", "/opt/syncd"] if installed else ["/opt/mock"]
+        name = f"syncd-{os.getpid()}-{next(_numbers)}"
+        box = Box(name=name, binds=[(venv, place) for place in places], **options)  # type: ignore[arg-type]  # for Box to check
+        started.append(box)
+        box.start()
+        return box
+
+    yield boot
+    for box in started:
+        box.stop()
+
+
+@pytest.fixture
+def box(new_box: Callable[..., Box]) -> Box:
+    """A box with a mock and with syncd's code at /opt/syncd; the unit is still to be installed."""
+    box = new_box()
+    box.mock()
+    return box
