@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import pytest
 
 from tests.daemon.conftest import config
 
@@ -257,6 +258,42 @@ class Box:
         text = "\n".join(["[Service]", *lines, ""])
         self.write(f"/etc/systemd/system/{unit}.d/{name}.conf", text)
         self.systemctl("daemon-reload")
+
+    # --- Postgres -----------------------------------------------------------------------------
+
+    def static_user(self) -> None:
+        """A user that is there before the service: Postgres may come later than it."""
+        self.write("/etc/sysusers.d/syncd.conf", (UNITS / "sysusers.d/syncd.conf").read_text("utf-8"))
+        self.run("systemd-sysusers", "syncd.conf")
+
+    def debian_postgres(self, *, owner: str = "syncd") -> None:
+        """Start the distribution's Postgres, with a database and a role for the service."""
+        self.debian_cluster()
+        if owner:
+            as_postgres = ("runuser", "-u", "postgres", "--")
+            self.run(*as_postgres, "createuser", owner)
+            self.run(*as_postgres, "createdb", "--owner", owner, owner)
+
+    def debian_cluster(self) -> None:
+        """Start the distribution's Postgres, as freshly installed."""
+        if self.run("sh", "-c", "command -v pg_createcluster", check=False).returncode:
+            pytest.skip("no Postgres of the distribution is installed")
+        version = max(int(p.name) for p in Path("/usr/lib/postgresql").iterdir())
+        # This machine's own cluster shines through: another one in its place.
+        self.run("sh", "-c", "rm -rf /etc/postgresql/* /var/lib/postgresql/*")
+        self.run("pg_createcluster", str(version), "main")
+        self.systemctl("daemon-reload")
+        self.systemctl("start", "postgresql")
+        until(
+            lambda: self.run("pg_isready", "-q", "-h", "/run/postgresql", check=False).returncode
+            == 0,
+            "Postgres answers",
+        )
+
+    def local_psql(self, query: str, database: str = "syncd") -> str:
+        """Ask the distribution's Postgres, as its superuser."""
+        as_postgres = ("runuser", "-u", "postgres", "--")
+        return self.out(*as_postgres, "psql", "-X", "-A", "-t", "-c", query, database)
 
     def psql(self, query: str, *, folder: str = "/var/lib/syncd/postgres/data") -> str:
         """Ask the embedded Postgres, by the superuser's way in."""

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,10 +53,10 @@ def new_box(machine: None, venv: Path) -> Iterator[Callable[..., Box]]:
     """Boots a box; all of them end with the test."""
     started: list[Box] = []
 
-    def boot(*, installed: bool = True, **options: object) -> Box:
+    def boot(*, installed: bool = True, more: Sequence[tuple[Path, str]] = ()) -> Box:
         places = ["/opt/mock", "/opt/syncd"] if installed else ["/opt/mock"]
         name = f"syncd-{os.getpid()}-{next(_numbers)}"
-        box = Box(name=name, binds=[(venv, place) for place in places], **options)  # type: ignore[arg-type]  # for Box to check
+        box = Box(name=name, binds=[*((venv, place) for place in places), *more])
         started.append(box)
         box.start()
         return box
