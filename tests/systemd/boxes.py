@@ -29,6 +29,9 @@ BOOT = 60.0  # seconds
 PATIENCE = 60.0  # seconds; a busy machine
 LOOK = 0.05  # seconds between two looks at what another process does
 
+HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - not used
+"""What a service with ProtectHome= and PrivateTmp= can't see of the machine."""
+
 SPEED = 200.0
 USERNAME, PASSWORD = "ads@example.com", "secret"
 
@@ -44,7 +47,9 @@ sys.stdout.buffer.write(urllib.request.urlopen(request, timeout=30).read())
 
 def refusal() -> str:
     """Why this machine can't boot a box, in one line; empty if it can."""
-    done = subprocess.run([COMMAND, "check"], capture_output=True, text=True, timeout=BOOT)
+    done = subprocess.run(
+        [COMMAND, "check"], capture_output=True, text=True, timeout=BOOT, check=False
+    )
     return "" if done.returncode == 0 else done.stderr.strip() or "box: cannot run here"
 
 
@@ -88,6 +93,7 @@ class Box:
             text=True,
             timeout=timeout,
             cwd="/",
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -109,6 +115,7 @@ class Box:
             errors="backslashreplace",
             timeout=within,
             cwd="/",
+            check=False,
         )
         if check:
             assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -218,13 +225,20 @@ class Box:
         )
         until(lambda: "listening" in self.tail("mock-api"), "the mock listens")
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Look into the mock, or change it: what stands behind /_mock, see mock_api/README.md."""
-        words = [method, f"http://127.0.0.1:3001/_mock{path}"]
-        sent = "" if body is None else json.dumps(body)
-        return json.loads(
-            self.run("/opt/mock/bin/python", "-c", ASK, *words, stdin=sent).stdout
+    def mock_elsewhere(self, host: str) -> None:
+        """A second mock, at another address of the box."""
+        words = [f"--host={host}", f"--speed={SPEED:g}", "--port=3001"]
+        self.run(
+            *("systemd-run", "--quiet", "--collect", "--unit=mock-elsewhere"),
+            *("/opt/mock/bin/python", "-m", "mock_api", *words),
         )
+        until(lambda: "listening" in self.tail("mock-elsewhere"), "the second mock listens")
+
+    def ask(self, method: str, path: str, body: object = None, *, host: str = "127.0.0.1") -> Any:
+        """Look into the mock, or change it: what stands behind /_mock, see mock_api/README.md."""
+        words = [method, f"http://{host}:3001/_mock{path}"]
+        sent = "" if body is None else json.dumps(body)
+        return json.loads(self.run("/opt/mock/bin/python", "-c", ASK, *words, stdin=sent).stdout)
 
     def requests(self) -> list[dict[str, Any]]:
         """The mock's journal."""
@@ -263,7 +277,9 @@ class Box:
 
     def static_user(self) -> None:
         """A user that is there before the service: Postgres may come later than it."""
-        self.write("/etc/sysusers.d/syncd.conf", (UNITS / "sysusers.d/syncd.conf").read_text("utf-8"))
+        self.write(
+            "/etc/sysusers.d/syncd.conf", (UNITS / "sysusers.d/syncd.conf").read_text("utf-8")
+        )
         self.run("systemd-sysusers", "syncd.conf")
 
     def debian_postgres(self, *, owner: str = "syncd") -> None:
@@ -285,8 +301,9 @@ class Box:
         self.systemctl("daemon-reload")
         self.systemctl("start", "postgresql")
         until(
-            lambda: self.run("pg_isready", "-q", "-h", "/run/postgresql", check=False).returncode
-            == 0,
+            lambda: (
+                self.run("pg_isready", "-q", "-h", "/run/postgresql", check=False).returncode == 0
+            ),
             "Postgres answers",
         )
 
@@ -301,9 +318,7 @@ class Box:
         return self.out("psql", *words)
 
 
-def configured(
-    database: str | None = None, *, speed: float = SPEED, **options: Any
-) -> str:
+def configured(database: str | None = None, *, speed: float = SPEED, **options: Any) -> str:
     """A config for the mock inside, its secrets credentials of the unit."""
     text = config("http://127.0.0.1:3001", database, speed=speed, **options)
     for env, name in (("EMAIL", "username"), ("PASSWORD", "password")):
@@ -316,8 +331,7 @@ def configured(
 def interpreter() -> str:
     """The Python of the tests, seen from inside; empty if a service can't see it."""
     real = os.path.realpath(sys.executable)
-    hidden = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
-    return "" if real.startswith(hidden) else real
+    return "" if real.startswith(HIDDEN) else real
 
 
 def commands(text: str, headings: Sequence[str]) -> str:

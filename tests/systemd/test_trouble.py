@@ -121,7 +121,7 @@ def test_journald_restarted_under_it_costs_nothing(box: Box) -> None:
 
 
 def test_lines_that_journald_did_not_take_are_counted_and_told(box: Box) -> None:
-    """Without a journald nothing waits for it; when it is back it learns how many lines it missed."""
+    """Without a journald nothing waits; when it is back it learns how many lines it missed."""
     units = ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald"]
     box.install(configured(speed=20))
     box.systemctl("start", "syncd")

@@ -1,0 +1,234 @@
+"""Promise 8 where everything is real: unmistakable secrets, and a search for them everywhere.
+
+The daemon runs under the unit with them through success, through an API that sends them
+back in every way, through refused logins, through a database that refuses it, and through a
+bug.  Then all that anybody can read is searched: for the values, in base64 and in hex.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import quote
+
+import pytest
+
+from tests.systemd.boxes import Box, configured
+
+pytestmark = pytest.mark.systemd
+
+# The core of each survives every quoting; around it stands what has to be quoted.
+CORES = {
+    "e-mail": "c4n4ryMaila7e1",
+    "password": "c4n4ryPass9b3d",
+    "api key": "c4n4ryKey51f8",
+    "bearer": "c4n4ryBearer2c6a",
+    "database password": "c4n4ryBase8d02",
+}
+EMAIL = f"{CORES['e-mail']}@example.com"
+PASSWORD = f'"{CORES["password"]}\\ %+é'
+KEY = f"k/{CORES['api key']}=="
+BEARER = f"b.{CORES['bearer']}-_~"
+DATABASE = f"{CORES['database password']}@/:'"
+
+BASIC = base64.b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode()
+ECHO = f"what is {EMAIL} {PASSWORD} {KEY} {BEARER} {BASIC} {quote(PASSWORD)} {json.dumps(KEY)}?"
+
+LOGIN = {
+    "path": "/auth/token",
+    "status": 200,
+    "body": {"access_token": BEARER, "token_type": "Bearer", "expires_in": 3600},
+}
+"""The API lets everybody in, and its bearer is a canary as well."""
+
+BUG = f"""
+import trio
+from syncd.__main__ import main
+from syncd.api.source import ApiSource
+
+async def deep(secret):
+    raise RuntimeError("no idea what to do with " + secret)
+
+async def fetch(self, *_):
+    async with trio.open_nursery() as nursery:
+        for secret in {[EMAIL, PASSWORD, KEY, DATABASE]!r}:
+            nursery.start_soon(deep, secret)
+
+ApiSource.fetch = fetch
+main()
+"""
+
+
+@pytest.fixture
+def box(new_box: Callable[..., Box]) -> Box:
+    """A box whose service knows the secrets, and a Postgres that asks for one."""
+    box = new_box()
+    box.mock(quirk="any-bearer")
+    box.debian_postgres()
+    as_postgres = ("runuser", "-u", "postgres", "--")
+    quoted = DATABASE.replace("'", "''")
+    box.run(*as_postgres, "psql", "-X", stdin=f"ALTER ROLE syncd PASSWORD '{quoted}'")
+    text = configured("DATABASE", every="1s", source="retries = 2")
+    text = text.replace("url = 'DATABASE'", 'url = { credential = "database-url" }')
+    before = '"X-Client-Id" = "test"'
+    assert before in text
+    text = text.replace(before, f'{before}, "X-Api-Key" = {{ credential = "api-key" }}')
+    box.install(text)
+    box.secrets(EMAIL, PASSWORD)
+    box.write("/etc/syncd/api-key", KEY, "0600")
+    database(box, DATABASE)
+    names = ("api-key", "database-url")
+    box.drop_in("more", *(f"LoadCredential={name}:/etc/syncd/{name}" for name in names))
+    return box
+
+
+def database(box: Box, password: str) -> None:
+    url = f"postgresql://syncd:{quote(password, safe='')}@127.0.0.1/syncd"
+    box.write("/etc/syncd/database-url", url, "0600")
+
+
+def started(box: Box, *faults: Mapping[str, object]) -> str:
+    """Start afresh with an API that does this; where the journal ended before."""
+    box.systemctl("stop", "syncd")
+    box.systemctl("reset-failed", "syncd", check=False)
+    box.faults(*faults, LOGIN)
+    cursor = box.cursor()
+    box.systemctl("start", "syncd", check=False)
+    return cursor
+
+
+def terminal(box: Box) -> Iterator[tuple[str, str]]:
+    """What the commands print into a pipe and onto a terminal, as an administrator runs them."""
+    env = {"CREDENTIALS_DIRECTORY": "/etc/syncd", "TERM": "xterm"}
+    python = "/opt/syncd/bin/python -m syncd --config /etc/syncd/syncd.toml"
+    commands = ["check", "once", "status", "status --json", "cycles --json", "dead list --json"]
+    for words in [*commands, "dead list", "schema", "--set database.nonsense=1 check"]:
+        done = box.run("sh", "-c", f"{python} {words}", env=env, check=False)
+        yield f"syncd {words}", done.stdout + done.stderr
+        shown = ("script", "-qec", f"{python} {words}", "/dev/null")
+        yield f"syncd {words}, on a terminal", box.run(*shown, env=env, check=False).stdout
+
+
+def everywhere(box: Box) -> Iterator[tuple[str, str]]:
+    """All that is written down anywhere, but for the secrets' own files."""
+    box.run("journalctl", "--sync")
+    yield "the journal", box.out("journalctl", "-q", "--all", "-o", "export")
+    yield "the journal as read", box.out("journalctl", "-q", "--all", "-x")
+    yield "systemctl", box.out("systemctl", "show", "syncd") + box.out("systemctl", "cat", "syncd")
+    status = box.systemctl("status", "--no-pager", "syncd", check=False)
+    yield "systemctl status", status.stdout + status.stderr
+    yield (
+        "the unit on the bus",
+        box.out(
+            *("busctl", "--full", "introspect", "org.freedesktop.systemd1"),
+            "/org/freedesktop/systemd1/unit/syncd_2eservice",
+        ),
+    )
+    as_postgres = ("runuser", "-u", "postgres", "--")
+    yield "the database", box.out(*as_postgres, "pg_dump", "--inserts", "syncd")
+    yield "its activity", box.local_psql("SELECT * FROM pg_stat_activity")
+    yield "its log", box.out("sh", "-c", "cat /var/log/postgresql/*")
+    # Of every process: its own, its children, and whatever systemd started for it.
+    for name in ("environ", "cmdline"):
+        script = f"cat /proc/[0-9]*/{name} 2>/dev/null | tr '\\0' '\\n'"
+        yield f"/proc/PID/{name}", box.out("sh", "-c", script)
+    kept = "/var/lib/private/syncd /run/systemd/units /run/systemd/system /etc/systemd"
+    yield "what is left in files", box.out("sh", "-c", f"grep -ahr '' {kept} || :")
+
+
+def forms(core: str) -> set[str]:
+    """A core in every way it may be written: as it is, in hex, and in base64 at any place."""
+    found = {core, core.encode().hex(), core.encode().hex().upper()}
+    for shift in range(3):
+        whole = base64.b64encode(b"\0" * shift + core.encode()).decode()
+        first, last = (0, 2, 3)[shift], len(whole) - 4
+        found.add(whole[first:last])
+    return found
+
+
+def hits(outputs: Mapping[str, str]) -> list[str]:
+    """Which secret is in which output, with the line that holds it."""
+    found = []
+    for where, text in outputs.items():
+        for name, core in CORES.items():
+            for form in forms(core):
+                if form in text:
+                    line = next(x for x in text.splitlines() if form in x)
+                    found.append(f"{name} in {where}: {line[:300]}")
+    return found
+
+
+def test_no_secret_out_of_the_service(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through success, failure, refusal and a bug, no secret stands where anybody can read it."""
+    outputs = dict(failed_in_every_way(box))
+    outputs |= dict(terminal(box))
+    started(box)
+    box.entry("SYNCD_EVENT=cycle-ended", after=box.cursor())
+    outputs |= dict(everywhere(box))
+
+    assert hits(outputs) == []
+    searched = sum(len(text.encode()) for text in outputs.values())
+    with capsys.disabled():
+        sys.stdout.write(f"\n{searched} bytes in {len(outputs)} outputs searched, 0 hits\n")
+    # It did come by all of them: stars stand where they stood.
+    assert outputs["the journal"].count("***") > 10
+    assert "***" in outputs["the database"]
+    assert all(len(outputs[name]) > 100 for name in ("/proc/PID/environ", "/proc/PID/cmdline"))
+
+    planted(box)
+    found = {hit.partition(":")[0] for hit in hits(dict(everywhere(box)))}
+    assert found >= {
+        "password in the journal",
+        "api key in the journal",
+        "bearer in the database",
+        "database password in the database",
+        "e-mail in /proc/PID/environ",
+        "e-mail in systemctl",
+        "e-mail in the unit on the bus",
+    }
+
+
+def failed_in_every_way(box: Box) -> Iterator[tuple[str, str]]:
+    """Success first, then whatever goes wrong with a secret in its hand."""
+    cursor = started(box)
+    box.entry("SYNCD_EVENT=cycle-ended", after=cursor)
+    # The API sends them back: in an error, in a refused call, in a page, in a redirect.
+    broken = {"path": "/api/campaigns", "status": 502, "body": ECHO}
+    box.entry("SYNCD_EVENT=request-failed", after=started(box, broken))
+    refused = {"path": "/api/campaigns/*/sync", "times": 1, "status": 400, "body": ECHO}
+    box.entry("SYNCD_EVENT=put-aside", after=started(box, refused))
+    strange = {"path": "/api/campaigns", "status": 200, "body": f"<html>{ECHO}</html>"}
+    box.entry("SYNCD_EVENT=parked", after=started(box, strange))
+    elsewhere = {"Location": f"http://elsewhere.example/?key={quote(KEY)}&p={quote(PASSWORD)}"}
+    redirect = {"path": "/api/campaigns", "status": 302, "headers": elsewhere}
+    box.entry("SYNCD_EVENT=parked", after=started(box, redirect))
+    # But for the bearer: one that only an earlier process held can't be known to this one.
+    login = {"path": "/auth/token", "status": 401, "body": ECHO.replace(BEARER, "it")}
+    box.entry("SYNCD_EVENT=parked", after=started(box, login))
+    # Postgres refuses.
+    database(box, f"{DATABASE}wrong")
+    cursor = started(box)
+    box.entry("_SYSTEMD_UNIT=syncd.service", "PRIORITY=3", after=cursor)
+    database(box, DATABASE)
+    # A bug, in a group of exceptions, with them in its words.
+    box.write("/etc/syncd/bug.py", BUG)
+    start = "/opt/syncd/bin/python /etc/syncd/bug.py --config /etc/syncd/syncd.toml run"
+    box.drop_in("bug", "ExecStart=", f"ExecStart={start}", "Restart=no")
+    bug = box.entry("SYNCD_EVENT=bug", after=started(box))
+    assert bug["MESSAGE"].count("no idea what to do with ***") == 4
+    box.run("rm", "/etc/systemd/system/syncd.service.d/bug.conf", "/etc/syncd/bug.py")
+    box.systemctl("daemon-reload")
+    yield "the bug's entry", json.dumps(bug)
+
+
+def planted(box: Box) -> None:
+    """A leak of each kind, which the search must find."""
+    box.run("logger", "-t", "syncd", stdin=f"a login with {PASSWORD}\n")
+    box.run("logger", "-t", "syncd", stdin=base64.b64encode(f"x{KEY}".encode()).decode())
+    as_postgres = ("runuser", "-u", "postgres", "--")
+    quoted = DATABASE.replace("'", "''")
+    script = f"CREATE TABLE a AS SELECT '{BEARER}' b; CREATE TABLE c AS SELECT '{quoted}'::bytea d;"
+    box.run(*as_postgres, "psql", "-X", "syncd", stdin=script)
+    box.drop_in("leak", f"Environment=EMAIL={EMAIL}")
+    box.systemctl("restart", "syncd")
+    box.entry("SYNCD_EVENT=cycle-ended", after=box.cursor())
