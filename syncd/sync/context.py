@@ -14,7 +14,7 @@ from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import events
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.ledger import Ledger
-from syncd.sync.model import Counts, Intent, Lease, StreamId, Table
+from syncd.sync.model import Counts, Intent, Lease, PageCommit, StreamId, Table
 from syncd.sync.ports import Budget, Permit, Source, Store
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
@@ -32,8 +32,12 @@ class Tally:
     def counts(self) -> Counts:
         return Counts(**attrs.asdict(self))
 
-    def clear(self) -> None:
-        self.calls = self.requests = self.retried = self.refused = 0
+    def settle(self, told: Counts | PageCommit) -> None:
+        """So much of it has been committed; what was asked during that is told with the next."""
+        self.calls -= told.calls
+        self.requests -= told.requests
+        self.retried -= told.retried
+        self.refused -= told.refused
 
 
 async def _nothing_to_close() -> None:

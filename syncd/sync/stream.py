@@ -151,7 +151,7 @@ async def commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit
             raise
 
     committed = await stream.retry.through_outages(attempt, stream.on_failure)
-    stream.tally.clear()
+    stream.tally.settle(page)
     return committed
 
 
@@ -166,13 +166,14 @@ async def _leave_word(
     stream: StreamContext, checkpoint: Checkpoint, error: TryAgain | StreamBroken
 ) -> None:
     """Write on the cycle's row why it stands, if that can be done."""
+    counts = stream.tally.counts()
     try:
         await stream.store.note_trouble(
             checkpoint,
             parked=isinstance(error, StreamBroken),
             reason=str(error),
-            counts=stream.tally.counts(),
+            counts=counts,
         )
     except (StoreUnavailable, StreamBroken):
         return  # the error itself is on its way to whoever called
-    stream.tally.clear()
+    stream.tally.settle(counts)

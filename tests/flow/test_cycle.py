@@ -16,9 +16,9 @@ from syncd.errors import (
 )
 from syncd.sync import events
 from syncd.sync.bucket import TokenBucket
-from syncd.sync.model import Page
+from syncd.sync.model import Checkpoint, Committed, Page, PageCommit, Table
 from syncd.sync.stream import run_cycle
-from syncd.testing import Asked, record, reject
+from syncd.testing import Asked, FakeStore, record, reject
 from tests.flow.conftest import CAMPAIGNS, World
 
 Clock = trio.testing.MockClock
@@ -36,6 +36,25 @@ async def test_a_cycle_puts_every_record_into_the_table(
     assert (done.totals.seen, done.totals.written, done.totals.calls) == (25, 25, 25)
     assert done.totals.requests == 3 + 25
     assert done.checkpoint.cycle is None
+
+
+class SlowStore(FakeStore):
+    """Commits for longer than the next page's request takes."""
+
+    async def commit_page(self, table: Table, before: Checkpoint, page: PageCommit) -> Committed:
+        await trio.sleep(30)
+        return await super().commit_page(table, before, page)
+
+
+async def test_what_is_asked_during_a_commit_is_counted_with_the_next(
+    autojump_clock: Clock,
+) -> None:
+    """accounted: each request of the next page, begun meanwhile, is on the cycle's row."""
+    world = World(store=SlowStore())
+    world.api.fill(25)
+    done = await world.cycle()
+    assert done.totals.requests == len(world.api.asked) == 3 + 25
+    assert done.totals.calls == 25
 
 
 async def test_the_budget_holds_and_the_cycle_takes_the_floor(
