@@ -1,5 +1,6 @@
 """systemd/README.md, from a clean machine to rows in a table, by its own commands."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.boxes import ROOT, SPEED, UNITS, Box, commands, interpreter
+from tests.systemd.boxes import ROOT, SPEED, UNITS, Box, commands, configured, interpreter
 
 pytestmark = pytest.mark.systemd
 
@@ -86,6 +87,10 @@ def assert_it_runs(box: Box) -> None:
     assert "resting, next cycle in" in box.says("resting")
     assert box.out("systemctl", "is-enabled", "syncd") == "enabled"
     assert not box.journal("-p", "err")
+    told = box.out("syncd", "status")
+    resting = r"^adplatform\.campaigns +resting, next in .+ 100 +100 +0 +0$"
+    assert re.search(resting, told, re.MULTILINE), told
+    assert f"run by pid {box.pid()}" in told
 
 
 def test_the_readme_leads_to_a_running_service(clean: Box) -> None:
@@ -130,3 +135,22 @@ def test_the_readme_leads_to_a_second_instance(box: Box, clone: Path) -> None:
     assert box.psql("SELECT count(*) FROM campaigns", folder=folder) == "100"
     assert box.out("ps", "-o", "user:32=", "-p", str(box.pid("syncd@eu"))) == "syncd-eu"
     assert box.says("resting", "syncd@eu").startswith("1 stream resting")
+    box.run("install", "-D", f"{CLONE}/systemd/syncd", "/usr/local/bin/syncd")
+    told = box.run("syncd", "status", env={"SYNCD_INSTANCE": "eu"}).stdout
+    assert f"run by pid {box.pid('syncd@eu')}" in told
+
+
+def test_the_command_is_as_bounded_as_the_service(box: Box) -> None:
+    """`syncd check` finds out that the unit does not let it reach the API."""
+    box.write("/usr/local/bin/syncd", (UNITS / "syncd").read_text("utf-8"), "0755")
+    box.run("ip", "addr", "add", "192.0.2.7/32", "dev", "lo")
+    box.mock_elsewhere("192.0.2.7")
+    box.install(configured().replace("127.0.0.1:3001", "192.0.2.7:3001"))
+    refused = box.run("syncd", "check", check=False)
+    assert (refused.returncode, "no answer" in refused.stdout) == (1, True), refused
+    box.drop_in("api", "IPAddressAllow=192.0.2.0/24")
+    assert box.run("syncd", "check").returncode == 0
+    # No state is left running by it, and none that the service could not use.
+    assert "postgres" not in box.out("ps", "-eo", "comm")
+    box.systemctl("start", "syncd")
+    box.entry("SYNCD_EVENT=cycle-ended")

@@ -53,6 +53,8 @@ def test_a_day_in_its_life(box: Box) -> None:
     box.entry("SYNCD_EVENT=cycle-ended", within=90)
     assert re.fullmatch(r"1 stream resting, next cycle in 24 h", box.says("resting"))
     assert_whole(box)
+    counted = [e for e in box.requests() if e["cost"]]
+    assert box.psql("SELECT requests, calls FROM syncd.cycle") == f"{len(counted)}|{CAMPAIGNS}"
 
     # At rest nothing but the watchdog's task turns: for four of its periods.
     fed = int(box.show("WatchdogTimestampMonotonic"))

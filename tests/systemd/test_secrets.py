@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.systemd.boxes import Box, configured
+from tests.systemd.boxes import UNITS, Box, configured
 
 pytestmark = pytest.mark.systemd
 
@@ -99,14 +99,21 @@ def started(box: Box, *faults: Mapping[str, object]) -> str:
 
 def terminal(box: Box) -> Iterator[tuple[str, str]]:
     """What the commands print into a pipe and onto a terminal, as an administrator runs them."""
-    env = {"CREDENTIALS_DIRECTORY": "/etc/syncd", "TERM": "xterm"}
-    python = "/opt/syncd/bin/python -m syncd --config /etc/syncd/syncd.toml"
+    box.write("/usr/local/bin/syncd", (UNITS / "syncd").read_text("utf-8"), "0755")
     commands = ["check", "once", "status", "status --json", "cycles --json", "dead list --json"]
-    for words in [*commands, "dead list", "schema", "--set database.nonsense=1 check"]:
-        done = box.run("sh", "-c", f"{python} {words}", env=env, check=False)
+    for words in [
+        *commands,
+        "dead list",
+        "schema",
+        "schema --roles",
+        "pause",
+        "dead retry --all",
+        "reload",
+    ]:
+        done = box.run("sh", "-c", f"syncd {words}", check=False)
         yield f"syncd {words}", done.stdout + done.stderr
-        shown = ("script", "-qec", f"{python} {words}", "/dev/null")
-        yield f"syncd {words}, on a terminal", box.run(*shown, env=env, check=False).stdout
+        shown = ("env", "TERM=xterm", "script", "-qec", f"syncd {words}", "/dev/null")
+        yield f"syncd {words}, on a terminal", box.run(*shown, check=False).stdout
 
 
 def everywhere(box: Box) -> Iterator[tuple[str, str]]:
