@@ -71,7 +71,10 @@ def test_two_reloads_at_once_are_taken_up(running: Box) -> None:
 
 
 def test_a_reload_in_the_first_moments_ends_nothing_for_good(box: Box) -> None:
-    """A signal that comes before anybody can hear it costs a start, and not the service."""
+    """A signal that comes before anybody can hear it costs a start, and not the service.
+
+    It ends the process before READY, which is a failure to systemd, whatever the signal.
+    """
     box.install(configured())
     # The process is there, and Python is not yet.
     script = """

@@ -161,6 +161,8 @@ def test_the_api_is_out_of_reach_until_it_is_allowed(box: Box) -> None:
     box.install(configured(source="retries = 100").replace("127.0.0.1:3001", "192.0.2.7:3001"))
     box.systemctl("start", "syncd")
     failed = box.entry("SYNCD_EVENT=request-failed")
+    if any("does not support BPF" in e["MESSAGE"] for e in box.journal("_PID=1")):
+        pytest.skip("the kernel, or the container around the tests, has no firewall for a unit")
     assert "no answer" in failed["SYNCD_REASON"]
     assert box.ask("GET", "/requests?since=0", host="192.0.2.7")["requests"] == []
     box.drop_in("api", "IPAddressAllow=192.0.2.0/24")
