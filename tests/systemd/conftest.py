@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.boxes import ROOT, Box, interpreter, refusal
+from tests.systemd.boxes import ROOT, SPEED, Box, interpreter, refusal
 
 _numbers = itertools.count(1)
 
@@ -53,10 +53,14 @@ def new_box(machine: None, venv: Path) -> Iterator[Callable[..., Box]]:
     """Boots a box; all of them end with the test."""
     started: list[Box] = []
 
-    def boot(*, installed: bool = True, more: Sequence[tuple[Path, str]] = ()) -> Box:
-        places = ["/opt/mock", "/opt/syncd"] if installed else ["/opt/mock"]
+    def boot(
+        *,
+        places: Sequence[str] = ("/opt/mock", "/opt/syncd"),
+        more: Sequence[tuple[Path, str]] = (),
+        root: Path | None = None,
+    ) -> Box:
         name = f"syncd-{os.getpid()}-{next(_numbers)}"
-        box = Box(name=name, binds=[*((venv, place) for place in places), *more])
+        box = Box(name=name, binds=[*((venv, place) for place in places), *more], root=root)
         started.append(box)
         box.start()
         return box
@@ -72,3 +76,30 @@ def box(new_box: Callable[..., Box]) -> Box:
     box = new_box()
     box.mock()
     return box
+
+
+def copy_of_the_clone(folder: Path) -> Path:
+    """What git knows of this one, and what it would."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, timeout=60)
+    for name in filter(None, files.stdout.decode().split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The clone that an administrator has, with the example's times divided for a fast mock."""
+    folder = copy_of_the_clone(tmp_path / "clone")
+    config = folder / "systemd" / "syncd.toml"
+    text = config.read_text("utf-8")
+    for before, after in (
+        ('per = "60s"', f'per = "{60 / SPEED}s", slack = "50ms"'),
+        ('timeout  = "15s"', 'timeout = "0.5s"\nbackoff = "5ms"\nkeepalive = "0.1s"'),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    config.write_text(text, "utf-8")
+    return folder

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.boxes import ROOT, SPEED, UNITS, Box, commands, configured, interpreter
+from tests.systemd.boxes import ROOT, UNITS, Box, commands, configured, interpreter
+from tests.systemd.conftest import copy_of_the_clone
 
 pytestmark = pytest.mark.systemd
 
@@ -16,17 +17,6 @@ README = (UNITS / "README.md").read_text("utf-8")
 CLONE = "/root/syncd"
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/srv/wheels", "PIP_CONFIG_FILE": "/dev/null"}
 """For pip: the box has no way out, and what it needs was fetched before."""
-
-
-def copy_of_the_clone(folder: Path) -> Path:
-    """What git knows of this one, and what it would."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, timeout=60)
-    for name in filter(None, files.stdout.decode().split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -49,25 +39,9 @@ def wheels(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """The clone that an administrator has, with the example's times divided for a fast mock."""
-    folder = copy_of_the_clone(tmp_path / "clone")
-    config = folder / "systemd" / "syncd.toml"
-    text = config.read_text("utf-8")
-    for before, after in (
-        ('per = "60s"', f'per = "{60 / SPEED}s", slack = "50ms"'),
-        ('timeout  = "15s"', 'timeout = "0.5s"\nbackoff = "5ms"\nkeepalive = "0.1s"'),
-    ):
-        assert before in text
-        text = text.replace(before, after)
-    config.write_text(text, "utf-8")
-    return folder
-
-
-@pytest.fixture
 def clean(new_box: Callable[..., Box], wheels: Path, clone: Path) -> Box:
     """A machine without syncd, but with a clone of it and an API to read."""
-    box = new_box(installed=False, more=[(wheels, "/srv/wheels"), (clone, "/srv/clone")])
+    box = new_box(places=["/opt/mock"], more=[(wheels, "/srv/wheels"), (clone, "/srv/clone")])
     # pip builds in the clone's folder: a copy, which it may write to.
     box.run("cp", "-r", "/srv/clone", CLONE)
     box.mock()
