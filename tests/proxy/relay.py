@@ -117,11 +117,15 @@ class Connection:
     _slow: dict[Side, Rule] = attrs.field(factory=dict, init=False)
     _asked: Messages | None = attrs.field(default=None, init=False)
     _told: Messages | None = attrs.field(default=None, init=False)
+    _since: dict[str, dict[Side, int]] = attrs.field(factory=dict, init=False)
+    """From where the bytes of a rule are counted, by its name; of one with a text once met."""
+
     _transaction: str = attrs.field(default="", init=False)
     """The statements since the last BEGIN."""
 
     def __attrs_post_init__(self) -> None:
         self.rules = self.script.of_connection(self.number)
+        self._since = {r.name: {"up": 0, "down": 0} for r in self.rules if r.text is None}
         if self.script.reads_postgres:
             self._asked, self._told = Messages(starting=True), Messages(starting=False)
 
@@ -184,6 +188,10 @@ class Connection:
                 if whole:
                     self.end(reset=True)
                 return
+        if side == "up":
+            self._listen(data)
+            await self._act_on_bytes("up")
+            await self._act_on_bytes("down")
         before = self.passed[side]
         for message in self._asked.feed(data) if side == "up" and self._asked else ():
             if (rule := self._at_statement(message)) is not None:
@@ -193,6 +201,12 @@ class Connection:
                 data, before = data[begin:], before + begin
                 await self._act(rule)
         await self._let(side, data, sink)
+
+    def _listen(self, data: bytes) -> None:
+        for rule in self.rules:
+            new = rule.text is not None and rule.name not in self._since
+            if new and rule.text and rule.text.encode() in data and self.script.meets(rule):
+                self._since[rule.name] = dict(self.passed)
 
     def _at_statement(self, message: Message) -> Rule | None:
         if self._told is not None and wants_encryption(message):
@@ -213,12 +227,8 @@ class Connection:
     async def _let(self, side: Side, data: bytes, sink: trio.SocketStream) -> None:
         """Let bytes pass, and have what is due after some of them happen there."""
         while data and not self._dark:
-            stops = [
-                rule.after - self.passed[side]
-                for rule in self.rules
-                if rule.statement is None and rule.side == side
-            ]
-            piece = data[: min((s for s in stops if s > 0), default=len(data))]
+            stops = [left for _, left in self._left(side) if left > 0]
+            piece = data[: min(stops, default=len(data))]
             slow = self._slow.get(side)
             if slow is not None:
                 await trio.sleep(slow.seconds)  # this is the fault
@@ -229,9 +239,18 @@ class Connection:
             await self._act_on_bytes(side)
 
     async def _act_on_bytes(self, side: Side) -> None:
-        for rule in self.rules:
-            if rule.statement is None and rule.side == side and rule.after == self.passed[side]:
+        for rule, left in self._left(side):
+            if left == 0:
+                del self._since[rule.name]
                 await self._act(rule)
+
+    def _left(self, side: Side) -> list[tuple[Rule, int]]:
+        """How many bytes of this side are to pass until a rule's moment."""
+        return [
+            (rule, self._since[rule.name][side] + rule.after - self.passed[side])
+            for rule in self.rules
+            if rule.statement is None and rule.side == side and rule.name in self._since
+        ]
 
     async def _act(self, rule: Rule) -> None:
         if not self.script.fires(rule):

@@ -18,9 +18,10 @@ At which moment:
 
     side, after       when so many bytes of that side have passed: "up" goes to the server,
                       "down" to the client; 0 is at once
+    text              the bytes are counted from where the client has sent this text …
     statement         Postgres alone: when a statement comes that holds this text …
     of                … in a transaction that has held this text before …
-    nth               … for the n-th time, counted over all connections
+    nth               … for the n-th time, counted over all connections; of `text` as well
 
 What happens:
 
@@ -41,6 +42,7 @@ import msgspec
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Bytes = Annotated[int, msgspec.Meta(ge=0)]
 Side = Literal["up", "down"]
+Deed = Literal["cut", "reset", "black-hole", "swallow", "drip", "delay"]
 SLOW = ("drip", "delay")
 
 
@@ -66,11 +68,12 @@ class Rule(
 
     side: Side = "down"
     after: Bytes = 0
+    text: str | None = None
     statement: str | None = None
     of: str = ""
     nth: Count = 1
 
-    do: Literal["cut", "reset", "black-hole", "swallow", "drip", "delay"]
+    do: Deed
     bytes: Count = 1
     seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.05
 

@@ -111,6 +111,21 @@ async def test_dripped_and_delayed_it_is_still_whole(echo: str) -> None:
         assert trio.current_time() - began >= 0.05
 
 
+async def test_bytes_are_counted_from_a_text(echo: str) -> None:
+    """So that one answer among many on a connection can be meant."""
+    rule = Rule(text="now", nth=2, after=4, do="cut")
+    async with running_proxy(to=echo, script=[rule]) as proxy:
+        with trio.fail_after(WITHIN):
+            async with await trio.open_tcp_stream(proxy.host, proxy.port) as stream:
+                for text in (b"before", b"now one", b"between"):
+                    await stream.send_all(text)
+                    assert await stream.receive_some() == text
+                await stream.send_all(b"now two")
+                assert await stream.receive_some() == b"now "
+                assert await stream.receive_some() == b""
+    assert [f.down for f in proxy.log] == [6 + 7 + 7 + 4]
+
+
 async def test_connections_are_drawn_from_the_seed(echo: str) -> None:
     """The same seed, the same connections; and no more than `times`."""
     drawn = [
