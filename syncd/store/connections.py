@@ -2,18 +2,24 @@
 
 Sync psycopg in worker threads: one piece of work is one thread call, begin to commit,
 so nobody can cancel a commit half way.  A thread cannot be cancelled at all, so all in
-it is bounded: connecting, each statement, each lock, a dead peer.  There is no session
-state, so that PgBouncer's transaction mode serves as well.
+it is bounded: connecting, each statement, each lock, a dead peer.  The kernel sees a dead
+peer, but not one behind a proxy that lives: so the loop watches how long each statement
+is without an answer, and closes the socket under the thread that waits.  There is no
+session state, so that PgBouncer's transaction mode serves as well.
 
 A pool of our own, because psycopg_pool brings threads that nobody here would own.
 """
 
 import difflib
+import math
+import os
 import re
+import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Self, TypeVar
 
 import attrs
 import psycopg
@@ -35,6 +41,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Work = Callable[[Connection], T]
 
 SIZE = 4  # connections; work of one stream is sequential, so a few serve many
+SILENCE = 45.0  # seconds without an answer; Postgres itself gives a statement up after 30
 PAUSES = (0.05, 0.25)  # seconds before work that lost a deadlock or a lock is done again
 
 BOUNDS: dict[str, int | str] = {
@@ -52,6 +59,75 @@ BOUNDS: dict[str, int | str] = {
 
 
 @attrs.define(eq=False)
+class _Watch:
+    """What one thread waits for, as the loop sees it."""
+
+    silent: bool = attrs.field(default=False, init=False)
+    """Whether the connection was closed because nothing came."""
+
+    _connection: "_Watched | None" = attrs.field(default=None, init=False)
+    _since: float = attrs.field(default=math.inf, init=False)
+    _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    @contextmanager
+    def over(self, connection: "_Watched") -> Iterator[None]:
+        """Watch the statements on a connection, for as long as it is this thread's."""
+        connection.watch, self._connection = self, connection
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._connection = connection.watch = None
+
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = math.inf
+
+    async def run(self) -> None:
+        """End the wait for an answer that does not come."""
+        while not self.silent:
+            left = self._since + SILENCE - time.monotonic()
+            if left <= 0:
+                self._close()
+            else:
+                await trio.sleep(min(left, SILENCE))
+
+    def _close(self) -> None:
+        with self._guard:
+            if self._connection is None or self._since + SILENCE > time.monotonic():
+                return
+            self.silent = True
+            # Not the connection, which is the thread's, but what it waits on.
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as waited_on:
+                waited_on.shutdown(socket.SHUT_RDWR)
+
+
+class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
+    """A cursor that tells the watch what it waits for."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> Self:
+        with _watched(self.connection):
+            return super().execute(*args, **kwargs)
+
+    def executemany(self, *args: Any, **kwargs: Any) -> None:
+        with _watched(self.connection):
+            super().executemany(*args, **kwargs)
+
+
+class _Watched(psycopg.Connection[tuple[Any, ...]]):
+    watch: _Watch | None = None
+
+
+def _watched(connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
+    watch = connection.watch if isinstance(connection, _Watched) else None
+    return nullcontext() if watch is None else watch.statement()
+
+
+@attrs.define(eq=False)
 class Connections:
     """A few connections to one database, and the threads that use them."""
 
@@ -59,11 +135,15 @@ class Connections:
     _revive: Callable[[], Awaitable[None]] | None = None
     """Starts the server again if it is ours and has died."""
 
-    _idle: list[Connection] = attrs.field(factory=list, init=False)
+    _idle: list[_Watched] = attrs.field(factory=list, init=False)
     _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(SIZE), init=False
     )
+    _threads: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(math.inf), init=False
+    )
+    """Bounds nothing: who is in a thread has passed the other one."""
 
     async def run(self, work: Work[T], *, fresh: bool = False) -> T:
         """Do the work in a thread; `fresh`: on a connection that was not open before.
@@ -94,7 +174,26 @@ class Connections:
             raise self._ours(error) from error
 
     async def _in_thread(self, work: Work[T], fresh: bool) -> T:
-        return await trio.to_thread.run_sync(self._do, work, fresh, limiter=self._limiter)
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        def captured(watch: _Watch) -> None:
+            try:
+                results.append(self._do(work, fresh, watch))
+            except Exception as error:  # noqa: BLE001 - raised again, outside of the nursery
+                errors.append(error)
+
+        async with self._limiter:
+            # What has begun is finished, and what it has done is told.
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as nursery:
+                    watch = _Watch()
+                    nursery.start_soon(watch.run)
+                    await trio.to_thread.run_sync(captured, watch, limiter=self._threads)
+                    nursery.cancel_scope.cancel()
+        if errors:
+            raise errors[0]
+        return results[0]
 
     def _ours(self, error: psycopg.Error) -> Exception:
         if error.sqlstate == "57014":
@@ -106,14 +205,19 @@ class Connections:
         # What has no translation is a bug, and is raised as it is.
         return translated(error) or error
 
-    def _do(self, work: Work[T], fresh: bool) -> T:
+    def _do(self, work: Work[T], fresh: bool, watch: _Watch) -> T:
         connection = self._connect() if fresh else self._take()
         lost = True  # unless we get to know better
         try:
-            result = work(connection)
+            with watch.over(connection):
+                result = work(connection)
             lost = False
         except psycopg.Error as error:
             lost = is_connection_lost(error)
+            if watch.silent:
+                raise StoreUnavailable(
+                    f"Postgres: no answer within {SILENCE:.0f} s; the connection is given up"
+                ) from error
             raise
         except Exception:
             lost = False
@@ -139,24 +243,30 @@ class Connections:
         except psycopg.Error as error:
             raise self._ours(error) from error
 
-    def _take(self) -> Connection:
+    def _take(self) -> _Watched:
         with self._guard:
             if self._idle:
                 return self._idle.pop()
         return self._connect()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> _Watched:
         try:
             said = conninfo_to_dict(self.conninfo)
             bounds: dict[str, Any] = {k: v for k, v in BOUNDS.items() if k not in said}
-            return psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None, **bounds)
+            return _Watched.connect(
+                self.conninfo,
+                autocommit=True,
+                prepare_threshold=None,
+                cursor_factory=_Cursor,
+                **bounds,
+            )
         except psycopg.ProgrammingError as error:
             raise ConfigError([Fault(path="database.url", message=_not_taken(error))]) from None
         except psycopg.Error as error:
             # Nothing can have been carried out: never an unknown outcome, and no repetition.
             raise of_connecting(error) from error
 
-    def _give(self, connection: Connection, *, lost: bool) -> None:
+    def _give(self, connection: _Watched, *, lost: bool) -> None:
         idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         drop = [] if idle and not lost else [connection]
         with self._guard:

@@ -11,6 +11,8 @@ from psycopg import sql
 from syncd.errors import ConfigError, StoreRefused, StoreUnavailable
 from syncd.store import connections
 from syncd.store.connections import SIZE, Connection, Connections, transaction
+from tests.proxy.relay import running_proxy
+from tests.proxy.script import Rule
 
 PATIENCE = 20.0  # seconds
 
@@ -218,3 +220,29 @@ async def test_an_option_that_is_misspelt_is_guessed() -> None:
     with pytest.raises(ConfigError, match="should be connect_timeout") as caught:
         await Connections("postgresql://h/x?conect_timeout=1").run(pid_of)
     assert "conect_timeout" not in str(caught.value)
+
+
+async def test_a_peer_that_lives_and_says_nothing_is_given_up(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """contained: behind a proxy that acknowledges everything no timeout of the kernel's helps."""
+    monkeypatch.setattr(connections, "SILENCE", 0.5)
+    info = psycopg.conninfo.conninfo_to_dict(postgres)
+    rule = Rule(statement="SELECT 'lost'", do="black-hole")
+    async with running_proxy(to=f"{info['host']}/.s.PGSQL.5432", script=[rule]) as proxy:
+        pool = Connections(
+            psycopg.conninfo.make_conninfo(postgres, host=proxy.host, port=proxy.port)
+        )
+
+        def work(connection: Connection, what: str = "lost") -> None:
+            with transaction(connection) as cursor:
+                for _ in range(3):  # each in its time, and together longer
+                    cursor.execute("SELECT pg_sleep(0.2)")
+                cursor.execute(sql.SQL("SELECT {}").format(what))
+
+        with trio.fail_after(PATIENCE):
+            with pytest.raises(StoreUnavailable, match="no answer within"):
+                await pool.run(work)
+            await pool.run(lambda c: work(c, "found"))
+        assert proxy.accepted == 2
+        pool.close()

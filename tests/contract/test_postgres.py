@@ -136,16 +136,15 @@ async def test_resume_reading_back_waits_for_a_lost_backend_that_still_commits(
     stream = await running(real.store)
     await build_door(real)
     sockets: list[socket.socket] = []
-    real_connect = psycopg.connect
+    real_connect = connections._Watched.connect
 
     def connect(*args: Any, **kwargs: Any) -> Any:
         made = real_connect(*args, **kwargs)
-        if "prepare_threshold" in kwargs:  # the store's, not this test's own
-            sockets.append(socket.socket(fileno=socket.dup(made.fileno())))
+        sockets.append(socket.socket(fileno=socket.dup(made.fileno())))
         return made
 
     real.store.connections.close()
-    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(connections._Watched, "connect", connect)
     found: list[Exception | None] = []
     read: list[int] = []
 
