@@ -1,0 +1,306 @@
+"""The crash matrix: the real daemon, or its Postgres, killed before and after each step.
+
+Each cell is one step on one page.  The daemon is then started again, or Postgres is, until
+the cycle ends; whatever was done must be there once, and nothing may have been done twice.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psycopg
+import pytest
+import trio
+
+from mock_api.testing import MockServer, running_mock
+from syncd.app import table
+from syncd.config.load import load
+from syncd.store.embedded import embedded_server
+from syncd.store.postgres import open_store
+from tests.daemon.conftest import CAMPAIGNS, Syncd, config
+from tests.daemon.crashing import CALL, CRASHED, STEPS
+from tests.daemon.proof import SECRETS, Proof, copied, proof
+
+ROOT = Path(__file__).parents[2]
+SPEED = 200.0
+SIZE = 4
+PAGES = {"first": 1, "middle": 2, "last": 3}
+RECORDS = SIZE * len(PAGES)
+AT_ONCE = 3
+WITHIN = 15.0  # seconds for what takes two
+RESTS = "resting until the next cycle"
+
+ONLY = os.environ.get("SYNCD_CELLS", "")
+"""Replay some with SYNCD_CELLS='middle: sent commit', a part of their names."""
+
+
+@attrs.frozen
+class Cell:
+    """One kill."""
+
+    page: str
+    step: str
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.step}"
+
+    @property
+    def number(self) -> int:
+        return PAGES[self.page]
+
+    @property
+    def halved(self) -> bool:
+        return "halved" in self.step
+
+
+CELLS = [cell for page in PAGES for step in STEPS if ONLY in str(cell := Cell(page, step))]
+Kill = Callable[[Cell, str, Path], AbstractAsyncContextManager[None]]
+
+
+class Daemon:
+    """A daemon, and everything that it has printed."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.said = ""
+        self._news = trio.Event()
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for piece in self.process.stdout:
+            self.said += piece.decode("utf-8", "replace")
+            self._tell()
+        await self.process.wait()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def ended_or_said(self, text: str) -> None:
+        while text not in self.said and self.process.returncode is None:
+            await self._news.wait()
+
+    async def until(self, text: str) -> None:
+        """Wait until it has said this."""
+        await self.ended_or_said(text)
+        assert text in self.said, f"it ended without {text!r}:\n{self.said}"
+
+
+@asynccontextmanager
+async def daemon(syncd: Syncd, module: str, **environ: str) -> AsyncIterator[Daemon]:
+    """`syncd run`, killed at the end if it has not ended by then."""
+    command = [sys.executable, "-m", module, "--config", str(syncd.path), "run"]
+    env = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), "ADPLATFORM_EMAIL": "ads@example.com"}
+    process = await trio.lowlevel.open_process(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **env, "ADPLATFORM_PASSWORD": "secret", **environ},
+    )
+    running = Daemon(process)
+    try:
+        with trio.fail_after(WITHIN):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(running.read)
+                yield running
+    except trio.TooSlowError:
+        raise AssertionError(f"not within {WITHIN:.0f} s:\n{running.said}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def left(running: Daemon) -> None:
+    """Let it rest, and then ask it to leave."""
+    await running.until(RESTS)
+    running.process.terminate()
+    await running.process.wait()
+    assert running.process.returncode == 0, running.said
+
+
+def crash_at(cell: Cell, **more: str) -> dict[str, str]:
+    # The second record of the page: the first is no good.
+    call = f'["camp_{(cell.number - 1) * SIZE + 2}"]'
+    return {"CRASH_STEP": cell.step, "CRASH_PAGE": str(cell.number), "CRASH_CALL": call, **more}
+
+
+async def made_bad(mock: MockServer, cell: Cell) -> int:
+    """One record on each page breaks the contract, and maybe one the table's rule; how many."""
+    for page in PAGES.values():
+        await mock.change(f"camp_{(page - 1) * SIZE + 1}", impressions="many")
+        if cell.halved:
+            await mock.change(f"camp_{page * SIZE}", name="refused")
+    return len(PAGES) * (2 if cell.halved else 1)
+
+
+async def template(database: str, folder: Path) -> None:
+    """Make the tables, with a rule of the user's own."""
+    path = folder / "template.toml"
+    path.write_text(config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE), "utf-8")
+    stream = load(path, environ=SECRETS).sources["adplatform"].streams["campaigns"]
+    async with open_store(database) as store:
+        await store.make_table(table(stream))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE campaigns ADD CHECK (name <> 'refused')")
+
+
+def assert_whole(cell: Cell, found: Proof, dead: int, said: str) -> None:
+    """What must hold in each cell."""
+    told = f"{cell}\n{found}\n{said}"
+    assert (found.missing, found.differing, found.dead) == (dead, 0, dead), told
+    assert (found.outcome, found.balanced, found.seen) == ("ok", True, RECORDS), told
+    assert found.pages == len(PAGES), told
+    assert found.unrepeated, told
+    assert found.fullest <= 10, told
+    assert found.refused == 0, told
+
+
+# --- the daemon is killed ----------------------------------------------------------------------
+
+
+async def killed_daemon(cell: Cell, database: str, folder: Path) -> None:
+    """Killed at the step, started again, and left in peace."""
+    syncd = Syncd(folder / f"{cell.page}-{cell.step.replace(' ', '-')}.toml")
+    async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
+        dead = await made_bad(mock, cell)
+        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE))
+        async with daemon(syncd, "tests.daemon.crashing", **crash_at(cell)) as first:
+            await first.ended_or_said(RESTS)
+        assert RESTS not in first.said, f"the step was not met\n{first.said}"
+        assert first.process.returncode == -signal.SIGKILL, first.said
+        async with open_store(database) as store:
+            standing = await store.standing(CAMPAIGNS)
+        asked = await mock.requests()
+        async with daemon(syncd, "syncd") as second:
+            await left(second)
+        again = pages_of([e for e in await mock.requests() if e["seq"] > len(asked)])
+        found = await proof(mock, database, syncd.path)
+    said = f"{first.said}\n{second.said}"
+    assert_whole(cell, found, dead, said)
+    committed = {f"page={n}" for n in range(1, standing.pages + 1)}
+    assert not again & committed, f"{cell}: {again} asked again\n{said}"
+    # A page's calls and the next one's are under way at once: no others can have been met.
+    twice = {call for call, times in found.calls.items() if times > 1}
+    assert all(found.calls[call] == 2 for call in twice), said
+
+
+def pages_of(journal: Sequence[dict[str, Any]]) -> set[str]:
+    return {e["query"].split("&")[0] for e in journal if e["path"] == "/api/campaigns"}
+
+
+# --- its Postgres is killed --------------------------------------------------------------------
+
+
+async def killed_postgres(
+    cell: Cell, database: str, folder: Path, revive: Callable[[], Any]
+) -> None:
+    """Killed at the step, started again while the daemon waits for it."""
+    syncd = Syncd(folder / f"{cell.page}-{cell.step.replace(' ', '-')}.toml")
+    server = Path(str(psycopg.conninfo.conninfo_to_dict(database)["host"]))
+    at = crash_at(cell, CRASH_POSTGRES=str(server / "postmaster.pid"))
+    async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
+        dead = await made_bad(mock, cell)
+        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE))
+        async with daemon(syncd, "tests.daemon.crashing", **at) as running:
+            await running.until(CRASHED)
+            await revive()
+            await left(running)
+        found = await proof(mock, database, syncd.path)
+    assert_whole(cell, found, dead, running.said)
+    # What the daemon holds in its hands it need not ask for again.
+    told = f"{cell}\n{found}\n{running.said}"
+    assert found.answered == {f"page={n}": 1 for n in PAGES.values()}, told
+    assert set(found.calls.values()) == {1}, told
+
+
+# --- all cells, a few at once ------------------------------------------------------------------
+
+
+async def each(cells: Sequence[Cell], folder: Path, *, of_postgres: bool) -> None:
+    """Take the cells, by workers that each have a server of their own."""
+    todo = list(enumerate(cells))[::-1]
+    failed: list[str] = []
+
+    async def work(number: int) -> None:
+        home = folder / f"worker{number}"
+        home.mkdir(mode=0o711, parents=True)
+        async with embedded_server(home / "state") as server:
+            inside = f"host={server.place.data} dbname=postgres user=postgres"
+            made = await copied(inside.replace("dbname=postgres", "dbname=template1"), "made")
+            await template(made, home)
+            while todo:
+                at, cell = todo.pop()
+                own = await copied(made, f"cell_{at}")
+                try:
+                    if of_postgres:
+                        await killed_postgres(cell, own, home, server.revive)
+                    else:
+                        await killed_daemon(cell, own, home)
+                except (AssertionError, trio.TooSlowError, ExceptionGroup) as error:
+                    failed.append(f"SYNCD_CELLS='{cell}': {told(error)}")
+                    await server.revive()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(min(AT_ONCE, len(todo))):
+            nursery.start_soon(work, number)
+    assert not failed, "\n\n".join([f"{len(failed)} of {len(cells)} cells", *failed])
+
+
+def told(error: BaseException) -> str:
+    """The words of an error, or of those in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(told(e) for e in error.exceptions)
+    return f"{type(error).__name__}: {error}"
+
+
+SOME = [Cell("middle", f"after {CALL[0]}"), Cell("last", "sent commit")]
+"""What the default run looks at."""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where an unprivileged Postgres can enter, and a socket's path is not too long."""
+    folder = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_killed_at_two_steps_nothing_is_lost_or_doubled(place: Path) -> None:
+    """resume, no-blind-repeat, budget: two cells of the matrix below."""
+    await each(SOME, place, of_postgres=False)
+    await each([SOME[1]], place / "postgres", of_postgres=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES)
+async def test_killed_at_each_step_nothing_is_lost_or_doubled(
+    place: Path, page: str, record_property: Callable[[str, object], None]
+) -> None:
+    """resume, page-atomic, no-blind-repeat, budget, accounted: the daemon by kill -9."""
+    cells = [cell for cell in CELLS if cell.page == page]
+    record_property("cells", len(cells))
+    await each(cells, place, of_postgres=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES)
+async def test_postgres_killed_at_each_step_nothing_is_lost_or_doubled(
+    place: Path, page: str, record_property: Callable[[str, object], None]
+) -> None:
+    """resume, page-atomic, no-blind-repeat, budget, accounted: Postgres by kill -9."""
+    cells = [cell for cell in CELLS if cell.page == page]
+    record_property("cells", len(cells))
+    await each(cells, place, of_postgres=True)
