@@ -1,10 +1,12 @@
 """The real daemon as a subprocess, a real mock API, and a real Postgres."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,8 +43,12 @@ def config(
     stream: str = "",
     every: str = "1d",
     timeout: float | None = None,
+    slack: float = 0.05,
 ) -> str:
-    """A config for the mock at `base_url`, with its times divided by `speed`."""
+    """A config for the mock at `base_url`, with its times divided by `speed`.
+
+    `slack` is the least: a busy machine may need more for a request to be counted.
+    """
     where = f"[database]\nurl = '{database}'\n" if database else ""
     calls = f"""
 [sources.adplatform.streams.campaigns.call]
@@ -56,7 +62,7 @@ success = "success"
 [sources.adplatform]
 base_url = "{base_url}"
 headers = {{ "X-Client-Id" = "test" }}
-budget = {{ requests = 10, per = "{60 / speed}s", slack = "{max(0.25 / speed, 0.05)}s" }}
+budget = {{ requests = 10, per = "{60 / speed}s", slack = "{max(0.25 / speed, slack)}s" }}
 timeout = "{timeout or max(15 / speed, 0.5)}s"
 backoff = "{1 / speed}s"
 keepalive = "{max(4 / speed, 0.1)}s"
@@ -134,6 +140,15 @@ class Syncd:
 def syncd(tmp_path: Path) -> Syncd:
     """A `syncd` whose config is still to be written."""
     return Syncd(tmp_path / "syncd.toml")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where an unprivileged Postgres can enter, and a socket's path is not too long."""
+    folder = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def lines_until(process: trio.Process, text: str, *, within: float = 20) -> list[str]:

@@ -5,13 +5,9 @@ the cycle ends; whatever was done must be there once, and nothing may have been 
 """
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +24,14 @@ from syncd.store.postgres import open_store
 from tests.daemon.conftest import CAMPAIGNS, Syncd, config
 from tests.daemon.crashing import CALL, CRASHED, STEPS
 from tests.daemon.proof import SECRETS, Proof, copied, proof
+from tests.daemon.running import RESTS, daemon
 
-ROOT = Path(__file__).parents[2]
 SPEED = 200.0
+BUSY = 0.2  # seconds of slack: the machine has other things to do
 SIZE = 4
 PAGES = {"first": 1, "middle": 2, "last": 3}
 RECORDS = SIZE * len(PAGES)
 AT_ONCE = 3
-WITHIN = 15.0  # seconds for what takes two
-RESTS = "resting until the next cycle"
 
 ONLY = os.environ.get("SYNCD_CELLS", "")
 """Replay some with SYNCD_CELLS='middle: sent commit', a part of their names."""
@@ -65,71 +60,6 @@ CELLS = [cell for page in PAGES for step in STEPS if ONLY in str(cell := Cell(pa
 Kill = Callable[[Cell, str, Path], AbstractAsyncContextManager[None]]
 
 
-class Daemon:
-    """A daemon, and everything that it has printed."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self.said = ""
-        self._news = trio.Event()
-
-    async def read(self) -> None:
-        assert self.process.stdout is not None
-        async for piece in self.process.stdout:
-            self.said += piece.decode("utf-8", "replace")
-            self._tell()
-        await self.process.wait()
-        self._tell()
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
-
-    async def ended_or_said(self, text: str) -> None:
-        while text not in self.said and self.process.returncode is None:
-            await self._news.wait()
-
-    async def until(self, text: str) -> None:
-        """Wait until it has said this."""
-        await self.ended_or_said(text)
-        assert text in self.said, f"it ended without {text!r}:\n{self.said}"
-
-
-@asynccontextmanager
-async def daemon(syncd: Syncd, module: str, **environ: str) -> AsyncIterator[Daemon]:
-    """`syncd run`, killed at the end if it has not ended by then."""
-    command = [sys.executable, "-m", module, "--config", str(syncd.path), "run"]
-    env = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), "ADPLATFORM_EMAIL": "ads@example.com"}
-    process = await trio.lowlevel.open_process(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **env, "ADPLATFORM_PASSWORD": "secret", **environ},
-    )
-    running = Daemon(process)
-    try:
-        with trio.fail_after(WITHIN):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(running.read)
-                yield running
-    except trio.TooSlowError:
-        raise AssertionError(f"not within {WITHIN:.0f} s:\n{running.said}") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-
-
-async def left(running: Daemon) -> None:
-    """Let it rest, and then ask it to leave."""
-    await running.until(RESTS)
-    running.process.terminate()
-    await running.process.wait()
-    assert running.process.returncode == 0, running.said
-
-
 def crash_at(cell: Cell, **more: str) -> dict[str, str]:
     # The second record of the page: the first is no good.
     call = f'["camp_{(cell.number - 1) * SIZE + 2}"]'
@@ -148,7 +78,9 @@ async def made_bad(mock: MockServer, cell: Cell) -> int:
 async def template(database: str, folder: Path) -> None:
     """Make the tables, with a rule of the user's own."""
     path = folder / "template.toml"
-    path.write_text(config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE), "utf-8")
+    path.write_text(
+        config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE, slack=BUSY), "utf-8"
+    )
     stream = load(path, environ=SECRETS).sources["adplatform"].streams["campaigns"]
     async with open_store(database) as store:
         await store.make_table(table(stream))
@@ -175,16 +107,16 @@ async def killed_daemon(cell: Cell, database: str, folder: Path) -> None:
     syncd = Syncd(folder / f"{cell.page}-{cell.step.replace(' ', '-')}.toml")
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE))
-        async with daemon(syncd, "tests.daemon.crashing", **crash_at(cell)) as first:
+        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE, slack=BUSY))
+        async with daemon(syncd, "tests.daemon.crashing", environ=crash_at(cell)) as first:
             await first.ended_or_said(RESTS)
         assert RESTS not in first.said, f"the step was not met\n{first.said}"
         assert first.process.returncode == -signal.SIGKILL, first.said
         async with open_store(database) as store:
             standing = await store.standing(CAMPAIGNS)
         asked = await mock.requests()
-        async with daemon(syncd, "syncd") as second:
-            await left(second)
+        async with daemon(syncd) as second:
+            await second.leave()
         again = pages_of([e for e in await mock.requests() if e["seq"] > len(asked)])
         found = await proof(mock, database, syncd.path)
     said = f"{first.said}\n{second.said}"
@@ -212,11 +144,11 @@ async def killed_postgres(
     at = crash_at(cell, CRASH_POSTGRES=str(server / "postmaster.pid"))
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE))
-        async with daemon(syncd, "tests.daemon.crashing", **at) as running:
+        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE, slack=BUSY))
+        async with daemon(syncd, "tests.daemon.crashing", environ=at) as running:
             await running.until(CRASHED)
             await revive()
-            await left(running)
+            await running.leave()
         found = await proof(mock, database, syncd.path)
     assert_whole(cell, found, dead, running.said)
     # What the daemon holds in its hands it need not ask for again.
@@ -267,15 +199,6 @@ def told(error: BaseException) -> str:
 
 SOME = [Cell("middle", f"after {CALL[0]}"), Cell("last", "sent commit")]
 """What the default run looks at."""
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Where an unprivileged Postgres can enter, and a socket's path is not too long."""
-    folder = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_killed_at_two_steps_nothing_is_lost_or_doubled(place: Path) -> None:

@@ -14,6 +14,7 @@ from tests.proxy.relay import Proxy, running_proxy
 from tests.proxy.script import Deed, Rule
 
 SPEED = 200.0
+BUSY = 0.2  # seconds of slack: the machine has other things to do
 RECORDS, SIZE = 20, 4
 PAGES = RECORDS // SIZE
 SEEDS = [int(s) for s in os.environ.get("SYNCD_SEEDS", "").split()] or range(30)
@@ -39,7 +40,9 @@ async def once_through_database_proxy(
         running_mock(speed=SPEED, campaigns=RECORDS) as mock,
         running_proxy(to=socket_of(database), script=rules) as proxy,
     ):
-        syncd.write(config(mock.base_url, through(proxy, database), speed=SPEED, size=SIZE))
+        syncd.write(
+            config(mock.base_url, through(proxy, database), speed=SPEED, size=SIZE, slack=BUSY)
+        )
         done = await syncd.command("once")
         said = f"{rules}\n{proxy.log}\n{done.stdout}{done.stderr}"
         assert done.returncode == 0, said
@@ -159,7 +162,7 @@ async def once_through_api_proxy(
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         async with running_proxy(to=mock.base_url.removeprefix("http://"), script=rules) as proxy:
             base_url = f"http://{proxy.address}"
-            syncd.write(config(base_url, database, speed=SPEED, size=SIZE, call=call))
+            syncd.write(config(base_url, database, speed=SPEED, size=SIZE, call=call, slack=BUSY))
             done = await syncd.command("once")
             said = f"{rules}\n{proxy.log}\n{done.stdout}{done.stderr}"
             assert done.returncode == 0, said
