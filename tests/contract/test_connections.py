@@ -246,3 +246,19 @@ async def test_a_peer_that_lives_and_says_nothing_is_given_up(
             await pool.run(lambda c: work(c, "found"))
         assert proxy.accepted == 2
         pool.close()
+
+
+async def test_a_peer_that_takes_the_connection_and_says_nothing_is_given_up(
+    postgres: str,
+) -> None:
+    """contained: at the start as well; `connect_timeout` holds for the answer too."""
+    info = psycopg.conninfo.conninfo_to_dict(postgres)
+    rule = Rule(do="black-hole")
+    async with running_proxy(to=f"{info['host']}/.s.PGSQL.5432", script=[rule]) as proxy:
+        through = psycopg.conninfo.make_conninfo(
+            postgres, host=proxy.host, port=proxy.port, connect_timeout=2
+        )
+        pool = Connections(through)
+        with trio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match="timeout"):
+            await pool.run(pid_of)
+        pool.close()

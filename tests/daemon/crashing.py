@@ -7,6 +7,7 @@ of this: the functions that take the steps are wrapped here, by name.
 """
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -29,10 +30,13 @@ COMMIT = ("begin", "rows", "dead", "sums", "commit")
 HALVED = tuple(f"halved-{s}" for s in ("rollback", "begin", "checkpoint", *COMMIT[1:]))
 """The second transaction of a page that was refused for one of its records."""
 
+UNKNOWN = ("sent", "done")
+"""COMMIT is on its way; it is done, and its answer has not been read."""
+
 STEPS = tuple(
     f"{moment} {step}"
     for step in (*FETCH, *CALL, *COMMIT, *HALVED)
-    for moment in ("before", *(("sent",) if step.endswith("commit") else ()), "after")
+    for moment in ("before", *(UNKNOWN if step.endswith("commit") else ()), "after")
 )
 
 CRASHED = "crashed here"
@@ -182,9 +186,9 @@ def _wrap_transaction(crash: Crash) -> None:
             if name is None:
                 return run(self, query, *arguments)
             crash.at(f"before {name}")
-            if name.endswith("commit") and crash.step == f"sent {name}" and not crash.over:
-                _send(self.connection)
-                crash.at(f"sent {name}")
+            if crash.step in [f"{moment} {name}" for moment in UNKNOWN] and not crash.over:
+                _send(self.connection, wait="done" in crash.step)
+                crash.at(crash.step)
                 self.connection.close()
                 raise psycopg.OperationalError("the connection was lost in COMMIT")
             result = run(self, query, *arguments)
@@ -209,11 +213,13 @@ def _name(query: Any) -> str | None:
     return None if name is None else committing.prefix + name
 
 
-def _send(connection: Any) -> None:
-    """Send COMMIT and do not wait for what becomes of it."""
+def _send(connection: Any, *, wait: bool) -> None:
+    """Send COMMIT, and read no answer; `wait` until it has come."""
     connection.pgconn.send_query(b"COMMIT")
     while connection.pgconn.flush():
         pass
+    if wait:
+        select.select([connection.fileno()], [], [])
 
 
 def _put(where: Any, **functions: Any) -> None:

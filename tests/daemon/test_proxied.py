@@ -10,8 +10,10 @@ import pytest
 from mock_api.testing import running_mock
 from tests.daemon.conftest import Syncd, config
 from tests.daemon.proof import Proof, copied, proof
+from tests.daemon.running import daemon
 from tests.proxy.relay import Proxy, running_proxy
 from tests.proxy.script import Deed, Rule
+from tests.servers import Servers
 
 SPEED = 200.0
 BUSY = 0.2  # seconds of slack: the machine has other things to do
@@ -105,6 +107,39 @@ async def test_the_commit_that_begins_a_cycle_lost_begins_one_cycle(
     await once_through_database_proxy(syncd, postgres, [rule], fires=1)
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT count(*) FROM syncd.cycle").fetchone() == (1,)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("do", ["swallow", "reset"])
+async def test_each_commit_of_a_start_lost_the_daemon_starts_all_the_same(
+    servers: Servers, tmp_path: Path, do: Deed
+) -> None:
+    """resume: schema, lease, table, budget, checkpoint: `run` comes again until all is there."""
+    fired = True
+    nth = 0
+    while fired:
+        nth += 1
+        with servers["embedded"].fresh_database() as database:
+            fired = await started_without_commit(Syncd(tmp_path / f"{nth}.toml"), database, do, nth)
+    assert nth > 8  # as many as a start has; the rest of the cycle has its tests above
+
+
+async def started_without_commit(syncd: Syncd, database: str, do: Deed, nth: int) -> bool:
+    """Start with that COMMIT lost; False if the first page was committed before it."""
+    rule = Rule(statement="COMMIT", nth=nth, do=do)
+    async with (
+        running_mock(speed=SPEED, campaigns=SIZE) as mock,
+        running_proxy(to=socket_of(database), script=[rule]) as proxy,
+    ):
+        behind = through(proxy, database)
+        syncd.write(config(mock.base_url, behind, speed=SPEED, size=SIZE, slack=BUSY))
+        async with daemon(syncd) as running:
+            await running.until("cycle started")
+            fired = bool(proxy.log)
+            await running.leave()
+        found = await proof(mock, database, syncd.path)
+    found.assert_equal(records=SIZE, pages=1, said=f"{do} {nth}\n{running.said}")
+    return fired
 
 
 # --- Postgres's connections at any moment ------------------------------------------------------
