@@ -95,13 +95,15 @@ class Syncd:
 
     path: Path
     env: Mapping[str, str] = attrs.field(factory=dict)
+    module: str = "syncd"
+    """What runs in its place may be one of the tests' own."""
 
     def write(self, text: str) -> None:
         self.path.write_text(text, encoding="utf-8")
 
     def _open(self, *arguments: str) -> dict[str, Any]:
         secrets = {"ADPLATFORM_EMAIL": "ads@example.com", "ADPLATFORM_PASSWORD": "secret"}
-        command = [sys.executable, "-m", "syncd", "--config", str(self.path), *arguments]
+        command = [sys.executable, "-m", self.module, "--config", str(self.path), *arguments]
         return {
             "command": command,
             "env": {**os.environ, "PYTHONUNBUFFERED": "1", **secrets, **self.env},

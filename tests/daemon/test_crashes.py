@@ -64,17 +64,21 @@ Kill = Callable[[Cell, str, Path], AbstractAsyncContextManager[None]]
 def in_flight(cell: Cell) -> set[str]:
     """The calls that may have had an unknown outcome, and so may be made twice."""
     step = cell.step.split()[1]
-    of_page = called(cell.number)
+    before, of_page, after = (called(cell.number + n) for n in (-1, 0, 1))
+    if step in FETCH:
+        # While the last calls of a page are in flight, the next one is fetched …
+        return before
+    if step not in CALL:
+        return after
     if cell.step in ("after call-settled", "before call-intent"):
         of_page.discard(the_one(cell))
-    # The next page's calls begin when the last ones of this page have.
-    following = called(cell.number + 1) if step not in FETCH else set()
-    return (of_page if step in CALL else set()) | following
+    # … and its calls begin.
+    return before | of_page | after
 
 
 def called(page: int) -> set[str]:
     """The records of a page that are called for: all but the first, which is no good."""
-    return {f"camp_{n}" for n in range((page - 1) * SIZE + 2, page * SIZE + 1)}
+    return {f"camp_{n}" for n in range((page - 1) * SIZE + 2, page * SIZE + 1) if page}
 
 
 def the_one(cell: Cell) -> str:

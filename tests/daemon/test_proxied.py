@@ -27,7 +27,9 @@ PAGE = "UPDATE syncd.checkpoint AS c"
 
 
 def through(proxy: Proxy, conninfo: str) -> str:
-    return psycopg.conninfo.make_conninfo(conninfo, host=proxy.host, port=proxy.port)
+    return psycopg.conninfo.make_conninfo(
+        conninfo, host=proxy.host, port=proxy.port, connect_timeout=2
+    )
 
 
 def socket_of(conninfo: str) -> str:
@@ -146,7 +148,7 @@ async def started_without_commit(syncd: Syncd, database: str, do: Deed, nth: int
 
 
 def some_moments(seed: int) -> list[Rule]:
-    """Three connections that end, each after some bytes of a side."""
+    """Three connections that end or fall silent, each after some bytes of a side."""
     rng = random.Random(seed)
     return [
         Rule(
@@ -156,7 +158,7 @@ def some_moments(seed: int) -> list[Rule]:
             times=1,
             side=rng.choice(("up", "down")),
             after=rng.choice((0, rng.randint(1, 2_000), rng.randint(1, 20_000))),
-            do=rng.choice(("cut", "reset")),
+            do=rng.choice(("cut", "reset", "black-hole")),
         )
         for n in range(3)
     ]
@@ -164,16 +166,15 @@ def some_moments(seed: int) -> list[Rule]:
 
 async def seeded(seed: int, postgres: str, folder: Path) -> None:
     own = await copied(postgres, f"{psycopg.conninfo.conninfo_to_dict(postgres)['dbname']}_{seed}")
-    found = await once_through_database_proxy(
-        Syncd(folder / f"{seed}.toml"), own, some_moments(seed)
-    )
+    syncd = Syncd(folder / f"{seed}.toml", module="tests.daemon.impatient")
+    found = await once_through_database_proxy(syncd, own, some_moments(seed))
     assert found.answered == {f"page={n}": 1 for n in range(1, PAGES + 1)}, f"seed {seed}"
 
 
 async def test_connections_to_postgres_that_end_at_six_moments_cost_nothing(
     postgres: str, tmp_path: Path
 ) -> None:
-    """resume, no-blind-repeat, budget: cut or reset after any byte, in any direction."""
+    """resume, no-blind-repeat, budget: cut, reset or silent after any byte of a side."""
     for seed in list(SEEDS)[:6]:
         await seeded(seed, postgres, tmp_path)
 
