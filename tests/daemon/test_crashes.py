@@ -44,13 +44,19 @@ class Cell:
 
     page: str
     step: str
+    never: bool = False
+    """A call whose outcome is unknown may not be made again."""
 
     def __str__(self) -> str:
-        return f"{self.page}: {self.step}"
+        return f"{self.page}: {self.step}{', never repeated' if self.never else ''}"
 
     @property
     def number(self) -> int:
         return PAGES[self.page]
+
+    @property
+    def repeat(self) -> str:
+        return 'repeat = "never"' if self.never else 'repeat = "with-key"'
 
     @property
     def halved(self) -> bool:
@@ -58,6 +64,12 @@ class Cell:
 
 
 CELLS = [cell for page in PAGES for step in STEPS if ONLY in str(cell := Cell(page, step))]
+NEVER = [
+    cell
+    for page in PAGES
+    for step in STEPS
+    if step.split()[1] in CALL and ONLY in str(cell := Cell(page, step, never=True))
+]
 Kill = Callable[[Cell, str, Path], AbstractAsyncContextManager[None]]
 
 
@@ -131,7 +143,9 @@ async def killed_daemon(cell: Cell, database: str, folder: Path) -> None:
     syncd = Syncd(folder / f"{cell.page}-{cell.step.replace(' ', '-')}.toml")
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE, slack=BUSY))
+        syncd.write(
+            config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat, slack=BUSY)
+        )
         async with daemon(syncd, "tests.daemon.crashing", environ=crash_at(cell)) as first:
             await first.ended_or_said(RESTS)
         assert RESTS not in first.said, f"the step was not met\n{first.said}"
@@ -144,6 +158,13 @@ async def killed_daemon(cell: Cell, database: str, folder: Path) -> None:
         again = pages_of([e for e in await mock.requests() if e["seq"] > len(asked)])
         found = await proof(mock, database, syncd.path)
     said = f"{first.said}\n{second.said}"
+    if cell.never:
+        unknown = found.dead - dead
+        assert unknown in range(len(in_flight(cell)) + 1), said
+        # Its intent is stored: whether it was sent nobody can tell.
+        assert unknown > 0 or cell.step in ("before call-intent", "after call-settled"), said
+        assert max(found.calls.values()) == 1, f"{cell}\n{found}\n{said}"
+        dead = found.dead
     assert_whole(cell, found, dead, said)
     committed = {f"page={n}" for n in range(1, standing.pages + 1)}
     assert not again & committed, f"{cell}: {again} asked again\n{said}"
@@ -168,7 +189,9 @@ async def killed_postgres(
     at = crash_at(cell, CRASH_POSTGRES=str(server / "postmaster.pid"))
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE, slack=BUSY))
+        syncd.write(
+            config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat, slack=BUSY)
+        )
         async with daemon(syncd, "tests.daemon.crashing", environ=at) as running:
             await running.until(CRASHED)
             await revive()
@@ -241,6 +264,17 @@ async def test_killed_at_each_step_nothing_is_lost_or_doubled(
     await each(cells, place, of_postgres=False)
     with capsys.disabled():
         click.echo(f"\n{len(cells)} cells: the daemon killed on the {page} page")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("of_postgres", [False, True], ids=["daemon", "postgres"])
+async def test_killed_in_a_call_that_may_not_be_repeated_it_is_not(
+    place: Path, of_postgres: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """no-blind-repeat, accounted: the record is put aside, and no call is ever made twice."""
+    await each(NEVER, place, of_postgres=of_postgres)
+    with capsys.disabled():
+        click.echo(f"\n{len(NEVER)} cells: killed in calls that may not be repeated")
 
 
 @pytest.mark.long
