@@ -144,6 +144,43 @@ async def started_without_commit(syncd: Syncd, database: str, do: Deed, nth: int
     return fired
 
 
+# --- cut off, and back again -------------------------------------------------------------------
+
+
+async def test_one_that_was_cut_off_while_another_took_over_writes_nothing_more(
+    postgres: str, tmp_path: Path
+) -> None:
+    """resume, page-atomic: back again it finds the lease taken, says so and leaves."""
+    former = Syncd(tmp_path / "former.toml", module="tests.daemon.impatient")
+    other = Syncd(tmp_path / "other.toml")
+    async with (
+        running_mock(speed=SPEED, campaigns=2 * RECORDS) as mock,
+        running_proxy(to=socket_of(postgres)) as proxy,
+    ):
+        behind = through(proxy, postgres)
+        former.write(config(mock.base_url, behind, speed=SPEED, size=SIZE, slack=BUSY))
+        other.write(config(mock.base_url, postgres, speed=SPEED, size=SIZE, slack=BUSY))
+        async with daemon(former, former.module) as first:
+            await first.until("records=8")
+            proxy.silence()
+            await first.until("Postgres is away")
+            with psycopg.connect(postgres, autocommit=True) as admin:
+                admin.execute("UPDATE syncd.lease SET expires_at = 'epoch'")  # 30 s later
+            async with daemon(other) as second:
+                await second.leave()
+            proxy.follow()
+            proxy.reset_all()
+            await first.process.wait()
+        found = await proof(mock, postgres, other.path)
+    said = f"{first.said}\n{second.said}"
+    assert first.process.returncode == 1, said
+    assert "stop the other one" in first.said
+    found.assert_equal(records=2 * RECORDS, pages=2 * PAGES, said=said)
+    assert found.transactions == 2 * PAGES, said
+    twice = {call for call, times in found.calls.items() if times > 1}
+    assert len(twice) <= 2 * SIZE, said  # what the first had in flight, or could not settle
+
+
 # --- Postgres's connections at any moment ------------------------------------------------------
 
 

@@ -60,6 +60,12 @@ class Proxy:
         """These rules, and no others, for connections from now on; none at all heals it."""
         self.script = Script(list(rules))
 
+    def silence(self) -> None:
+        """From now on nothing passes, on new connections as on those that are open."""
+        self.follow(Rule(do="black-hole"))
+        for connection in self._open:
+            connection.dark = True
+
     def reset_all(self) -> None:
         """Reset every connection that is open, now."""
         for connection in list(self._open):
@@ -112,7 +118,7 @@ class Connection:
     passed: dict[Side, int] = attrs.field(factory=lambda: {"up": 0, "down": 0}, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _reset: bool = attrs.field(default=False, init=False)
-    _dark: bool = attrs.field(default=False, init=False)
+    dark: bool = attrs.field(default=False, init=False)
     _swallowing: bool = attrs.field(default=False, init=False)
     _slow: dict[Side, Rule] = attrs.field(factory=dict, init=False)
     _asked: Messages | None = attrs.field(default=None, init=False)
@@ -171,7 +177,7 @@ class Connection:
             await self._act_on_bytes(side)
             while data := await source.receive_some(PIECE):
                 await self._relay(side, data, sink)
-            if not self._dark:
+            if not self.dark:
                 await sink.send_eof()
                 return
         except GONE:
@@ -226,7 +232,7 @@ class Connection:
 
     async def _let(self, side: Side, data: bytes, sink: trio.SocketStream) -> None:
         """Let bytes pass, and have what is due after some of them happen there."""
-        while data and not self._dark:
+        while data and not self.dark:
             stops = [left for _, left in self._left(side) if left > 0]
             piece = data[: min(stops, default=len(data))]
             slow = self._slow.get(side)
@@ -262,7 +268,7 @@ class Connection:
         if rule.do in SLOW:
             self._slow[rule.side] = rule
         elif rule.do == "black-hole":
-            self._dark = True
+            self.dark = True
         elif rule.do == "swallow":
             self._swallowing = True
         else:
