@@ -11,6 +11,10 @@ SET LOCAL idle_in_transaction_session_timeout = '60s';
 SET LOCAL TimeZone = 'UTC';
 
 -- name: commit
+-- Where commits are asynchronous a crash of Postgres would take back what we rely on: spent
+-- tokens, settled calls, the lease.  What is stricter than `on` is left as it is.
+SELECT set_config('synchronous_commit', 'on', true)
+WHERE current_setting('synchronous_commit') = 'off';
 COMMIT;
 
 -- name: rollback

@@ -65,7 +65,7 @@ async def terminate(subject: PostgresSubject, condition: str) -> None:
     )
 
 
-IN_COMMIT = "wait_event = 'advisory' AND query = 'COMMIT'"
+IN_COMMIT = "wait_event = 'advisory' AND query LIKE '%COMMIT'"
 
 
 async def build_door(subject: PostgresSubject) -> None:

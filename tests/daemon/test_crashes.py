@@ -16,6 +16,7 @@ import click
 import psycopg
 import pytest
 import trio
+from psycopg import sql
 
 from mock_api.testing import MockServer, running_mock
 from syncd.app import table
@@ -252,6 +253,34 @@ async def test_killed_at_two_steps_nothing_is_lost_or_doubled(place: Path) -> No
     """resume, no-blind-repeat, budget: two cells of the matrix below."""
     await each(SOME, place, of_postgres=False)
     await each([SOME[1]], place / "postgres", of_postgres=True)
+
+
+ASYNCHRONOUS = {
+    "synchronous_commit": "off",
+    # Nothing is flushed by itself for as long as a cycle takes.
+    "wal_writer_delay": "10s",
+    "wal_writer_flush_after": "1GB",
+}
+
+
+@pytest.mark.parametrize("step", ["after commit", "after call-settled"])
+async def test_where_commits_are_asynchronous_a_crash_of_postgres_takes_nothing_back(
+    place: Path, step: str
+) -> None:
+    """resume, budget, no-blind-repeat: the operator's synchronous_commit is not ours."""
+    async with embedded_server(place / "state") as server:
+        made = f"host={server.place.data} dbname=template1 user=postgres"
+        with psycopg.connect(made, autocommit=True) as admin:
+            for name, value in ASYNCHRONOUS.items():
+                admin.execute(
+                    sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value)
+                )
+            admin.execute("SELECT pg_reload_conf()")
+        database = await copied(made, "own")
+        await template(database, place)
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute("CHECKPOINT")
+        await killed_postgres(Cell("middle", step), database, place, server.revive)
 
 
 @pytest.mark.long
