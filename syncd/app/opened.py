@@ -136,6 +136,7 @@ class App:
             ),
             waits=waits,
             report=self.report,
+            keep=settings.keep_dead_letters,
             close=shared.leave,
         )
 

@@ -76,6 +76,7 @@ def load(
         database=_database(node, of_database.reveal),
         state=_state(node, environ),
         drain=node.duration("drain", 30.0),
+        keep_dead_letters=node.duration("keep_dead_letters", 90 * 86400.0),
         sources=sources,
         path=path,
     )

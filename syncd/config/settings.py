@@ -167,6 +167,9 @@ class Settings:
     drain: float = 30.0
     """On SIGTERM, requests in flight get so long."""
 
+    keep_dead_letters: float = 90 * 86400.0
+    """A dead letter goes when it was put aside the last time so long ago."""
+
     sources: Mapping[str, SourceSettings]
     path: Path | None = None
     """The file it was read from."""

@@ -8,7 +8,7 @@ retire    it is not in the file any more: it ends at the boundary
 add       it is new
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -21,6 +21,9 @@ Fate = Literal["keep", "adopt", "replace", "retire", "add"]
 
 FIXED = ("database", "state")
 """What a running syncd stands on."""
+
+OF_ALL = ("keep_dead_letters",)
+"""What every stream adopts."""
 
 OF_THE_SOURCE = ("base_url",)
 OF_THE_STREAM = ("path", "params", "records", "where", "page", "key", "schema", "table")
@@ -67,8 +70,9 @@ def plan(old: Settings, new: Settings) -> Plan:
     if fixed:
         raise ConfigError(fixed)
     before, after = _streams(old), _streams(new)
+    of_all = [name for name in OF_ALL if getattr(old, name) != getattr(new, name)]
     changes = [
-        _change(i, before[i], after[i]) if i in before else Change(stream=i, fate="add")
+        _change(i, before[i], after[i], of_all) if i in before else Change(stream=i, fate="add")
         for i in after
     ]
     changes += [Change(stream=i, fate="retire") for i in before if i not in after]
@@ -79,8 +83,9 @@ def _change(
     stream: StreamId,
     old: tuple[SourceSettings, StreamSettings],
     new: tuple[SourceSettings, StreamSettings],
+    of_all: Sequence[str],
 ) -> Change:
-    changed = [*_of_sources(old[0], new[0]), *differences(old[1], new[1], "")]
+    changed = [*of_all, *_of_sources(old[0], new[0]), *differences(old[1], new[1], "")]
     if not changed:
         return Change(stream=stream, fate="keep")
     anew = any(getattr(old[0], name) != getattr(new[0], name) for name in OF_THE_SOURCE)

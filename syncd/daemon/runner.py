@@ -24,6 +24,7 @@ from syncd.errors import (
     TryAgain,
 )
 from syncd.sync import events
+from syncd.sync.aside import retry_letters
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, Lease, StreamId
@@ -193,6 +194,17 @@ class Runner:
         self._failures = 0
         if committed.outcome is not None:
             self.result = committed
+            await self._look_after_letters()
+
+    async def _look_after_letters(self) -> None:
+        """After a cycle: try again the calls that were put aside, and let old letters go."""
+        stream = self.stream
+        await self._through_outages(lambda: stream.store.purge_letters(stream.id, stream.keep))
+        due = await self._through_outages(lambda: stream.store.due_letters(stream.id))
+        if not due or stream.halt or not stream.source.has_call or self._at is None:
+            return
+        letters = await self._through_outages(lambda: stream.store.letters(stream.id, due))
+        self._at = (await retry_letters(stream, self._at, letters)).checkpoint
 
     async def _rest(self) -> bool:
         """Wait until the next cycle is due; True if there is news before.
@@ -240,6 +252,7 @@ class Runner:
             before, self.stream, self._next = self.stream, self._next, None
             self.stream.tally = before.tally
             self.stream.began, self.stream.resumed = before.began, before.resumed
+            self.stream.before = before.before
             self._opened = False
         if self._lease is not None:
             self.stream.lease, self._lease = self._lease, None

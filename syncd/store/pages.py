@@ -21,6 +21,8 @@ from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, storable, words
 from syncd.store.tables import as_page, statements
 from syncd.sync.model import (
+    LETTER_LATER,
+    LETTER_TRIES,
     REFUSED_WHOLE,
     Checkpoint,
     Committed,
@@ -34,6 +36,7 @@ from syncd.sync.model import (
 )
 
 INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
+LETTERS_AT_ONCE = 100  # after one cycle
 PURGE = 5000  # ledger rows that leave in one transaction
 
 
@@ -190,6 +193,9 @@ def _letter(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[st
         "target": clean(f"{table.schema}.{table.name}"),
         "schema_version": migrate.version(),
         "idempotency_key": letter.idempotency_key,
+        "again": letter.again,
+        "tries": LETTER_TRIES,
+        "later": LETTER_LATER,
     }
 
 
@@ -320,6 +326,20 @@ def letters(connection: Connection, stream: StreamId, ids: Sequence[int]) -> dic
             )
             for number, kind, key, reason, payload, first in cursor
         }
+
+
+def due_letters(connection: Connection, stream: StreamId) -> list[int]:
+    values = {"source": stream.source, "stream": stream.stream}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("due_letters"), {**values, "limit": LETTERS_AT_ONCE})
+        return [number for (number,) in cursor]
+
+
+def purge_letters(connection: Connection, stream: StreamId, keep: float) -> int:
+    values = {"source": stream.source, "stream": stream.stream, "keep": keep}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("purge_letters"), values)
+        return cursor.rowcount
 
 
 def purge_ledger(connection: Connection, stream: StreamId) -> bool:

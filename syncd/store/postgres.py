@@ -173,6 +173,12 @@ class PostgresStore:
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         return await self.connections.run(lambda c: pages.letters(c, stream, ids))
 
+    async def due_letters(self, stream: StreamId) -> Sequence[int]:
+        return await self.connections.run(lambda c: pages.due_letters(c, stream))
+
+    async def purge_letters(self, stream: StreamId, keep: float) -> int:
+        return await self.connections.run(lambda c: pages.purge_letters(c, stream, keep))
+
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         return await self.connections.run(lambda c: pages.committed(c, checkpoint))
 

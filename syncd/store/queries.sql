@@ -313,11 +313,16 @@ FROM syncd.cycle WHERE id = %(cycle)s;
 -- name: put_aside
 -- A dead letter that comes again counts its attempts instead of standing there twice.
 INSERT INTO syncd.dead_letter (source, stream, kind, identity, key, reason, cycle, payload,
-                               target, schema_version, idempotency_key)
+                               target, schema_version, idempotency_key, next_try)
 VALUES (%(source)s, %(stream)s, %(kind)s, %(identity)s, %(key)s, %(reason)s, %(cycle)s,
-        %(payload)s, %(target)s, %(schema_version)s, %(idempotency_key)s)
+        %(payload)s, %(target)s, %(schema_version)s, %(idempotency_key)s,
+        CASE WHEN %(again)s THEN clock_timestamp() END)
 ON CONFLICT (source, stream, identity, kind) DO UPDATE
 SET attempts = syncd.dead_letter.attempts + 1, last_at = clock_timestamp(),
+    next_try = CASE
+        WHEN %(again)s AND syncd.dead_letter.attempts < %(tries)s
+        THEN clock_timestamp() + make_interval(
+            secs => least(%(later)s * 2 ^ (syncd.dead_letter.attempts - 1), 86400)) END,
     reason = EXCLUDED.reason, payload = EXCLUDED.payload, cycle = EXCLUDED.cycle,
     target = EXCLUDED.target, schema_version = EXCLUDED.schema_version;
 
@@ -334,6 +339,17 @@ WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s);
 -- name: letters
 SELECT id, kind, key, reason, payload, idempotency_key FROM syncd.dead_letter
 WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s) ORDER BY id;
+
+-- name: due_letters
+-- Those whose call is worth another try by itself.
+SELECT id FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND next_try <= clock_timestamp()
+ORDER BY next_try LIMIT %(limit)s;
+
+-- name: purge_letters
+DELETE FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s
+  AND last_at < clock_timestamp() - make_interval(secs => %(keep)s);
 
 -- name: note_trouble
 UPDATE syncd.cycle

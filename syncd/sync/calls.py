@@ -219,6 +219,7 @@ class _PageCalls:
                 reason=error.reason,
                 payload=record.raw,
                 idempotency_key=self._key(record),
+                again=error.kind == "call-failed" or self.stream.source.repeatable,
             )
         )
 

@@ -67,6 +67,9 @@ class StreamContext:
     retry: Retry
     waits: Waits
     report: events.Report = events.nobody
+    keep: float = float("inf")
+    """Seconds for which dead letters are kept."""
+
     close: Callable[[], Awaitable[None]] = _nothing_to_close
     """What to do when the stream runs with other settings, or no more."""
 
@@ -75,6 +78,9 @@ class StreamContext:
 
     began: Stopwatch | None = attrs.field(default=None, init=False)
     """Since this process began the running cycle, or the last one, or took it up."""
+
+    before: Counts = attrs.field(factory=Counts, init=False)
+    """What the cycle had come to by then."""
 
     resumed: bool = attrs.field(default=False, init=False)
     """It was taken up, so that it had begun before."""

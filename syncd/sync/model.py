@@ -11,6 +11,8 @@ from typing import Literal
 import attrs
 
 REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
+LETTER_TRIES = 6  # times that a call is made again by itself after it was put aside
+LETTER_LATER = 900.0  # seconds until the second of them; then twice as long each, up to a day
 DRIFT = 1.001  # two clocks differ by less than 0.1 % in rate
 
 DeadLetterKind = Literal["contract", "refused", "call-failed", "outcome-unknown"]
@@ -200,6 +202,9 @@ class DeadLetter:
     payload: bytes
     idempotency_key: str | None = None
     """The first key of its call: a later retry uses the same one."""
+
+    again: bool = False
+    """Its call is worth another try by itself, and may be repeated."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

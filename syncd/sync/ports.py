@@ -295,6 +295,15 @@ class Store(TokenStore, Protocol):
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         """Those of these dead letters that lie there and are the stream's."""
 
+    async def due_letters(self, stream: StreamId) -> Sequence[int]:
+        """Dead letters whose call is to be tried again by itself, now; a bounded number.
+
+        At once the first time, then ever later, and no more than `LETTER_TRIES` times.
+        """
+
+    async def purge_letters(self, stream: StreamId, keep: float) -> int:
+        """Let those go that were put aside the last time more than `keep` seconds ago."""
+
     # --- what operators ask for -------------------------------------------------------------
 
     async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:

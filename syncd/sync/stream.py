@@ -20,12 +20,16 @@ from syncd.errors import (
     StreamBroken,
     SyncdError,
     TryAgain,
+    UnexpectedAnswer,
 )
 from syncd.sync import events
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.turn import Turn
+
+TOO_MANY = 20  # dead letters of one cycle …
+TOO_LARGE_A_SHARE = 0.05  # … that are more than this part of its records, park the stream
 
 
 async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Committed:
@@ -39,7 +43,7 @@ async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Comm
     """
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream)
-        stream.began, stream.resumed = Stopwatch(), at.resumed
+        stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
         stream.report(
             events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
@@ -55,6 +59,7 @@ async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Comm
                 seconds=stream.began.elapsed if stream.began else 0.0,
             )
         )
+        _refuse_too_many_dead(stream, committed.totals)
     return committed
 
 
@@ -78,6 +83,8 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                     turns.start_soon(following.run)
                 committed = await run_page(stream, checkpoint, turn)
                 checkpoint = committed.checkpoint
+                if committed.outcome is None:
+                    _refuse_too_many_dead(stream, committed.totals)
                 if committed.outcome is not None or following is None:
                     break
                 if not ahead:
@@ -112,6 +119,16 @@ async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) ->
         )
     )
     return committed
+
+
+def _refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
+    """So many are no matter of single records.  Whoever resumes the stream has seen them."""
+    dead, seen = totals.dead - stream.before.dead, totals.seen - stream.before.seen
+    if dead > TOO_MANY and dead > TOO_LARGE_A_SHARE * seen:
+        raise UnexpectedAnswer(
+            f"{dead} of {seen} records were put aside",
+            hint=f"see `syncd dead list {stream.id}`; to go on all the same, resume the stream",
+        )
 
 
 async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:

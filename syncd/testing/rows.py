@@ -72,6 +72,8 @@ class FakeDeadLetter:
     id: int
     stream: StreamId
     letter: DeadLetter
+    last_at: float
+    next_try: float | None = None
     attempts: int = 1
 
 

@@ -13,6 +13,8 @@ import trio
 
 from syncd.errors import CheckpointMoved, LeaseHeld, StoreRefused, StoreUnavailable
 from syncd.sync.model import (
+    LETTER_LATER,
+    LETTER_TRIES,
     REFUSED_WHOLE,
     Checkpoint,
     Committed,
@@ -256,6 +258,21 @@ class FakeStore:
                 for found in self.put_aside.values()
                 if found.stream == stream and found.id in ids
             }
+
+    async def due_letters(self, stream: StreamId) -> Sequence[int]:
+        async with self._at("due_letters"):
+            now = self._now()
+            ours = [f for f in self.put_aside.values() if f.stream == stream]
+            return [f.id for f in ours if f.next_try is not None and f.next_try <= now]
+
+    async def purge_letters(self, stream: StreamId, keep: float) -> int:
+        async with self._at("purge_letters"):
+            before = self._now() - keep
+            old = [f.id for f in self.put_aside.values() if f.stream == stream]
+            old = [f.id for f in self.put_aside.values() if f.id in old and f.last_at < before]
+            for number in old:
+                self._letter_leaves(number)
+            return len(old)
 
     # --- what operators ask for -------------------------------------------------------------
 
@@ -505,9 +522,16 @@ class FakeStore:
         if found is None:
             self._letters += 1
             self.put_aside[identity] = FakeDeadLetter(
-                id=self._letters, stream=stream, letter=letter
+                id=self._letters,
+                stream=stream,
+                letter=letter,
+                last_at=self._now(),
+                next_try=self._now() if letter.again else None,
             )
             return
+        later = min(LETTER_LATER * 2.0 ** (found.attempts - 1), 86400.0)
+        again = letter.again and found.attempts < LETTER_TRIES
+        found.last_at, found.next_try = self._now(), self._now() + later if again else None
         found.attempts += 1
         found.letter = attrs.evolve(letter, idempotency_key=found.letter.idempotency_key)
 

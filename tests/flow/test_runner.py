@@ -400,3 +400,93 @@ async def test_any_order_of_requests_ends_whole(seed: int, autojump_clock: Clock
     assert all(c.counts.balanced for c in fleet.store.cycles)
     keys = Counter(a.idempotency_key for a in api.asked if a.idempotency_key)
     assert max(keys.values()) == 1
+
+
+async def test_a_call_that_failed_is_tried_again_at_the_cycles_end(
+    fleet: Fleet, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: at once, with its first key, and ever later; then it waits for a person."""
+    api = fleet.apis[ADS]
+    failing = True
+
+    async def refuse(one: Asked) -> None:
+        if failing and one.what == 'call ["c5"]':
+            raise CallFailed("call-failed", "no")
+
+    api.faults = refuse
+    async with fleet.life("ads") as life:
+        life.start(ADS, every=86400.0)
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+        first = [a for a in api.asked if a.what == 'call ["c5"]']
+        assert len(first) == 2
+        assert len({a.idempotency_key for a in first}) == 1
+        (found,) = fleet.store.put_aside.values()
+        assert found.attempts == 2
+        assert found.next_try is not None
+        failing = False
+        await fleet.cycles(ADS, 2)
+        await trio.sleep(1)
+    assert fleet.store.dead_letters == []
+    assert "c5" in fleet.rows(ADS)
+
+
+async def test_calls_that_may_not_be_repeated_wait_for_a_person(
+    fleet: Fleet, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: an unknown outcome is not tried again by itself."""
+    api = fleet.apis[ADS]
+
+    async def lose(one: Asked) -> None:
+        if one.what == 'call ["c5"]':
+            raise ApiUnavailable("connection lost")
+
+    api.faults = lose
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS, every=86400.0)
+        runner.stream.source.repeatable = False  # type: ignore[misc]  # the fake's own
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+    assert len([a for a in api.asked if a.what == 'call ["c5"]']) == 1
+    (found,) = fleet.store.put_aside.values()
+    assert (found.letter.kind, found.next_try) == ("outcome-unknown", None)
+
+
+async def test_too_many_dead_letters_park_the_stream(fleet: Fleet, autojump_clock: Clock) -> None:
+    """contained: more than 20, and more than 5 %; whoever resumes it has seen them."""
+    small(fleet, records=60)
+    api = fleet.apis[ADS]
+
+    async def refuse(one: Asked) -> None:
+        if one.idempotency_key is not None:
+            raise CallFailed("call-failed", "no")
+
+    api.faults = refuse
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS, every=86400.0)
+        await fleet.until(lambda e: isinstance(e, events.Parked))
+        assert "30 of 30 records were put aside" in fleet.store.parked[ADS]
+        api.faults = None
+        await trio.testing.wait_all_tasks_blocked()
+        runner.ask(Job(kind="resume"))
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+    assert len(fleet.rows(ADS)) == 60
+
+
+async def test_old_dead_letters_go(fleet: Fleet, autojump_clock: Clock) -> None:
+    """accounted: by age, after a cycle."""
+    api = fleet.apis[ADS]
+
+    async def refuse(one: Asked) -> None:
+        if one.what == 'call ["c5"]':
+            raise CallFailed("call-failed", "no")
+
+    api.faults = refuse
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS, every=86400.0)
+        runner.stream.keep = 10 * 86400.0
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+        assert len(fleet.store.put_aside) == 1
+        del api.records["c5"]
+        await fleet.cycles(ADS, 9)
+        assert len(fleet.store.put_aside) == 1
+        await fleet.cycles(ADS, 20)
+        assert fleet.store.put_aside == {}

@@ -113,6 +113,12 @@ def test_each_setting_of_a_source_has_its_fate(name: str) -> None:
     assert change.fate == ("replace" if anew else "adopt")
 
 
+def test_what_holds_for_all_streams_is_adopted_by_all() -> None:
+    """all-or-nothing-reload: a setting at the top of the file."""
+    (change,) = plan(SETTINGS, attrs.evolve(SETTINGS, keep_dead_letters=60.0)).changes
+    assert str(change) == "shop.orders: adopt (keep_dead_letters)"
+
+
 def test_a_change_is_told_by_its_path_and_never_by_its_value() -> None:
     """No secret out: a rotated password is `auth.password`."""
     (change,) = plan(SETTINGS, with_source(auth=OTHER_SOURCE["auth"])).changes
