@@ -8,7 +8,7 @@ import pytest
 from syncd.errors import CheckpointMoved
 from syncd.store.looking import Looking
 from syncd.store.requests import Asking
-from syncd.sync.model import Counts
+from syncd.sync.model import LETTER_TRIES, Counts
 from syncd.sync.ports import Request, Settlement
 from syncd.testing import FakeStore
 from tests.contract.subjects import (
@@ -203,3 +203,31 @@ async def test_waiting_for_requests_ends_when_one_comes(subject: Subject) -> Non
     await subject.store.wait_for_requests(0.01)
     await ask(subject, "sync")
     await subject.store.wait_for_requests(30.0)
+
+
+# --- dead letters, in time -----------------------------------------------------------------------
+
+
+async def test_no_blind_repeat_a_call_put_aside_is_due_at_once_and_then_later(
+    subject: Subject,
+) -> None:
+    """Only one that may be repeated; and no more often than a few times."""
+    stream = await running(subject.store)
+    again = attrs.evolve(letter("1", kind="call-failed"), again=True)
+    never = letter("2", kind="outcome-unknown")
+    await stream.commit(page(dead=(again, never), next_cursor="2"))
+    (due,) = await subject.store.due_letters(ADS)
+    found = await subject.store.letters(ADS, [due])
+    assert found[due].key == key("1")
+    for n in range(LETTER_TRIES):
+        await stream.commit(page(dead=(again,), next_cursor=f"3 {n}"))
+        assert list(await subject.store.due_letters(ADS)) == []
+
+
+async def test_accounted_old_letters_go(subject: Subject) -> None:
+    """By when they were put aside the last time."""
+    stream = await running(subject.store)
+    await stream.commit(page(dead=(letter("1"),), next_cursor="2"))
+    assert await subject.store.purge_letters(ADS, 1000.0) == 0
+    assert await subject.store.purge_letters(ADS, -1.0) == 1
+    assert await subject.dead() == []
