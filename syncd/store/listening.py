@@ -66,4 +66,5 @@ class Listener:
 
 
 def _listen(connection: Connection) -> None:
-    connection.execute(sql("listen"))
+    with connection.cursor() as cursor:
+        cursor.execute(sql("listen"))
