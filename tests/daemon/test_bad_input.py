@@ -245,6 +245,7 @@ async def test_check_says_what_is_right_and_writes_no_table(postgres: str, syncd
             assert (await store.standing(CAMPAIGNS)).cycle is None
 
 
+@pytest.mark.long
 async def test_check_counts_against_the_budget(postgres: str, syncd: Syncd) -> None:
     """budget: a check just before a start leaves the start one request less."""
     async with running_mock(speed=20, campaigns=20, fail_every=0, hang_every=0) as mock:

@@ -114,6 +114,7 @@ async def test_reset_begins_anew(syncd: Syncd, postgres: str) -> None:
         assert rows(postgres, "SELECT count(*) FROM campaigns") == [(12,)]
 
 
+@pytest.mark.long
 async def test_a_parked_stream_is_resumed(syncd: Syncd, postgres: str) -> None:
     """contained: `status` says what to do, and doing it helps."""
     async with running(syncd, postgres) as at:
@@ -152,6 +153,7 @@ async def test_a_dead_letter_is_retried(syncd: Syncd, postgres: str) -> None:
         assert letter["idempotency_key"] in keys
 
 
+@pytest.mark.long
 async def test_a_call_that_may_be_twice_is_not_repeated_by_the_way(
     syncd: Syncd, postgres: str
 ) -> None:

@@ -169,6 +169,7 @@ def assert_politely_left(found: list[dict[str, Any]]) -> None:
         assert end["left within"] < LEAVES / 2, end
 
 
+@pytest.mark.long
 async def test_asked_to_leave_at_eight_moments_it_leaves_and_nothing_is_lost(
     postgres: str, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ async def test_every_token_revoked_in_the_middle_costs_one_login(
         await assert_equal(syncd, mock, postgres, "adplatform")
 
 
+@pytest.mark.long
 async def test_three_sources_with_ids_of_their_own_each_take_their_floor(
     postgres: str, syncd: Syncd
 ) -> None:
@@ -159,6 +160,7 @@ async def test_the_second_daemon_is_refused_and_told_who_runs(postgres: str, syn
             await lines_until(third, "cycle taken up again", within=10)
 
 
+@pytest.mark.long
 async def test_sigterm_finishes_the_page_and_exits_with_zero(postgres: str, syncd: Syncd) -> None:
     """drain: what was begun is finished, waits end at once, and the next start goes on."""
     async with running_mock(speed=SPEED, campaigns=40) as mock:

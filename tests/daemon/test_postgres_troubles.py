@@ -103,6 +103,7 @@ async def test_stopped_at_once_and_started_again_it_is_waited_for(place: Path) -
         await under.server.revive()
 
 
+@pytest.mark.long
 async def test_a_server_that_turns_read_only_is_waited_for(place: Path) -> None:
     """resume: as after a failover that leaves us on the old server."""
     async with under_way(place) as under:
@@ -113,6 +114,7 @@ async def test_a_server_that_turns_read_only_is_waited_for(place: Path) -> None:
         under.admin("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
 
 
+@pytest.mark.long
 async def test_backends_that_are_terminated_cost_nothing(place: Path) -> None:
     """resume, no-blind-repeat: each of them, after each page."""
     async with under_way(place) as under:
@@ -157,6 +159,7 @@ async def test_a_lock_on_the_table_is_waited_for(place: Path) -> None:
             holder.execute("ROLLBACK")
 
 
+@pytest.mark.long
 async def test_a_deadlock_with_the_user_is_got_over(place: Path) -> None:
     """contained: they lock our two tables in the other order; we give way and come again."""
     async with under_way(place) as under:
@@ -181,6 +184,7 @@ async def until_waiting(admin: psycopg.Connection[tuple[object, ...]]) -> None:
         await trio.sleep(0.01)
 
 
+@pytest.mark.long
 async def test_a_right_that_is_taken_away_parks_and_says_what_to_grant(
     place: Path,
 ) -> None:

@@ -71,6 +71,7 @@ async def test_the_answer_to_a_pages_commit_lost_the_page_is_neither_lost_nor_do
     assert set(found.calls.values()) == {1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [1, (PAGES + 1) // 2, PAGES], ids=["first", "middle", "last"])
 async def test_a_commit_that_never_arrived_is_made_again_without_another_request(
     postgres: str, syncd: Syncd, page: int
@@ -83,6 +84,7 @@ async def test_a_commit_that_never_arrived_is_made_again_without_another_request
     assert set(found.calls.values()) == {1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nth", [1, 6])
 @pytest.mark.parametrize("do", ["swallow", "reset"])
 @pytest.mark.parametrize(
@@ -147,6 +149,7 @@ async def started_without_commit(syncd: Syncd, database: str, do: Deed, nth: int
 # --- cut off, and back again -------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_one_that_was_cut_off_while_another_took_over_writes_nothing_more(
     postgres: str, tmp_path: Path
 ) -> None:
@@ -208,6 +211,7 @@ async def seeded(seed: int, postgres: str, folder: Path) -> None:
     assert found.answered == {f"page={n}": 1 for n in range(1, PAGES + 1)}, f"seed {seed}"
 
 
+@pytest.mark.long
 async def test_connections_to_postgres_that_end_at_six_moments_cost_nothing(
     postgres: str, tmp_path: Path
 ) -> None:
@@ -272,6 +276,7 @@ async def seeded_answers(seed: int, postgres: str, folder: Path) -> None:
     found.assert_equal(records=RECORDS, pages=PAGES, said=said)
 
 
+@pytest.mark.long
 async def test_answers_that_break_off_at_six_moments_cost_nothing_but_requests(
     postgres: str, tmp_path: Path
 ) -> None:
@@ -289,6 +294,7 @@ async def test_answers_that_break_off_at_thirty_moments_cost_nothing_but_request
         await seeded_answers(seed, postgres, tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("do", ["cut", "reset", "black-hole", "drip"])
 async def test_the_answer_to_a_call_lost_that_may_not_be_repeated_is_put_aside(
     postgres: str, syncd: Syncd, do: Deed

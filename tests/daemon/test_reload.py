@@ -297,6 +297,7 @@ async def test_a_bad_file_changes_nothing_and_tells_every_fault(
         assert all(query.endswith("limit=4") for query in pages)
 
 
+@pytest.mark.long
 async def test_what_a_running_syncd_stands_on_is_refused(
     syncd: Syncd, postgres: str, tmp_path: Path
 ) -> None:
