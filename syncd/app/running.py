@@ -85,6 +85,8 @@ async def run(
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
         closing(Notifier.of(os.environ)) as notifier,
     ):
+        # One that came before anybody listened is heard now (`syncd.__main__`).
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         teller = Teller(notifier)
 
         def tell(event: events.Event) -> None:

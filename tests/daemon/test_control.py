@@ -56,6 +56,7 @@ async def test_sync_waits_for_the_cycle_that_it_begins(syncd: Syncd, postgres: s
         assert rows(postgres, "SELECT name FROM campaigns WHERE id = 'camp_3'") == [("renamed",)]
 
 
+@pytest.mark.long
 async def test_sync_of_single_records(syncd: Syncd, postgres: str) -> None:
     """accounted: just these, with a call each; what is not there is said, with exit status 1."""
     async with running(syncd, postgres) as at:
@@ -73,6 +74,7 @@ async def test_sync_of_single_records(syncd: Syncd, postgres: str) -> None:
         assert [c["whole"] for c in cycles] == [False, True]
 
 
+@pytest.mark.long
 async def test_pause_and_resume(syncd: Syncd, postgres: str) -> None:
     """drain: after `pause` has returned nothing is asked, a restart included."""
     async with running(syncd, postgres, campaigns=40) as at:
@@ -95,6 +97,7 @@ async def test_pause_and_resume(syncd: Syncd, postgres: str) -> None:
         assert len(pages) == len(set(pages)) == 10
 
 
+@pytest.mark.long
 async def test_reset_begins_anew(syncd: Syncd, postgres: str) -> None:
     """resume: with a daemon and without one; the table keeps its rows."""
     async with running(syncd, postgres) as at:
@@ -131,6 +134,7 @@ async def test_a_parked_stream_is_resumed(syncd: Syncd, postgres: str) -> None:
         assert state["state"] == "resting"
 
 
+@pytest.mark.long
 async def test_a_dead_letter_is_retried(syncd: Syncd, postgres: str) -> None:
     """no-blind-repeat: with its first key; it leaves with the row."""
     async with running(syncd, postgres) as at:
@@ -204,6 +208,7 @@ async def test_pausing_without_a_daemon_holds_for_the_next(syncd: Syncd, postgre
         await lines_until(process, "paused by an operator")
 
 
+@pytest.mark.long
 async def test_a_daemon_that_is_stopped_does_not_take_a_request_later(
     syncd: Syncd, postgres: str
 ) -> None:

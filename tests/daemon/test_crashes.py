@@ -249,6 +249,7 @@ SOME = [Cell("middle", "after call-settled"), Cell("last", "done commit")]
 """What the default run looks at."""
 
 
+@pytest.mark.long
 async def test_killed_at_two_steps_nothing_is_lost_or_doubled(place: Path) -> None:
     """resume, no-blind-repeat, budget: two cells of the matrix below."""
     await each(SOME, place, of_postgres=False)
@@ -263,6 +264,7 @@ ASYNCHRONOUS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["after commit", "after call-settled"])
 async def test_where_commits_are_asynchronous_a_crash_of_postgres_takes_nothing_back(
     place: Path, step: str

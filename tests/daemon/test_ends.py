@@ -144,11 +144,11 @@ def assert_nothing_lost(found: list[dict[str, Any]]) -> None:
         assert crash["refused"] == 0, crash
 
 
-async def test_killed_at_eight_moments_nothing_is_lost_or_doubled(
+async def test_killed_at_five_moments_nothing_is_lost_or_doubled(
     postgres: str, tmp_path: Path
 ) -> None:
     """resume, no-blind-repeat, budget: after kill -9 the next start makes it whole."""
-    assert_nothing_lost(await ends(list(SEEDS)[:8], postgres, tmp_path))
+    assert_nothing_lost(await ends(list(SEEDS)[:5], postgres, tmp_path))
 
 
 @pytest.mark.long
@@ -170,11 +170,11 @@ def assert_politely_left(found: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.long
-async def test_asked_to_leave_at_eight_moments_it_leaves_and_nothing_is_lost(
+async def test_asked_to_leave_at_five_moments_it_leaves_and_nothing_is_lost(
     postgres: str, tmp_path: Path
 ) -> None:
     """drain: SIGTERM at any moment ends with exit 0, a page committed or not at all."""
-    assert_politely_left(await ends(list(SEEDS)[:8], postgres, tmp_path, signal.SIGTERM))
+    assert_politely_left(await ends(list(SEEDS)[:5], postgres, tmp_path, signal.SIGTERM))
 
 
 @pytest.mark.long

@@ -151,6 +151,7 @@ async def test_a_reload_says_reloading_and_ready_whatever_comes_of_it(
                 assert await process.wait() == 0
 
 
+@pytest.mark.long
 async def test_a_reload_before_postgres_is_there_takes_another_database(
     postgres: str, syncd: Syncd, manager: Manager, tmp_path: Path
 ) -> None:

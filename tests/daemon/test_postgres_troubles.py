@@ -91,6 +91,7 @@ def assert_whole(found: Proof, said: str) -> None:
     assert set(found.calls.values()) == {1}, said
 
 
+@pytest.mark.long
 async def test_stopped_at_once_and_started_again_it_is_waited_for(place: Path) -> None:
     """resume, no-blind-repeat: `pg_ctl stop -m immediate`; nothing is fetched or called again."""
     async with under_way(place) as under:

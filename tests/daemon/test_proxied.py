@@ -59,6 +59,7 @@ async def once_through_database_proxy(
 # --- the answer to COMMIT ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [1, (PAGES + 1) // 2, PAGES], ids=["first", "middle", "last"])
 async def test_the_answer_to_a_pages_commit_lost_the_page_is_neither_lost_nor_doubled(
     postgres: str, syncd: Syncd, page: int
@@ -102,6 +103,7 @@ async def test_any_other_commit_lost_costs_neither_a_record_nor_a_second_call(
     assert set(found.calls.values()) == {1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("do", ["swallow", "reset"])
 async def test_the_commit_that_begins_a_cycle_lost_begins_one_cycle(
     postgres: str, syncd: Syncd, do: Deed

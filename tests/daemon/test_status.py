@@ -406,7 +406,9 @@ async def test_the_apis_secrets_are_not_needed(postgres: str, syncd: Syncd) -> N
     assert "database.url" in done.stderr
 
 
-@pytest.mark.parametrize("embedded", [False, True], ids=["postgres", "embedded"])
+@pytest.mark.parametrize(
+    "embedded", [False, pytest.param(True, marks=pytest.mark.long)], ids=["postgres", "embedded"]
+)
 async def test_beside_a_live_daemon_and_after_it(
     embedded: bool, postgres: str, syncd: Syncd, short_state: Path
 ) -> None:

@@ -481,12 +481,12 @@ async def test_old_dead_letters_go(fleet: Fleet, autojump_clock: Clock) -> None:
 
     api.faults = refuse
     async with fleet.life("ads") as life:
-        runner = life.start(ADS, every=86400.0)
-        runner.stream.keep = 10 * 86400.0
+        runner = life.start(ADS, every=7200.0)
+        runner.stream.keep = 86400.0
         await fleet.until(lambda e: isinstance(e, events.Resting))
         assert len(fleet.store.put_aside) == 1
         del api.records["c5"]
-        await fleet.cycles(ADS, 9)
+        await fleet.cycles(ADS, 8)
         assert len(fleet.store.put_aside) == 1
-        await fleet.cycles(ADS, 20)
+        await fleet.cycles(ADS, 30)
         assert fleet.store.put_aside == {}
