@@ -171,13 +171,10 @@ class App:
         leases = await self._acquire(new)
         # From here on nothing raises but for a Postgres that goes away, and then what was
         # done is harmless: budgets follow the file, and are followed again by the next try.
-        try:
+        async with self._or_given_back(leases):
             for source in new.sources.values():
                 await self._open_budget(source, new)
                 await self._follow(source, new)
-        except StoreUnavailable:
-            await self._give_back(leases)
-            raise
         self.supervisor.leases |= {lease.source: lease for lease in leases}
         self.supervisor.sources = set(new.sources)
         self.supervisor.drain = new.drain
@@ -198,20 +195,29 @@ class App:
         """The leases of sources that are new; ConfigError if somebody else runs one."""
         leases: list[Lease] = []
         faults = []
-        for name in new.sources:
-            if name in self.supervisor.leases:
-                continue
-            try:
-                leases.append(await self.store.acquire_lease(name))
-            except LeaseHeld as error:
-                faults.append(Fault(path=f"sources.{name}", message=str(error)))
-            except StoreUnavailable:
-                await self._give_back(leases)
-                raise
-        if faults:
-            await self._give_back(leases)
-            raise ConfigError(faults)
+        async with self._or_given_back(leases):
+            for name in new.sources:
+                if name in self.supervisor.leases:
+                    continue
+                try:
+                    leases.append(await self.store.acquire_lease(name))
+                except LeaseHeld as error:
+                    faults.append(Fault(path=f"sources.{name}", message=str(error)))
+            if faults:
+                raise ConfigError(faults)
         return leases
+
+    @asynccontextmanager
+    async def _or_given_back(self, leases: Collection[Lease]) -> AsyncIterator[None]:
+        """If the body fails, what it took is free for others at once."""
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done:
+                with trio.move_on_after(GOODBYE, shield=True):
+                    await self._give_back(leases)
 
     def _apply(self, change: Change, new: Settings, clients: dict[str, _Shared]) -> None:
         runner = self.supervisor.runners.get(change.stream)

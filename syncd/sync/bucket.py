@@ -89,7 +89,7 @@ class TokenBucket:
         self.from_answers = state.from_answers
         self._held_until = trio.current_time() + state.held_for
 
-    async def change(self, settings: BudgetSettings, timeout: float) -> None:
+    async def change(self, settings: BudgetSettings, longest: float) -> None:
         """Follow other settings from now on; the debt that was run up stays.
 
         A longer `per` holds for what was already spent, too; a shorter one for what comes.
@@ -100,13 +100,13 @@ class TokenBucket:
             old = self.settings, self.timeout
             longer = settings.per * DRIFT - before
             if longer > 0:
-                self.settings, self.timeout = settings, timeout
+                self.settings, self.timeout = settings, longest
             try:
                 await self.open(settings)
             except (StoreUnavailable, StreamBroken):
                 self.settings, self.timeout = old
                 raise
-            self.settings, self.timeout = settings, timeout
+            self.settings, self.timeout = settings, longest
             if longer > 0:
                 self._spent = {n: (v, at + longer) for n, (v, at) in self._spent.items()}
         self._look_again.set()

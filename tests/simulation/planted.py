@@ -244,8 +244,8 @@ def few_records_move_the_checkpoint() -> list[Patch]:
 
 
 def a_budget_change_forgives_the_debt() -> list[Patch]:
-    async def change(self: TokenBucket, settings: Any, timeout: float) -> None:
-        self.settings, self.timeout = settings, timeout
+    async def change(self: TokenBucket, settings: Any, longest: float) -> None:
+        self.settings, self.timeout = settings, longest
         found = self.store.budgets[settings.name]  # type: ignore[attr-defined]  # the fake
         found.tokens.clear()
         self._spent.clear()
