@@ -45,6 +45,8 @@ def sync(options: Options, stream: str, keys: tuple[str, ...], *, wait: bool) ->
     """  # noqa: D301 - click's own \b keeps lines
     if keys and wait:
         raise click.UsageError("with KEYs it is waited for anyway; leave --wait out")
+    if not all(key.strip() for key in keys):
+        raise click.UsageError("a KEY is empty")
     settings = options.to_look()
     chosen = _one(settings, stream)
     answer = trio.run(partial(_sync, settings, chosen, keys, wait=wait))

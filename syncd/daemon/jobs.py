@@ -45,7 +45,8 @@ class Job:
             lambda: stream.store.reset(at, "reset by an operator"), stream.on_failure
         )
         given_up = "its cycle was given up; " if at.cycle is not None else ""
-        self.end(f"{given_up}the next begins now, at its first page")
+        when = "once it is resumed" if standing.paused else "now"
+        self.end(f"{given_up}the next begins {when}, at its first page")
         return standing
 
     async def _sync(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:

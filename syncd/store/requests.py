@@ -11,7 +11,7 @@ import attrs
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.leases import arrays
 from syncd.store.sql import sql
-from syncd.store.sqlstate import clean
+from syncd.store.sqlstate import clean, storable
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import Request, RequestKind
 
@@ -47,7 +47,7 @@ class Asking:
             "source": source,
             "stream": stream,
             "asked_by": clean(asked_by),
-            "subjects": [clean(s) for s in subjects],
+            "subjects": [storable(s) for s in subjects],
         }
 
         def write(connection: Connection) -> int:
@@ -108,7 +108,9 @@ def take(connection: Connection, leases: Sequence[Lease]) -> list[Request]:
 
 def answer(connection: Connection, request: Request, ok: bool, text: str) -> None:
     with transaction(connection) as cursor:
-        cursor.execute(sql("answer_request"), {"id": request.id, "ok": ok, "answer": clean(text)})
+        cursor.execute(
+            sql("answer_request"), {"id": request.id, "ok": ok, "answer": storable(text)}
+        )
 
 
 def abandon(connection: Connection, leases: Sequence[Lease], text: str) -> None:

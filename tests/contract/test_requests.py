@@ -17,9 +17,10 @@ async def test_a_request_finds_its_answer(real: PostgresSubject) -> None:
     (request,) = await real.store.take_requests([stream.lease])
     assert not await asking.withdraw(number)
     assert (await asking.progress(number)).taken
-    await real.store.answer_request(request, ok=False, answer="it is paused")
+    said = "a: keep\n" * 200  # a line for each stream
+    await real.store.answer_request(request, ok=False, answer=said)
     ended = await asking.progress(number)
-    assert (ended.ended, ended.ok, ended.answer) == (True, False, "it is paused")
+    assert (ended.ended, ended.ok, ended.answer) == (True, False, said)
     other = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
     assert await asking.withdraw(other)
     gone = await asking.progress(other)

@@ -186,6 +186,7 @@ async def test_a_call_that_may_be_twice_is_not_repeated_by_the_way(
         (("reload",), "no daemon runs a source of this config"),
         (("sync", "nothing"), "there is no stream 'nothing'"),
         (("sync", "campaigns", "1", "--wait"), "leave --wait out"),
+        (("sync", "campaigns", " "), "a KEY is empty"),
         (("dead", "retry"), "name the IDs"),
     ],
 )
