@@ -12,7 +12,7 @@ was refused, never a newer one that somebody else has bought meanwhile.
 import copy
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
@@ -44,6 +44,8 @@ _BEARER = re.compile(r"[\x21-\x7e]+")
 _INTEGER = re.compile(rb"\d{1,12}", re.ASCII)
 
 Clock = Callable[[], float]
+Reread = Callable[[], Awaitable[AuthSettings | None]]
+"""The credentials as they stand now; None if they can't be read."""
 
 
 CLOCKS: tuple[Clock, ...] = (trio.current_time, boot_time, time.time)
@@ -109,6 +111,9 @@ class TokenAuth:
     _redactor: Redactor
     retry_after: str | None = attrs.field(default=None, kw_only=True)
     on_login: Callable[[float], None] | None = attrs.field(default=None, kw_only=True)
+    reread: Reread | None = attrs.field(default=None, kw_only=True)
+    """Asked once when a login is refused: the credentials may have been rotated."""
+
     clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
     logins: int = attrs.field(default=0, init=False)
     _bearer: Bearer | None = attrs.field(default=None, init=False)
@@ -154,9 +159,13 @@ class TokenAuth:
         """Even this bearer, bought for the replay, was refused: logging in again is no use."""
         self._doubted = refused
 
+    def forgive(self) -> None:
+        """A person says that credentials which were refused are worth another try."""
+        self._denied = None
+
     async def _try(self, permit: Permit) -> Bearer:
         try:
-            bearer = await self._login(permit)
+            bearer = await self._log_in(permit)
         except SyncdError as error:
             self._tries += 1
             self._failure = error
@@ -174,6 +183,18 @@ class TokenAuth:
         if self.on_login is not None:
             self.on_login(bearer.life)
         return bearer
+
+    async def _log_in(self, permit: Permit) -> Bearer:
+        try:
+            return await self._login(permit)
+        except AccessDenied as error:
+            denied = error
+        fresh = None if self.reread is None else await self.reread()
+        if fresh is None or fresh == self.settings:
+            raise denied
+        self.settings = fresh
+        self._redactor.add(fresh.password.reveal())
+        return await self._login(permit)
 
     async def _login(self, permit: Permit) -> Bearer:
         settings = self.settings
@@ -218,7 +239,7 @@ def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor)
     if status >= 500 or status in (408, 425):
         raise ApiUnavailable(said, hint=hint, sent="no")
     if status in (400, 401, 403):
-        raise AccessDenied(said, hint="Correct the source's credentials, then start syncd again")
+        raise AccessDenied(said, hint="Correct the source's credentials, then `syncd reload`")
     raise UnexpectedAnswer(said, hint="Check auth.url")
 
 

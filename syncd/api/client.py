@@ -16,7 +16,7 @@ from typing import Self
 import attrs
 import trio
 
-from syncd.api.auth import CLOCKS, Bearer, Clock, TokenAuth
+from syncd.api.auth import CLOCKS, Bearer, Clock, Reread, TokenAuth
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask, Transport
 from syncd.config.settings import Secret, SourceSettings
@@ -46,6 +46,9 @@ class ApiClient:
     tls: ssl.SSLContext | None = attrs.field(default=None, kw_only=True)
     on_login: Callable[[float], None] | None = attrs.field(default=None, kw_only=True)
     """Hears after each login how many seconds it is good for."""
+
+    reread: Reread | None = attrs.field(default=None, kw_only=True)
+    """The credentials as they stand now, asked for when a login is refused."""
 
     clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
     redactor: Redactor = attrs.field(factory=Redactor, init=False)
@@ -79,6 +82,7 @@ class ApiClient:
                 self.redactor,
                 retry_after=settings.retry_after,
                 on_login=self.on_login,
+                reread=self.reread,
                 clocks=self.clocks,
             )
 
@@ -92,6 +96,11 @@ class ApiClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def forgive(self) -> None:
+        """A person says that credentials which were refused are worth another try."""
+        if self._auth is not None:
+            self._auth.forgive()
 
     async def aclose(self) -> None:
         await self._transport.aclose()

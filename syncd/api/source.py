@@ -83,6 +83,9 @@ class ApiSource:
         text = json.dumps(valid, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
+    def forgive(self) -> None:
+        self.client.forgive()
+
     # --- pages ----------------------------------------------------------------------------
 
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:

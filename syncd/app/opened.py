@@ -6,7 +6,7 @@ anything.
 """
 
 import random
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import attrs
@@ -14,7 +14,7 @@ import trio
 
 from syncd.api.client import ApiClient
 from syncd.app import wiring
-from syncd.config.settings import Settings, SourceSettings, StreamSettings
+from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
@@ -58,6 +58,9 @@ class App:
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
+
+    reread: Callable[[], Awaitable[Settings]] | None = None
+    """Reads the config anew, for credentials that were rotated."""
 
     rng: random.Random = attrs.field(factory=random.Random)
     supervisor: Supervisor = attrs.field(init=False)
@@ -142,11 +145,19 @@ class App:
 
     def _client(self, settings: SourceSettings) -> _Shared:
         first = StreamId(source=settings.name, stream=next(iter(settings.streams)))
-        return _Shared(
-            wiring.client(
-                settings, lambda life: self.report(events.LoggedIn(stream=first, expires_in=life))
-            )
-        )
+
+        def logged_in(life: float) -> None:
+            self.report(events.LoggedIn(stream=first, expires_in=life))
+
+        async def credentials() -> AuthSettings | None:
+            try:
+                now = None if self.reread is None else await self.reread()
+            except ConfigError:
+                return None  # a reload tells what is wrong with the file
+            there = now and now.sources.get(settings.name)
+            return there.auth if there else None
+
+        return _Shared(wiring.client(settings, logged_in, credentials))
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         name = _budget_name(source)
@@ -264,10 +275,11 @@ async def opened(
     report: events.Report,
     only: Collection[StreamId] | None = None,
     patience: float = float("inf"),
+    reread: Callable[[], Awaitable[Settings]] | None = None,
 ) -> AsyncIterator[App]:
     """Open the store and every source that is wanted; closes them in the opposite order."""
     async with wiring.store(settings) as db:
-        app = App(settings=settings, store=db, report=report, patience=patience)
+        app = App(settings=settings, store=db, report=report, patience=patience, reread=reread)
         try:
             for wanted in settings.sources.values():
                 await app.open_source(wanted, only)

@@ -10,6 +10,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, closing, suppress
+from functools import partial
 
 import attrs
 import trio
@@ -122,7 +123,9 @@ async def _open(
     failures = 0
     while True:
         try:
-            app = await stack.enter_async_context(opened(settings, report=report))
+            app = await stack.enter_async_context(
+                opened(settings, report=report, reread=partial(_read, reread))
+            )
             break
         except StoreUnavailable as error:
             away = error

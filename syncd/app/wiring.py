@@ -1,11 +1,11 @@
 """How is each single thing built from Settings?"""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
-from syncd.config.settings import Secret, Settings, SourceSettings, StreamSettings
+from syncd.config.settings import AuthSettings, Secret, Settings, SourceSettings, StreamSettings
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync.bucket import TokenBucket
@@ -46,9 +46,13 @@ def table(stream: StreamSettings) -> Table:
     )
 
 
-def client(settings: SourceSettings, on_login: Callable[[float], None] | None = None) -> ApiClient:
-    """The HTTP client of a source."""
-    return ApiClient(settings, on_login=on_login)
+def client(
+    settings: SourceSettings,
+    on_login: Callable[[float], None] | None = None,
+    reread: Callable[[], Awaitable[AuthSettings | None]] | None = None,
+) -> ApiClient:
+    """The HTTP client of a source; `reread` gives its credentials as they stand now."""
+    return ApiClient(settings, on_login=on_login, reread=reread)
 
 
 def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) -> ApiSource:

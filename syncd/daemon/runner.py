@@ -162,6 +162,7 @@ class Runner:
         try:
             if self.state == "parked":
                 await self._until_news()
+                self.stream.source.forgive()
             self._news = trio.Event()
             await self._take_up()
             if not self._opened:

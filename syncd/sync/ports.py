@@ -335,6 +335,9 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Of all that makes a cursor valid."""
 
+    def forgive(self) -> None:
+        """A person says that what was refused for good is worth another try."""
+
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
         """Ask for one page."""
 

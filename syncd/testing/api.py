@@ -98,6 +98,8 @@ class FakeSource:
         text = f"{self.version} {self.api.page_size}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def forgive(self) -> None: ...
+
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
         number = int(cursor or 1)
         answer = await self._request(f"page {number}", None, self.api.latency, permit)

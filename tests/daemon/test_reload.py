@@ -351,6 +351,28 @@ async def test_new_credentials_need_no_restart(syncd: Syncd, postgres: str, tmp_
             assert not any("secret" in line for line in log)
 
 
+async def test_rotated_credentials_are_read_again_when_a_login_is_refused(
+    syncd: Syncd, postgres: str, tmp_path: Path
+) -> None:
+    """all-or-nothing-reload: once, by itself; a person who resumes asks for it again."""
+    secret = tmp_path / "password"
+    secret.write_text("wrong")
+    where = f"password = {{{{ file = '{secret}' }}}}"
+    head = HEAD.replace('password = {{ env = "ADPLATFORM_PASSWORD" }}', where)
+    async with running_mock(speed=SPEED, campaigns=9, fail_every=0, hang_every=0) as mock:
+        syncd.write(
+            head.format(base_url=mock.base_url, database=postgres) + source("ads", stream())
+        )
+        async with syncd.started("run") as process:
+            await lines_until(process, "stream parked")
+            logins = [e for e in await mock.requests() if e["path"] == "/auth/token"]
+            assert len(logins) == 1
+            secret.write_text("secret")
+            done = await syncd.command("resume", "campaigns")
+            assert done.returncode == 0
+            await lines_until(process, "cycle ended")
+
+
 async def test_a_source_that_somebody_else_runs_is_not_taken_up(
     syncd: Syncd, postgres: str, tmp_path: Path
 ) -> None:

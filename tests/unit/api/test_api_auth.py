@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from syncd.api.client import ApiClient, Ask
+from syncd.config.settings import AuthSettings, Secret
 from syncd.errors import AccessDenied, ApiUnavailable, RateLimited, SyncdError, UnexpectedAnswer
 from tests.unit.api.rawserver import (
     Behaviour,
@@ -390,3 +391,35 @@ async def test_a_source_without_auth_sends_no_authorization(
             await client.send(GET, permit)
 
     assert "Authorization" not in server.heads[0]
+
+
+async def test_a_refused_login_reads_the_credentials_again(
+    server: RawServer, permit: NotingPermit
+) -> None:
+    """Rotated ones are used at once, and never is one pair of them sent twice."""
+    now = token_auth()
+    asked = 0
+
+    async def reread() -> AuthSettings | None:
+        nonlocal asked
+        asked += 1
+        await trio.lowlevel.checkpoint()
+        return now
+
+    server.logins.extend([answer(401, b"{}")] * 3)
+    async with ApiClient(server.source(auth=token_auth()), reread=reread) as client:
+        for _ in range(2):
+            with pytest.raises(AccessDenied):
+                await client.send(GET, permit)
+        assert (asked, len(server.login_heads)) == (1, 1)
+
+        now = token_auth(password=Secret("canary-new", "env PASSWORD"))
+        client.forgive()  # a person has resumed the stream
+        with pytest.raises(AccessDenied):
+            await client.send(GET, permit)
+        assert len(server.login_heads) == 3
+        assert base64.b64encode(b"me@example.org:canary-new").decode() in server.login_heads[-1]
+
+        client.forgive()
+        assert (await client.send(GET, permit)).status == 200
+        assert len(server.login_heads) == 4
