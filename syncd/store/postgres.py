@@ -111,8 +111,8 @@ class PostgresStore:
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
         await self.connections.run(lambda c: tokens.settle_calls(c, settlements))
 
-    async def forget_calls(self, keys: Sequence[str]) -> None:
-        await self.connections.run(lambda c: tokens.forget_calls(c, keys))
+    async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
+        await self.connections.run(lambda c: tokens.forget_calls(c, keys, unknown))
 
     # --- leases ------------------------------------------------------------------------------
 

@@ -163,8 +163,11 @@ SET outcome = EXCLUDED.outcome, settled_at = EXCLUDED.settled_at, kept = EXCLUDE
 WHERE syncd.call.outcome = 'open';
 
 -- name: forget_calls
--- Those that did not succeed are as if they had never been tried.
-DELETE FROM syncd.call WHERE idempotency_key = ANY (%(keys)s) AND outcome <> 'done';
+-- Those that failed are as if they had never been tried; those whose outcome is not known
+-- only if a person, or the API, says that they may be repeated.
+DELETE FROM syncd.call
+WHERE idempotency_key = ANY (%(keys)s)
+  AND (outcome = 'failed' OR (%(unknown)s AND outcome <> 'done'));
 
 -- name: purge_ledger
 -- Calls of cycles before the last ended one, in batches; what a dead letter refers to stays.

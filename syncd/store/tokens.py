@@ -128,9 +128,9 @@ def settle_calls(connection: Connection, settlements: Sequence[Settlement]) -> N
         )
 
 
-def forget_calls(connection: Connection, keys: Sequence[str]) -> None:
+def forget_calls(connection: Connection, keys: Sequence[str], unknown: bool) -> None:
     with transaction(connection) as cursor:
-        cursor.execute(sql("forget_calls"), {"keys": list(keys)})
+        cursor.execute(sql("forget_calls"), {"keys": list(keys), "unknown": unknown})
 
 
 def lease_lost(lease: Lease | None) -> CheckpointMoved:

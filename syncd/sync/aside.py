@@ -7,6 +7,7 @@ stream's own task, so that no record is ever written by two at once.
 
 import json
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import attrs
 
@@ -104,13 +105,32 @@ async def retry_letters(
             came_of[number] = ""  # stays, whatever becomes of the others
         else:
             page.left_out.append(letter.key or "")
-    # Without their rows in the ledger these calls are as if they had never been tried.
-    await stream.retry.through_outages(
-        lambda: stream.store.forget_calls(list(first_keys.values())), stream.on_failure
-    )
+    for unknown in (False, True):
+        await _forget_calls(stream, letters, unknown=unknown)
     many = len(letters)
     why = f"{many} {'dead letter' if many == 1 else 'dead letters'} tried again"
-    return await _commit_aside(stream, at, page, why, first_keys=first_keys, letters=came_of)
+    return await _commit_aside(
+        stream, at, page, why, first_keys=first_keys, letters=letters, came_of=came_of
+    )
+
+
+async def _forget_calls(
+    stream: StreamContext, letters: Mapping[int, DeadLetter], *, unknown: bool
+) -> None:
+    """Without their rows in the ledger these calls are as if they had never been tried.
+
+    Of a letter that says no more than that its call failed an earlier try may be open: one
+    that a crash interrupted.  Its outcome is not known, and nobody has said that it may be
+    repeated.
+    """
+    keys = [
+        letter.idempotency_key
+        for letter in letters.values()
+        if letter.idempotency_key and (letter.kind == "outcome-unknown") == unknown
+    ]
+    await stream.retry.through_outages(
+        lambda: stream.store.forget_calls(keys, unknown=unknown), stream.on_failure
+    )
 
 
 async def _commit_aside(
@@ -120,7 +140,8 @@ async def _commit_aside(
     why: str,
     *,
     first_keys: Mapping[str, str] | None = None,
-    letters: Mapping[int, str | None] | None = None,
+    letters: Mapping[int, DeadLetter] = MappingProxyType({}),
+    came_of: Mapping[int, str | None] = MappingProxyType({}),
 ) -> Committed:
     cycle = await stream.retry.through_outages(
         lambda: stream.store.begin_aside(at, why), stream.on_failure
@@ -134,6 +155,12 @@ async def _commit_aside(
         first_keys=first_keys or {},
     )
     rows, dead = await make_calls(turn, page)
+    # One that is put aside for another reason now leaves where it lay.
+    kinds = {d.key: d.kind for d in dead}
+    gone = {
+        number: None if kinds.get(key, letters[number].kind) != letters[number].kind else key
+        for number, key in came_of.items()
+    }
     return await commit(
         stream,
         attrs.evolve(at, cycle=cycle),
@@ -145,7 +172,7 @@ async def _commit_aside(
             next_cursor=None,
             last_page="",
             aside=True,
-            letters=letters or {},
+            letters=gone,
             **attrs.asdict(stream.tally),
         ),
     )

@@ -289,8 +289,11 @@ class Store(TokenStore, Protocol):
 
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None: ...
 
-    async def forget_calls(self, keys: Sequence[str]) -> None:
-        """Let those of these calls that did not succeed be made again."""
+    async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
+        """Let those of these calls that failed be made again.
+
+        unknown: also those whose outcome is not known.
+        """
 
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         """Those of these dead letters that lie there and are the stream's."""

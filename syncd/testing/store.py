@@ -245,10 +245,11 @@ class FakeStore:
                     call.outcome = settlement.outcome
                     call.kept, call.reason = settlement.kept, settlement.reason
 
-    async def forget_calls(self, keys: Sequence[str]) -> None:
+    async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
         async with self._at("forget_calls"):
             for key in keys:
-                if key in self.calls and self.calls[key].outcome != "done":
+                outcome = self.calls[key].outcome if key in self.calls else "done"
+                if outcome == "failed" or (unknown and outcome != "done"):
                     del self.calls[key]
 
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:

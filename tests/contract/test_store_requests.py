@@ -134,7 +134,12 @@ async def test_no_blind_repeat_only_a_call_that_did_not_succeed_is_forgotten(
     failed = Settlement(intent=intent("2", cycle=cycle), outcome="failed", reason="no")
     await subject.store.settle_calls([done, failed])
     keys = [done.intent.idempotency_key, failed.intent.idempotency_key]
-    await subject.store.forget_calls(keys)
+    lost = Settlement(intent=intent("3", cycle=cycle), outcome="unknown", reason="lost")
+    await subject.store.settle_calls([lost])
+    keys.append(lost.intent.idempotency_key)
+    await subject.store.forget_calls(keys, unknown=False)
+    assert set(await subject.store.ledger(keys)) == {keys[0], keys[2]}
+    await subject.store.forget_calls(keys, unknown=True)
     assert set(await subject.store.ledger(keys)) == {keys[0]}
 
 
