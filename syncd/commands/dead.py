@@ -326,7 +326,7 @@ def show_whole(screen: Screen, now: float, letter: Letter) -> None:
     screen.say(WHAT_IT_MEANS[letter.kind])
     screen.say(WHAT_TO_DO[letter.kind])
     screen.say(
-        f"{AFTERWARDS} `syncd dead retry {letter.id}` tries it now, "
+        f"{AFTERWARDS} `syncd dead retry {letter.id}` tries it now, as it stands here; "
         f"`syncd dead discard {letter.id}` forgets it."
     )
 

@@ -72,6 +72,7 @@ class Supervisor:
         """Leave at once: somebody asked twice."""
         self.asked_twice = True
         self._scope.cancel()
+        self.store.hurry()
 
     def serve(self, budget: TokenBucket | Unlimited) -> None:
         """Keep a budget's tokens settled, for as long as we run."""
@@ -90,6 +91,7 @@ class Supervisor:
         async with trio.open_nursery() as serving:
             self._serving = serving
             serving.start_soon(self._renew_leases)
+            serving.start_soon(self._hurry_in_the_end)
             for budget in self._budgets:
                 serving.start_soon(budget.run)
             with self._scope:
@@ -101,6 +103,8 @@ class Supervisor:
                     run = self._run_to_its_end if forever else self._run_once
                     for runner in list(self.runners.values()):
                         streams.start_soon(run, runner)
+            # What still waits for Postgres is of no stream: a moment is enough for it.
+            self.store.hurry()
             serving.cancel_scope.cancel()
         if self._bugs:
             raise ExceptionGroup("a stream", self._bugs) if self._bugs[1:] else self._bugs[0]
@@ -136,6 +140,13 @@ class Supervisor:
         lease = self.leases.pop(source)
         with suppress(StoreUnavailable, StreamBroken):  # else it runs out by itself
             await self.store.release_leases([lease])
+
+    async def _hurry_in_the_end(self) -> None:
+        """No thread that waits for Postgres can be cancelled; its wait is cut instead."""
+        with suppress(Draining):
+            await self.waits.sleep(math.inf)
+        await trio.sleep_until(self._scope.deadline)
+        self.store.hurry()
 
     async def _renew_leases(self) -> None:
         while True:

@@ -42,6 +42,8 @@ Work = Callable[[Connection], T]
 
 SIZE = 4  # connections; work of one stream is sequential, so a few serve many
 SILENCE = 45.0  # seconds without an answer; Postgres itself gives a statement up after 30
+HURRY = 3.0  # seconds without an answer, once syncd has to leave
+LOOK = 1.0  # seconds between two looks whether it has
 PAUSES = (0.05, 0.25)  # seconds before work that lost a deadlock or a lock is done again
 
 BOUNDS: dict[str, int | str] = {
@@ -61,6 +63,9 @@ BOUNDS: dict[str, int | str] = {
 @attrs.define(eq=False)
 class _Watch:
     """What one thread waits for, as the loop sees it."""
+
+    limit: Callable[[], float]
+    """For so many seconds an answer is waited for."""
 
     silent: bool = attrs.field(default=False, init=False)
     """Whether the connection was closed because nothing came."""
@@ -90,15 +95,15 @@ class _Watch:
     async def run(self) -> None:
         """End the wait for an answer that does not come."""
         while not self.silent:
-            left = self._since + SILENCE - time.monotonic()
+            left = self._since + self.limit() - time.monotonic()
             if left <= 0:
                 self._close()
             else:
-                await trio.sleep(min(left, SILENCE))
+                await trio.sleep(min(left, LOOK))
 
     def _close(self) -> None:
         with self._guard:
-            if self._connection is None or self._since + SILENCE > time.monotonic():
+            if self._connection is None or self._since + self.limit() > time.monotonic():
                 return
             self.silent = True
             # Not the connection, which is the thread's, but what it waits on.
@@ -135,6 +140,7 @@ class Connections:
     _revive: Callable[[], Awaitable[None]] | None = None
     """Starts the server again if it is ours and has died."""
 
+    _silence: float | None = attrs.field(default=None, init=False)
     _idle: list[_Watched] = attrs.field(factory=list, init=False)
     _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
@@ -187,13 +193,20 @@ class Connections:
             # What has begun is finished, and what it has done is told.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    watch = _Watch()
+                    watch = _Watch(self._limit)
                     nursery.start_soon(watch.run)
                     await trio.to_thread.run_sync(captured, watch, limiter=self._threads)
                     nursery.cancel_scope.cancel()
         if errors:
             raise errors[0]
         return results[0]
+
+    def hurry(self) -> None:
+        """Wait no longer than a moment for any answer: syncd has to leave."""
+        self._silence = HURRY
+
+    def _limit(self) -> float:
+        return SILENCE if self._silence is None else self._silence
 
     def _ours(self, error: psycopg.Error) -> Exception:
         if error.sqlstate == "57014":
@@ -216,7 +229,7 @@ class Connections:
             lost = is_connection_lost(error)
             if watch.silent:
                 raise StoreUnavailable(
-                    f"Postgres: no answer within {SILENCE:.0f} s; the connection is given up"
+                    f"Postgres: no answer within {self._limit():.0f} s; the connection is given up"
                 ) from error
             raise
         except Exception:

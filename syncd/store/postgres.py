@@ -203,6 +203,10 @@ class PostgresStore:
     async def wait_for_requests(self, seconds: float) -> None:
         await self.listener.wait(seconds)
 
+    def hurry(self) -> None:
+        """From now on wait no longer than a moment for any answer."""
+        self.connections.hurry()
+
     # --- the schema, and what people want to see ----------------------------------------------
 
     async def apply(self) -> list[migrate.Migration]:

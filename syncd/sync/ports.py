@@ -307,6 +307,9 @@ class Store(TokenStore, Protocol):
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
         """Let those go that were put aside the last time more than `keep` seconds ago."""
 
+    def hurry(self) -> None:
+        """From now on wait no longer than a moment for any answer: syncd has to leave."""
+
     # --- what operators ask for -------------------------------------------------------------
 
     async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:

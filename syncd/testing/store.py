@@ -275,6 +275,8 @@ class FakeStore:
                 self._letter_leaves(number)
             return len(old)
 
+    def hurry(self) -> None: ...
+
     # --- what operators ask for -------------------------------------------------------------
 
     def ask(self, request: Request) -> None:

@@ -1,8 +1,10 @@
 """SIGTERM while something takes for ever: the daemon leaves within the time that it states."""
 
+import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from tests.servers import Server
 
 SPEED = 60.0
 DRAIN = 1.0  # seconds, as the config states it
+FROZEN = 20.0  # seconds: a moment for what waits, and for the lease, and libpq's for connecting
 AT_ONCE = 2.0  # seconds in which a process ends that has nothing to wait for, on a busy machine
 
 
@@ -82,6 +85,45 @@ async def test_postgres_is_gone(syncd: Syncd) -> None:
             await lines_until(process, "Postgres is away")
             # Trying to connect takes no longer than libpq is given; here the socket is gone.
             assert await left_within(process, DRAIN + AT_ONCE) in (0, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+async def test_postgres_is_frozen(twice: bool, syncd: Syncd) -> None:
+    """drain: a server that takes what is sent and says nothing holds nobody for long."""
+    server = Server()
+    server.start()
+    database = server.conninfo("postgres")
+    async with (
+        running_mock(speed=SPEED, campaigns=12, fail_every=0, hang_every=0) as mock,
+        daemon(syncd, mock, database) as process,
+    ):
+        await lines_until(process, "resting until")
+        frozen = postgres_processes(database)
+        signalled(frozen, signal.SIGSTOP)
+        try:
+            await trio.sleep(6)  # a poll, or the renewal of a lease, is on its way
+            if twice:
+                process.send_signal(signal.SIGTERM)
+            await left_within(process, DRAIN + FROZEN)
+        finally:
+            signalled(frozen, signal.SIGCONT)
+    await trio.to_thread.run_sync(server.stop)
+
+
+def postgres_processes(database: str) -> list[int]:
+    """The server's and its backends'."""
+    folder = Path(database.split(maxsplit=1)[0].partition("=")[2])
+    with psycopg.connect(database) as connection:
+        found = connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
+    first = int((folder / "postmaster.pid").read_text("ascii").split()[0])
+    return [first, *(int(of) for (of,) in found)]
+
+
+def signalled(processes: list[int], what: signal.Signals) -> None:
+    for each in processes:
+        with suppress(ProcessLookupError):
+            os.kill(each, what)
 
 
 async def test_a_wait_of_an_hour_for_the_budget(syncd: Syncd, postgres: str) -> None:
