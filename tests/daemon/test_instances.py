@@ -38,6 +38,7 @@ def counted(journal: list[dict[str, Any]], client: str) -> list[dict[str, Any]]:
     return [e for e in journal if e["cost"] and e["client"] == client]
 
 
+@pytest.mark.long
 async def test_a_token_that_lives_shorter_than_a_cycle_is_bought_again_and_nothing_is_lost(
     postgres: str, syncd: Syncd
 ) -> None:
@@ -52,6 +53,7 @@ async def test_a_token_that_lives_shorter_than_a_cycle_is_bought_again_and_nothi
         await assert_equal(syncd, mock, postgres, "adplatform")
 
 
+@pytest.mark.long
 async def test_every_token_revoked_in_the_middle_costs_one_login(
     postgres: str, syncd: Syncd
 ) -> None:

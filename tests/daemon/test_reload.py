@@ -373,6 +373,7 @@ async def test_rotated_credentials_are_read_again_when_a_login_is_refused(
             await lines_until(process, "cycle ended")
 
 
+@pytest.mark.long
 async def test_a_source_that_somebody_else_runs_is_not_taken_up(
     syncd: Syncd, postgres: str, tmp_path: Path
 ) -> None:

@@ -302,6 +302,7 @@ async def test_a_dead_letter_is_shown_whole_and_harmless(seeded: Syncd) -> None:
     assert "there is no dead letter 77 (any more); `syncd dead list` shows" in done.stderr
 
 
+@pytest.mark.long
 async def test_discarding_asks_first_and_takes_all_or_none(seeded: Syncd) -> None:
     done = await seeded.command("dead", "discard", "1")  # nobody answers
     assert done.returncode == 1
