@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from syncd.progress import seconds
+from syncd.sync.model import spoken
 
 GAP = 2  # blanks between two columns
 NARROWEST = 16  # the column that gives way keeps so many
@@ -48,15 +49,7 @@ def _escaped(character: str) -> str:
 
 def key_in_words(key: str | None) -> str:
     """A canonical key, a JSON array, as a person would say it."""
-    if key is None:
-        return "(no key)"
-    try:
-        parts = json.loads(key)
-    except ValueError:
-        return plain(key)
-    if not isinstance(parts, list):
-        return plain(key)
-    return plain(", ".join(p if isinstance(p, str) else json.dumps(p) for p in parts))
+    return "(no key)" if key is None else plain(spoken(key))
 
 
 # --- times ------------------------------------------------------------------------------------

@@ -204,8 +204,7 @@ class Runner:
         due = await self._through_outages(lambda: stream.store.due_letters(stream.id))
         if not due or stream.halt or not stream.source.has_call or self._at is None:
             return
-        letters = await self._through_outages(lambda: stream.store.letters(stream.id, due))
-        self._at = (await retry_letters(stream, self._at, letters)).checkpoint
+        self._at = (await retry_letters(stream, self._at, due)).checkpoint
 
     async def _rest(self) -> bool:
         """Wait until the next cycle is due; True if there is news before.
@@ -251,9 +250,7 @@ class Runner:
         if self._next is not None:
             self._to_close.append(self.stream)
             before, self.stream, self._next = self.stream, self._next, None
-            self.stream.tally = before.tally
-            self.stream.began, self.stream.resumed = before.began, before.resumed
-            self.stream.before = before.before
+            self.stream.go_on_from(before)
             self._opened = False
         if self._lease is not None:
             self.stream.lease, self._lease = self._lease, None

@@ -6,7 +6,6 @@ savepoints until the bad records stand alone; they become dead letters of the sa
 transaction.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +14,12 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import CheckpointMoved, StoreRefused
-from syncd.store import migrate
+from syncd.store import letters
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
-from syncd.store.sqlstate import clean, is_of_the_record, storable, words
+from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.tables import as_page, statements
 from syncd.sync.model import (
-    LETTER_LATER,
-    LETTER_TRIES,
     REFUSED_WHOLE,
     Checkpoint,
     Committed,
@@ -35,8 +32,6 @@ from syncd.sync.model import (
     idempotency_key,
 )
 
-INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
-LETTERS_AT_ONCE = 100  # after one cycle
 PURGE = 5000  # ledger rows that leave in one transaction
 
 
@@ -150,15 +145,8 @@ def _finish(
     """Dead letters and counters, in the transaction that has written the rows."""
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     dead = [*page.dead, *refused]
-    if rows:
-        cursor.execute(sql("resolve_dead"), {**stream, "keys": [_identity(r.key) for r in rows]})
-    if page.letters:
-        written_keys = {r.key for r in rows}
-        gone = [n for n, key in page.letters.items() if key is None or key in written_keys]
-        cursor.execute(sql("settle_letters"), {**stream, "ids": gone})
-    if dead:
-        letters = [_letter(letter, table, checkpoint) for letter in dead]
-        cursor.executemany(sql("put_aside"), letters)
+    letters.resolve(cursor, checkpoint.stream, rows, page.letters)
+    letters.put_aside(cursor, dead, table, checkpoint)
     cursor.execute(
         sql("count_page"),
         {
@@ -178,37 +166,6 @@ def _finish(
             "refused": page.refused,
         },
     )
-
-
-def _letter(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[str, object]:
-    return {
-        "source": checkpoint.stream.source,
-        "stream": checkpoint.stream.stream,
-        "kind": letter.kind,
-        "identity": _hashed(letter.payload) if letter.key is None else _identity(letter.key),
-        "key": None if letter.key is None else storable(letter.key),
-        "reason": clean(letter.reason),
-        "cycle": checkpoint.cycle,
-        "payload": letter.payload,
-        "target": clean(f"{table.schema}.{table.name}"),
-        "schema_version": migrate.version(),
-        "idempotency_key": letter.idempotency_key,
-        "again": letter.again,
-        "tries": LETTER_TRIES,
-        "later": LETTER_LATER,
-    }
-
-
-def _hashed(payload: bytes) -> str:
-    return f"sha256:{hashlib.sha256(payload).hexdigest()}"
-
-
-def _identity(key: str) -> str:
-    """What tells this key from every other, and fits an index; `clean` is for eyes alone."""
-    exact = key.encode("utf-8", "surrogatepass")
-    if len(exact) <= INDEXED and clean(key) == key:
-        return key
-    return f"key-sha256:{hashlib.sha256(exact).hexdigest()}"
 
 
 def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
@@ -314,32 +271,6 @@ def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoin
             cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": clean(why)})
         cursor.execute(sql("reset_checkpoint"), stream)
         return _checkpoint(cursor, checkpoint.stream, lock=False)
-
-
-def letters(connection: Connection, stream: StreamId, ids: Sequence[int]) -> dict[int, DeadLetter]:
-    values = {"source": stream.source, "stream": stream.stream, "ids": list(ids)}
-    with transaction(connection) as cursor:
-        cursor.execute(sql("letters"), values)
-        return {
-            number: DeadLetter(
-                kind=kind, key=key, reason=reason, payload=payload, idempotency_key=first
-            )
-            for number, kind, key, reason, payload, first in cursor
-        }
-
-
-def due_letters(connection: Connection, stream: StreamId) -> list[int]:
-    values = {"source": stream.source, "stream": stream.stream}
-    with transaction(connection) as cursor:
-        cursor.execute(sql("due_letters"), {**values, "limit": LETTERS_AT_ONCE})
-        return [number for (number,) in cursor]
-
-
-def purge_letters(connection: Connection, stream: StreamId, keep: float) -> int:
-    values = {"source": stream.source, "stream": stream.stream, "keep": keep}
-    with transaction(connection) as cursor:
-        cursor.execute(sql("purge_letters"), values)
-        return cursor.rowcount
 
 
 def purge_ledger(connection: Connection, stream: StreamId) -> bool:

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import SchemaError, StoreUnavailable
-from syncd.store import leases, migrate, pages, requests, tables, tokens
+from syncd.store import leases, letters, migrate, pages, requests, tables, tokens
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.listening import Listener
 from syncd.store.sql import sql
@@ -171,13 +171,13 @@ class PostgresStore:
         return await self.connections.run(lambda c: pages.reset(c, checkpoint, why))
 
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
-        return await self.connections.run(lambda c: pages.letters(c, stream, ids))
+        return await self.connections.run(lambda c: letters.these(c, stream, ids))
 
-    async def due_letters(self, stream: StreamId) -> Sequence[int]:
-        return await self.connections.run(lambda c: pages.due_letters(c, stream))
+    async def due_letters(self, stream: StreamId) -> Mapping[int, DeadLetter]:
+        return await self.connections.run(lambda c: letters.due(c, stream))
 
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
-        return await self.connections.run(lambda c: pages.purge_letters(c, stream, keep))
+        return await self.connections.run(lambda c: letters.purge(c, stream, keep))
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         return await self.connections.run(lambda c: pages.committed(c, checkpoint))

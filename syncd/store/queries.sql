@@ -345,7 +345,7 @@ WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s) ORDER B
 
 -- name: due_letters
 -- Those whose call is worth another try by itself.
-SELECT id FROM syncd.dead_letter
+SELECT id, kind, key, reason, payload, idempotency_key FROM syncd.dead_letter
 WHERE source = %(source)s AND stream = %(stream)s AND next_try <= clock_timestamp()
 ORDER BY next_try LIMIT %(limit)s;
 

@@ -5,18 +5,25 @@ checkpoint stays where it points to.  It happens at a page boundary or at rest, 
 stream's own task, so that no record is ever written by two at once.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 import attrs
 
-from syncd.errors import UnexpectedAnswer
 from syncd.sync.calls import make_calls
 from syncd.sync.context import StreamContext
-from syncd.sync.model import Checkpoint, Committed, DeadLetter, Page, PageCommit, Record, Reject
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    DeadLetter,
+    Page,
+    PageCommit,
+    Record,
+    Reject,
+    spoken,
+)
 from syncd.sync.stream import commit
-from syncd.sync.turn import Turn, fetch
+from syncd.sync.turn import Turn
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -55,23 +62,14 @@ async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection
     """
     left = set(wanted)
     found = Page(records=[])
-    cursor, before = None, None
-    while True:
-        page = await _fetch(stream, cursor)
-        asked = [r for r in page.records if _names(r.key) & left]
-        broken = [r for r in page.rejects if _names(r.key) & left]
-        found.records.extend(asked)
-        found.rejects.extend(broken)
-        for key in [*(r.key for r in asked), *(r.key for r in broken)]:
+    turn: Turn | None = Turn(stream=stream, cycle=0, cursor=None, number=1, page_before=None)
+    while left and turn is not None:
+        page = await turn.fetch("for records asked for")
+        found.records.extend(r for r in page.records if _names(r.key) & left)
+        found.rejects.extend(r for r in page.rejects if _names(r.key) & left)
+        for key in [*(r.key for r in found.records), *(r.key for r in found.rejects)]:
             left -= _names(key)
-        if not left or page.next_cursor is None:
-            break
-        if page.fingerprint() == before:
-            raise UnexpectedAnswer(
-                "two pages in a row hold the same records, and another is said to follow",
-                hint="does the API know the page parameter? compare `page` with its documentation",
-            )
-        cursor, before = page.next_cursor, page.fingerprint()
+        turn = turn.following()
     missing = tuple(w for w in wanted if w in left)
     if not found.records and not found.rejects:
         return Found(committed=None, missing=missing)
@@ -178,15 +176,6 @@ async def _commit_aside(
     )
 
 
-async def _fetch(stream: StreamContext, cursor: str | None) -> Page:
-    return await stream.retry.run(
-        lambda: fetch(stream, cursor, f"{stream.id} records asked for"), stream.on_failure
-    )
-
-
 def _names(key: str | None) -> set[str]:
     """How a person may name this canonical key."""
-    if key is None:
-        return set()
-    parts = json.loads(key)
-    return {key, ", ".join(p if isinstance(p, str) else json.dumps(p) for p in parts)}
+    return set() if key is None else {key, spoken(key)}

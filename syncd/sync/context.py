@@ -89,6 +89,11 @@ class StreamContext:
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     """Calls under way by idempotency key, and what tells when their page has made them."""
 
+    def go_on_from(self, before: "StreamContext") -> None:
+        """Take over what is known of the running cycle from other settings of the stream."""
+        self.began, self.before, self.resumed = before.began, before.before, before.resumed
+        self.tally = before.tally
+
     @asynccontextmanager
     async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:
         """One attempt's permit, with what it sent counted whatever becomes of it."""

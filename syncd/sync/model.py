@@ -5,6 +5,7 @@ passes through a float on its way to Postgres.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -276,6 +277,17 @@ class LedgerEntry:
     """For "done": a JSON object of what its answer gives to the row."""
 
     reason: str = ""
+
+
+def spoken(key: str) -> str:
+    """A canonical key as a person would say it: `42`, or `eu, 42` for two columns."""
+    try:
+        parts = json.loads(key)
+    except ValueError:
+        return key
+    if not isinstance(parts, list):
+        return key
+    return ", ".join(p if isinstance(p, str) else json.dumps(p) for p in parts)
 
 
 def idempotency_key(stream: StreamId, cycle: int, record_key: str) -> str:

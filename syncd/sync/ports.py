@@ -298,7 +298,7 @@ class Store(TokenStore, Protocol):
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         """Those of these dead letters that lie there and are the stream's."""
 
-    async def due_letters(self, stream: StreamId) -> Sequence[int]:
+    async def due_letters(self, stream: StreamId) -> Mapping[int, DeadLetter]:
         """Dead letters whose call is to be tried again by itself, now; a bounded number.
 
         At once the first time, then ever later, and no more than `LETTER_TRIES` times.

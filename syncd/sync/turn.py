@@ -22,16 +22,6 @@ from syncd.sync.context import StreamContext
 from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
 
 
-async def fetch(stream: StreamContext, cursor: str | None, spent_on: str) -> Page:
-    """One attempt at a list request."""
-    async with stream.permit(spent_on) as permit:
-        try:
-            return await stream.source.fetch(cursor, permit)
-        except RateLimited:
-            stream.tally.refused += 1
-            raise
-
-
 @attrs.define(eq=False, kw_only=True)
 class Turn:
     """One page on its way to its commit."""
@@ -57,8 +47,7 @@ class Turn:
     async def run(self) -> None:
         """Fetch the page and make its calls; trouble is raised by `ready`, to who needs it."""
         try:
-            self.page = page = await self.stream.retry.run(self._fetch, self.stream.on_failure)
-            self._refuse_what_never_ends(page)
+            page = await self.fetch()
             rows, dead = await make_calls(self, page)
             self._commit = PageCommit(
                 rows=rows,
@@ -74,6 +63,28 @@ class Turn:
         finally:
             self.begun.set()
             self._done.set()
+
+    async def fetch(self, why: str = "") -> Page:
+        """Ask for the page until it is there, and look whether it can be one of a list.
+
+        why: what it is asked for, if not in the course of a cycle.
+
+        Raises TryAgain, StreamBroken, Draining.
+        """
+        spent_on = f"{self.stream.id} page {self.number}{why and ' '}{why}"
+
+        async def attempt() -> Page:
+            async with self.stream.permit(spent_on) as permit:
+                try:
+                    return await self.stream.source.fetch(self.cursor, permit)
+                except RateLimited:
+                    self.stream.tally.refused += 1
+                    raise
+
+        page = await self.stream.retry.run(attempt, self.stream.on_failure)
+        self._refuse_what_never_ends(page)
+        self.page = page
+        return page
 
     async def ready(self) -> PageCommit:
         """Wait until it can be committed; raises TryAgain, StreamBroken or Draining if never."""
@@ -102,9 +113,6 @@ class Turn:
     def only_changed(self) -> bool:
         """Make calls for records that are new or differ, not for all."""
         return self.stream.only_changed
-
-    async def _fetch(self) -> Page:
-        return await fetch(self.stream, self.cursor, f"{self.stream.id} page {self.number}")
 
     def _refuse_what_never_ends(self, page: Page) -> None:
         if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:

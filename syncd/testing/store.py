@@ -260,17 +260,17 @@ class FakeStore:
                 if found.stream == stream and found.id in ids
             }
 
-    async def due_letters(self, stream: StreamId) -> Sequence[int]:
+    async def due_letters(self, stream: StreamId) -> Mapping[int, DeadLetter]:
         async with self._at("due_letters"):
             now = self._now()
             ours = [f for f in self.put_aside.values() if f.stream == stream]
-            return [f.id for f in ours if f.next_try is not None and f.next_try <= now]
+            return {f.id: f.letter for f in ours if f.next_try is not None and f.next_try <= now}
 
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
         async with self._at("purge_letters"):
             before = self._now() - keep
-            old = [f.id for f in self.put_aside.values() if f.stream == stream]
-            old = [f.id for f in self.put_aside.values() if f.id in old and f.last_at < before]
+            ours = [f for f in self.put_aside.values() if f.stream == stream]
+            old = [f.id for f in ours if f.last_at < before]
             for number in old:
                 self._letter_leaves(number)
             return len(old)

@@ -1,0 +1,117 @@
+"""Which records and calls lie aside, and when do they leave?
+
+A dead letter is written in the transaction of the page that put it aside, and leaves in
+the one that writes its row.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from syncd.store import migrate
+from syncd.store.connections import Connection, transaction
+from syncd.store.sql import sql
+from syncd.store.sqlstate import clean, storable
+from syncd.sync.model import (
+    LETTER_LATER,
+    LETTER_TRIES,
+    Checkpoint,
+    DeadLetter,
+    Row,
+    StreamId,
+    Table,
+)
+
+INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
+AT_ONCE = 100  # letters that are due after one cycle
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+# --- in a page's transaction ----------------------------------------------------------------
+
+
+def resolve(
+    cursor: Cursor, stream: StreamId, rows: Sequence[Row], tried: Mapping[int, str | None]
+) -> None:
+    """Let those go whose row was written; `tried` as in `PageCommit.letters`."""
+    values = {"source": stream.source, "stream": stream.stream}
+    if rows:
+        cursor.execute(sql("resolve_dead"), {**values, "keys": [_identity(r.key) for r in rows]})
+    if tried:
+        written = {r.key for r in rows}
+        gone = [number for number, key in tried.items() if key is None or key in written]
+        cursor.execute(sql("settle_letters"), {**values, "ids": gone})
+
+
+def put_aside(
+    cursor: Cursor, letters: Iterable[DeadLetter], table: Table, checkpoint: Checkpoint
+) -> None:
+    """Write them; one that comes again counts its attempts."""
+    rows = [_row(letter, table, checkpoint) for letter in letters]
+    if rows:
+        cursor.executemany(sql("put_aside"), rows)
+
+
+def _row(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[str, object]:
+    return {
+        "source": checkpoint.stream.source,
+        "stream": checkpoint.stream.stream,
+        "kind": letter.kind,
+        "identity": _hashed(letter.payload) if letter.key is None else _identity(letter.key),
+        "key": None if letter.key is None else storable(letter.key),
+        "reason": clean(letter.reason),
+        "cycle": checkpoint.cycle,
+        "payload": letter.payload,
+        "target": clean(f"{table.schema}.{table.name}"),
+        "schema_version": migrate.version(),
+        "idempotency_key": letter.idempotency_key,
+        "again": letter.again,
+        "tries": LETTER_TRIES,
+        "later": LETTER_LATER,
+    }
+
+
+def _hashed(payload: bytes) -> str:
+    return f"sha256:{hashlib.sha256(payload).hexdigest()}"
+
+
+def _identity(key: str) -> str:
+    """What tells this key from every other, and fits an index; `clean` is for eyes alone."""
+    exact = key.encode("utf-8", "surrogatepass")
+    if len(exact) <= INDEXED and clean(key) == key:
+        return key
+    return f"key-sha256:{hashlib.sha256(exact).hexdigest()}"
+
+
+# --- by themselves ----------------------------------------------------------------------------
+
+
+def these(connection: Connection, stream: StreamId, ids: Sequence[int]) -> dict[int, DeadLetter]:
+    return _read(connection, "letters", stream, {"ids": list(ids)})
+
+
+def due(connection: Connection, stream: StreamId) -> dict[int, DeadLetter]:
+    return _read(connection, "due_letters", stream, {"limit": AT_ONCE})
+
+
+def _read(
+    connection: Connection, statement: str, stream: StreamId, values: Mapping[str, object]
+) -> dict[int, DeadLetter]:
+    with transaction(connection) as cursor:
+        cursor.execute(sql(statement), {"source": stream.source, "stream": stream.stream, **values})
+        return {
+            number: DeadLetter(
+                kind=kind, key=key, reason=reason, payload=payload, idempotency_key=first
+            )
+            for number, kind, key, reason, payload, first in cursor
+        }
+
+
+def purge(connection: Connection, stream: StreamId, keep: float) -> int:
+    values = {"source": stream.source, "stream": stream.stream, "keep": keep}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("purge_letters"), values)
+        return cursor.rowcount
