@@ -24,7 +24,7 @@ from syncd.check import Check
 from syncd.commands import control
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
-from syncd.commands.options import Options, configured, select
+from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.status import status
 from syncd.config.secrets import redactions
 from syncd.errors import ConfigError, SchemaError, SyncdError
@@ -32,7 +32,6 @@ from syncd.progress import Progress
 from syncd.store.migrate import roles_sql
 from syncd.sync.model import Committed
 
-FAILED = 1
 WRONG_CONFIG = 78  # EX_CONFIG of sysexits.h; the unit does not restart after it
 
 

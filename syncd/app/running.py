@@ -9,7 +9,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack, closing
 from functools import partial
 
 import attrs
@@ -32,7 +32,6 @@ from syncd.sync.retry import STORE_BASE, STORE_CAP, backoff
 RELOADING = 5.0  # seconds between two tries of a reload while Postgres is away
 PATIENCE = 120.0  # seconds; for so long `once` waits for a Postgres that goes away
 LAST_ANSWERS = 2.0  # seconds for which the answers to operators are still written at the end
-GONE = "the syncd that took it ended before it was done; ask again"
 
 Reread = Callable[[], Settings]
 """Reads the config again, in a thread; raises ConfigError with every fault."""
@@ -190,7 +189,6 @@ class _Daemon:
     async def live(self, signals: AsyncIterator[int]) -> Supervisor:
         supervisor = self._app.supervisor
         inbox = Inbox(supervisor=supervisor, reload=self.reload, heard=logs.asked)
-        await self._abandon_requests()
         async with trio.open_nursery() as control:
             control.start_soon(self._hear, signals, control)
             control.start_soon(inbox.run)
@@ -254,11 +252,6 @@ class _Daemon:
             except StoreUnavailable as error:
                 logs.postgres_away(str(error), RELOADING)
             await self._app.supervisor.waits.sleep(RELOADING)
-
-    async def _abandon_requests(self) -> None:
-        supervisor = self._app.supervisor
-        with suppress(StoreUnavailable):  # then the next start does it
-            await supervisor.store.abandon_requests(list(supervisor.leases.values()), GONE)
 
 
 def _leave(supervisor: Supervisor) -> bool:

@@ -9,7 +9,7 @@ import trio
 
 from syncd import app
 from syncd.commands.asking import Answer, ask, running, whoami
-from syncd.commands.options import Options, configured, select
+from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.screen import number, plain
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
@@ -18,7 +18,6 @@ from syncd.store.requests import Asking
 from syncd.sync.model import StreamId
 from syncd.sync.ports import RequestKind
 
-FAILED = 1
 LOOK = 1.0  # seconds between two looks at a cycle that is waited for
 
 

@@ -10,7 +10,7 @@ import trio
 
 from syncd import app
 from syncd.commands.asking import Answer, ask, running
-from syncd.commands.options import Options, configured, select
+from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.screen import (
     Line,
     Screen,
@@ -162,7 +162,7 @@ def retry(options: Options, numbers: tuple[int, ...], *, stream: str | None, rep
         click.echo(plain(f"{chosen}: {answer.text}"), err=not answer.ok)
         failed = failed or not answer.ok
     if failed:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 @dead.command("discard")

@@ -1,6 +1,7 @@
 """How does what an operator asks for reach the streams, and the answer the operator?"""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import attrs
 import trio
@@ -13,6 +14,7 @@ from syncd.sync.ports import Request
 
 POLL = 5.0  # seconds; where NOTIFY is not heard, so often the rows are looked at
 ANSWERING = 60.0  # seconds for which an answer is tried to be written
+GONE = "the syncd that took it ended before it was done; ask again"
 
 Reload = Callable[[], Awaitable[tuple[bool, str]]]
 
@@ -37,6 +39,8 @@ class Inbox:
     async def run(self) -> None:
         """Until cancelled; requests are carried out beside each other."""
         store = self.supervisor.store
+        with suppress(StoreUnavailable):  # then the next start does it
+            await store.abandon_requests(self._leases, GONE)
         async with trio.open_nursery() as carrying_out:
             while True:
                 try:
@@ -55,19 +59,16 @@ class Inbox:
     async def _carry_out(self, request: Request) -> None:
         self._open += 1
         try:
-            await self._answer_it(request)
+            if request.kind == "reload" or request.stream is None:
+                ok, answer = await self.reload()
+            else:
+                stream = StreamId(source=request.source, stream=request.stream)
+                ok, answer = await self._ask(stream, request)
+            await self._answer(request, ok=ok, answer=answer)
         finally:
             self._open -= 1
             self._answered.set()
             self._answered = trio.Event()
-
-    async def _answer_it(self, request: Request) -> None:
-        if request.kind == "reload" or request.stream is None:
-            ok, answer = await self.reload()
-        else:
-            stream = StreamId(source=request.source, stream=request.stream)
-            ok, answer = await self._ask(stream, request)
-        await self._answer(request, ok=ok, answer=answer)
 
     async def _ask(self, stream: StreamId, request: Request) -> tuple[bool, str]:
         runner = self.supervisor.runners.get(stream)

@@ -140,7 +140,9 @@ class Connections:
     _revive: Callable[[], Awaitable[None]] | None = None
     """Starts the server again if it is ours and has died."""
 
-    _silence: float | None = attrs.field(default=None, init=False)
+    _silence: float = attrs.field(factory=lambda: SILENCE, init=False)
+    """Seconds for which an answer is waited for."""
+
     _idle: list[_Watched] = attrs.field(factory=list, init=False)
     _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
@@ -167,25 +169,47 @@ class Connections:
         raise away  # what was under way is not known; the next try will find a server
 
     async def _run(self, work: Work[T], fresh: bool) -> T:
+        def once(watch: _Watch) -> T:
+            return self._do(work, fresh, watch)
+
         for pause in PAUSES:
             try:
-                return await self._in_thread(work, fresh)
+                return await self._in_thread(once)
             except psycopg.Error as error:
                 if not is_worth_repeating(error):
                     raise self._ours(error) from error
             await trio.sleep(pause)
         try:
-            return await self._in_thread(work, fresh)
+            return await self._in_thread(once)
         except psycopg.Error as error:
             raise self._ours(error) from error
 
-    async def _in_thread(self, work: Work[T], fresh: bool) -> T:
+    async def lasting(self, work: Work[None]) -> Connection:
+        """A connection of one's own, on which the work was done; the caller closes it."""
+
+        def opened(watch: _Watch) -> Connection:
+            connection = self._connect()
+            try:
+                with watch.over(connection):
+                    work(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        try:
+            return await self._in_thread(opened)
+        except psycopg.Error as error:
+            raise self._ours(error) from error
+
+    async def _in_thread(self, step: Callable[[_Watch], T]) -> T:
+        """Run a step in a thread, and end its wait for an answer that does not come."""
         results: list[T] = []
         errors: list[Exception] = []
 
         def captured(watch: _Watch) -> None:
             try:
-                results.append(self._do(work, fresh, watch))
+                results.append(step(watch))
             except Exception as error:  # noqa: BLE001 - raised again, outside of the nursery
                 errors.append(error)
 
@@ -193,20 +217,21 @@ class Connections:
             # What has begun is finished, and what it has done is told.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    watch = _Watch(self._limit)
+                    watch = _Watch(lambda: self._silence)
                     nursery.start_soon(watch.run)
                     await trio.to_thread.run_sync(captured, watch, limiter=self._threads)
                     nursery.cancel_scope.cancel()
-        if errors:
-            raise errors[0]
-        return results[0]
+        if not errors:
+            return results[0]
+        if watch.silent and isinstance(errors[0], psycopg.Error):
+            raise StoreUnavailable(
+                f"Postgres: no answer within {self._silence:.0f} s; the connection is given up"
+            ) from errors[0]
+        raise errors[0]
 
     def hurry(self) -> None:
         """Wait no longer than a moment for any answer: syncd has to leave."""
         self._silence = HURRY
-
-    def _limit(self) -> float:
-        return SILENCE if self._silence is None else self._silence
 
     def _ours(self, error: psycopg.Error) -> Exception:
         if error.sqlstate == "57014":
@@ -227,10 +252,6 @@ class Connections:
             lost = False
         except psycopg.Error as error:
             lost = is_connection_lost(error)
-            if watch.silent:
-                raise StoreUnavailable(
-                    f"Postgres: no answer within {self._limit():.0f} s; the connection is given up"
-                ) from error
             raise
         except Exception:
             lost = False
@@ -238,23 +259,6 @@ class Connections:
         finally:
             self._give(connection, lost=lost or connection.broken)
         return result
-
-    async def lasting(self, work: Work[None]) -> Connection:
-        """A connection of one's own, on which the work was done; the caller closes it."""
-
-        def opened() -> Connection:
-            connection = self._connect()
-            try:
-                work(connection)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-
-        try:
-            return await trio.to_thread.run_sync(opened, limiter=self._limiter)
-        except psycopg.Error as error:
-            raise self._ours(error) from error
 
     def _take(self) -> _Watched:
         with self._guard:
