@@ -6,6 +6,7 @@ Each is kept by a thread with a Trio of its own, as the tests' own Trio ends wit
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,19 @@ def debian_binaries() -> Path | None:
     found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
     return newest and newest.parent
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[Path]:
+    """A file system of so many bytes, such as `8m`; skips where none can be mounted."""
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs"]
+    if subprocess.run(["mount", *options, place], check=False, capture_output=True).returncode:
+        pytest.skip("a file system can't be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 @attrs.define(eq=False)

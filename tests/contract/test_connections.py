@@ -248,6 +248,28 @@ async def test_a_peer_that_lives_and_says_nothing_is_given_up(
         pool.close()
 
 
+async def test_a_peer_that_falls_silent_at_listen_is_given_up(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """drain: a connection of one's own is watched like every other; hurry ends its wait as well."""
+    monkeypatch.setattr(connections, "HURRY", 0.5)
+    info = psycopg.conninfo.conninfo_to_dict(postgres)
+    rule = Rule(statement="LISTEN", do="black-hole")
+    async with running_proxy(to=f"{info['host']}/.s.PGSQL.5432", script=[rule]) as proxy:
+        pool = Connections(
+            psycopg.conninfo.make_conninfo(postgres, host=proxy.host, port=proxy.port)
+        )
+
+        def listen(connection: Connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("LISTEN anything")
+
+        pool.hurry()
+        with trio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match="no answer within"):
+            await pool.lasting(listen)
+        pool.close()
+
+
 async def test_a_peer_that_takes_the_connection_and_says_nothing_is_given_up(
     postgres: str,
 ) -> None:

@@ -19,6 +19,7 @@ from syncd.errors import StoreUnavailable
 from syncd.store import embedded
 from syncd.store.embedded import EmbeddedFailed, embedded_postgres
 from syncd.store.postgres import open_store
+from tests.servers import small_disk
 
 PATIENCE = 30.0  # seconds
 PAUSE = 0.02  # seconds between two looks
@@ -425,21 +426,16 @@ async def test_embedded_data_of_an_ordinary_user_is_served_as_that_user(empty: P
 
 
 @pytest.fixture
-def small_disk(empty: Path) -> Iterator[Path]:
-    """A file system of 8 MB: less than an empty Postgres takes."""
-    place = empty / "small"
-    place.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=8m,mode=0711", "tmpfs"]
-    if subprocess.run(["mount", *options, place], check=False, capture_output=True).returncode:
-        pytest.skip("a file system can't be mounted here")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+def disk(empty: Path) -> Iterator[Path]:
+    """Less than an empty Postgres takes."""
+    with small_disk(empty / "small", "8m") as disk:
+        yield disk
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-async def test_embedded_on_a_full_disk_says_so(small_disk: Path) -> None:
+async def test_embedded_on_a_full_disk_says_so(disk: Path) -> None:
     """The sentence names the place and what is the matter with it; nothing half made stays."""
     with pytest.raises(EmbeddedFailed, match=r"small/s/postgres: (.|\n)*No space left"):
-        async with embedded_postgres(small_disk / "s"):
+        async with embedded_postgres(disk / "s"):
             pass
-    assert not (small_disk / "s/postgres/data").exists()
+    assert not (disk / "s/postgres/data").exists()

@@ -287,14 +287,16 @@ async def test_where_commits_are_asynchronous_a_crash_of_postgres_takes_nothing_
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("of_postgres", [False, True], ids=["daemon", "postgres"])
 async def test_killed_at_each_step_nothing_is_lost_or_doubled(
-    place: Path, page: str, capsys: pytest.CaptureFixture[str]
+    place: Path, page: str, of_postgres: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """resume, page-atomic, no-blind-repeat, budget, accounted: the daemon by kill -9."""
+    """resume, page-atomic, no-blind-repeat, budget, accounted: either of them by kill -9."""
     cells = [cell for cell in CELLS if cell.page == page]
-    await each(cells, place, of_postgres=False)
+    await each(cells, place, of_postgres=of_postgres)
+    victim = "Postgres" if of_postgres else "the daemon"
     with capsys.disabled():
-        click.echo(f"\n{len(cells)} cells: the daemon killed on the {page} page")
+        click.echo(f"\n{len(cells)} cells: {victim} killed on the {page} page")
 
 
 @pytest.mark.long
@@ -306,15 +308,3 @@ async def test_killed_in_a_call_that_may_not_be_repeated_it_is_not(
     await each(NEVER, place, of_postgres=of_postgres)
     with capsys.disabled():
         click.echo(f"\n{len(NEVER)} cells: killed in calls that may not be repeated")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("page", PAGES)
-async def test_postgres_killed_at_each_step_nothing_is_lost_or_doubled(
-    place: Path, page: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """resume, page-atomic, no-blind-repeat, budget, accounted: Postgres by kill -9."""
-    cells = [cell for cell in CELLS if cell.page == page]
-    await each(cells, place, of_postgres=True)
-    with capsys.disabled():
-        click.echo(f"\n{len(cells)} cells: Postgres killed on the {page} page")

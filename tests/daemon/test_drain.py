@@ -50,6 +50,16 @@ async def seen(mock: MockServer, path: str, many: int = 1) -> None:
             await trio.sleep(0.02)
 
 
+async def settled(database: str, many: int) -> None:
+    """Wait until so many calls are settled."""
+    with trio.fail_after(30), psycopg.connect(database, autocommit=True) as connection:
+        while True:
+            found = connection.execute("SELECT count(*) FROM syncd.call WHERE outcome = 'done'")
+            if found.fetchone() == (many,):
+                return
+            await trio.sleep(0.02)
+
+
 def committed(database: str) -> tuple[int, int]:
     """Pages of the running cycle, and rows of the table: the one tells the other."""
     with psycopg.connect(database, autocommit=True) as connection:
@@ -132,13 +142,11 @@ async def test_a_wait_of_an_hour_for_the_budget(syncd: Syncd, postgres: str) -> 
         hour = {f'per = "{60 / SPEED}s"': 'per = "1h"'}
         async with daemon(syncd, mock, postgres, **hour) as process:
             await seen(mock, "/sync", 8)
-            await trio.sleep(0.3)  # the tenth is answered, and the eleventh waits
+            await settled(postgres, 8)  # the tenth is answered, and the eleventh waits
             assert await left_within(process, AT_ONCE) == 0
         pages, rows = committed(postgres)
         assert rows == 4 * pages
-        with psycopg.connect(postgres) as connection:
-            settled = connection.execute("SELECT count(*) FROM syncd.call WHERE outcome = 'done'")
-            assert (settled.fetchone() or (0,))[0] == 8
+        await settled(postgres, 8)
 
 
 async def test_a_hint_of_a_day(syncd: Syncd, postgres: str) -> None:

@@ -6,7 +6,6 @@ the trouble, and compares the table with the API.
 
 import contextlib
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.daemon.proof import Proof, proof
 from tests.daemon.running import Daemon, daemon
 from tests.proxy.relay import running_proxy
 from tests.proxy.script import Rule
+from tests.servers import small_disk
 
 SPEED = 200.0
 BUSY = 0.2  # seconds of slack: the machine has other things to do
@@ -222,25 +222,19 @@ async def test_a_right_that_is_taken_away_parks_and_says_what_to_grant(
 
 
 @pytest.fixture
-def small_disk(place: Path) -> Iterator[Path]:
-    """A file system of 160 MB."""
-    disk = place / "disk"
-    disk.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=160m,mode=0711", "tmpfs"]
-    if subprocess.run(["mount", *options, disk], check=False, capture_output=True).returncode:
-        pytest.skip("a file system can't be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+def disk(place: Path) -> Iterator[Path]:
+    with small_disk(place / "disk", "160m") as disk:
+        yield disk
 
 
 @pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-async def test_a_full_disk_is_waited_for(place: Path, small_disk: Path) -> None:
+async def test_a_full_disk_is_waited_for(place: Path, disk: Path) -> None:
     """contained, page-atomic: really full; emptied, everything goes on."""
-    async with under_way(place, state=small_disk / "state", within=120.0) as under:
+    async with under_way(place, state=disk / "state", within=120.0) as under:
         # Postgres has its log files already: what can't be written is a table's new page.
         under.admin("CREATE TABLE ballast (t text)")
-        with (small_disk / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
+        with (disk / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(b"\0" * 65536)
                 ballast.flush()
@@ -253,7 +247,7 @@ async def test_a_full_disk_is_waited_for(place: Path, small_disk: Path) -> None:
             "CREATE TRIGGER full_disk AFTER INSERT ON campaigns EXECUTE FUNCTION f()",
         )
         await under.daemon.until("No space left on device")
-        (small_disk / "ballast").unlink()
+        (disk / "ballast").unlink()
 
 
 # --- a proxy that falls silent -----------------------------------------------------------------

@@ -331,30 +331,11 @@ async def test_reloads_that_come_at_once_are_all_done(syncd: Syncd, postgres: st
         assert max(keys.values()) == 1
 
 
-async def test_new_credentials_need_no_restart(syncd: Syncd, postgres: str, tmp_path: Path) -> None:
-    """all-or-nothing-reload: a rotated secret is read again, and a parked stream goes on."""
-    secret = tmp_path / "password"
-    secret.write_text("wrong")
-    where = f"password = {{{{ file = '{secret}' }}}}"
-    head = HEAD.replace('password = {{ env = "ADPLATFORM_PASSWORD" }}', where)
-    async with running_mock(speed=SPEED, campaigns=9, fail_every=0, hang_every=0) as mock:
-        syncd.write(
-            head.format(base_url=mock.base_url, database=postgres) + source("ads", stream())
-        )
-        async with syncd.started("run") as process:
-            await lines_until(process, "stream parked")
-            secret.write_text("secret")
-            done = await syncd.command("reload")
-            assert done.returncode == 0
-            assert "ads.campaigns: adopt (auth.password)" in done.stdout
-            log = await lines_until(process, "cycle ended")
-            assert not any("secret" in line for line in log)
-
-
-async def test_rotated_credentials_are_read_again_when_a_login_is_refused(
-    syncd: Syncd, postgres: str, tmp_path: Path
+@pytest.mark.parametrize("command", ["reload", "resume campaigns"])
+async def test_rotated_credentials_need_no_restart(
+    command: str, syncd: Syncd, postgres: str, tmp_path: Path
 ) -> None:
-    """all-or-nothing-reload: once, by itself; a person who resumes asks for it again."""
+    """all-or-nothing-reload: read again by a reload, and when a login is refused."""
     secret = tmp_path / "password"
     secret.write_text("wrong")
     where = f"password = {{{{ file = '{secret}' }}}}"
@@ -368,9 +349,12 @@ async def test_rotated_credentials_are_read_again_when_a_login_is_refused(
             logins = [e for e in await mock.requests() if e["path"] == "/auth/token"]
             assert len(logins) == 1
             secret.write_text("secret")
-            done = await syncd.command("resume", "campaigns")
+            done = await syncd.command(*command.split())
             assert done.returncode == 0
-            await lines_until(process, "cycle ended")
+            if command == "reload":
+                assert "ads.campaigns: adopt (auth.password)" in done.stdout
+            log = await lines_until(process, "cycle ended")
+            assert not any("secret" in line for line in log)
 
 
 @pytest.mark.long

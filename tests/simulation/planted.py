@@ -12,10 +12,11 @@ from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import stream as loop
 from syncd.sync.bucket import TokenBucket, TokenPermit
 from syncd.sync.calls import _PageCalls
-from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit, Record, Row, Table
+from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit, Record, Table
 from syncd.sync.turn import Turn
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource, FakeStore
+from syncd.testing.values import values_of
 from tests.simulation.world import SimSource
 
 Patch = tuple[object, str, Any]
@@ -31,16 +32,10 @@ def checkpoint_before_the_rows() -> list[Patch]:
         committed = await whole(self, table, checkpoint, nothing)
         await trio.sleep(0.05)
         for row in page.rows:
-            self._write(table, checkpoint.stream.source, row, values(table, row))
+            self._write(table, checkpoint.stream.source, row, values_of(table, row))
         return committed
 
     return [(FakeStore, "commit_page", commit)]
-
-
-def values(table: Table, row: Row) -> dict[str, Any]:
-    from syncd.testing.values import values_of  # noqa: PLC0415
-
-    return values_of(table, row)
 
 
 def token_refunded_on_failure() -> list[Patch]:
