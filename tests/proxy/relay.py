@@ -9,6 +9,7 @@ It runs in the test's own Trio.  By hand: `python -m tests.proxy --help`.
 
 import contextlib
 import errno
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from tests.proxy.wire import READY, Message, Messages, wants_encryption
 
 PIECE = 65536  # bytes read at once
 GOODBYE = 1.0  # seconds for a client to go whose connection was cut
+OPENS = re.compile(r"^BEGIN\b", re.MULTILINE)  # comments may stand before it
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -220,7 +222,7 @@ class Connection:
         statement = message.statement
         if statement is None:
             return None
-        if statement.startswith("BEGIN"):
+        if OPENS.search(statement):
             self._transaction = ""
         found = None
         for rule in self.rules:

@@ -183,6 +183,22 @@ async def test_the_reply_to_commit_is_swallowed_and_the_commit_is_done(database:
         assert connection.execute("SELECT first.n + second.n FROM first, second").fetchone() == (2,)
 
 
+async def test_what_a_transaction_did_is_forgotten_with_the_next_one(database: str) -> None:
+    """A rule for the COMMIT of one does not take that of another on the same connection."""
+
+    def both(conninfo: str) -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            for statement in ("CREATE TABLE first ()", "CREATE TABLE second ()"):
+                connection.execute("-- as syncd's own do, it begins with a comment\nBEGIN")
+                connection.execute(statement.encode())
+                connection.execute("COMMIT")
+
+    rule = Rule(statement="COMMIT", of="TABLE first", nth=2, do="cut")
+    async with running_proxy(to=upstream(database), script=[rule]) as proxy:
+        await trio.to_thread.run_sync(both, through(proxy, database))
+    assert proxy.log == []
+
+
 async def test_a_statement_that_is_met_by_a_cut_is_not_done(database: str) -> None:
     """The n-th one, counted over all connections."""
 
