@@ -10,8 +10,13 @@ import psycopg
 
 from syncd.errors import StoreRefused, StoreUnavailable, SyncdError
 
-OF_THE_RECORD = ("22", "23", "54", "P0", "21", "45")
-"""Data, constraints, limits, raised by a trigger of the user's (P0, 45), equal keys in a page."""
+OF_THE_RECORD = ("22", "23", "54", "P0", "21", "45", "09", "27", "2F", "38", "39", "44")
+"""Data, constraints, limits, equal keys in a page, and what a trigger or a function of the
+user's raises."""
+
+POSTGRES_OWN = ("53", "54", "55", "57", "58", "72", "P0", "XX")
+"""Of the classes that the standard leaves to implementations: those that begin with 5 to 9 or
+I to Z.  The others are a user's, named by `RAISE … USING ERRCODE`."""
 
 RECONNECT = ("08", "57P", "0A000", "25006", "25P03")
 """The connection or the server is no use any more; 25006: a failover left us on a replica."""
@@ -55,9 +60,13 @@ def is_of_the_record(error: Exception) -> bool:
         if error.sqlstate is None:
             # The adapter's own, such as for NUL in a text: nothing was sent.
             return isinstance(error, psycopg.DataError)
-        return error.sqlstate.startswith(OF_THE_RECORD)
+        return error.sqlstate.startswith(OF_THE_RECORD) or _is_users_own(error.sqlstate)
     # The adapter refuses what it cannot encode, such as a lone surrogate.
     return isinstance(error, ValueError)
+
+
+def _is_users_own(state: str) -> bool:
+    return state[:1] in "56789IJKLMNOPQRSTUVWXYZ" and not state.startswith(POSTGRES_OWN)
 
 
 def is_worth_repeating(error: psycopg.Error) -> bool:

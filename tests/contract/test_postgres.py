@@ -237,9 +237,14 @@ async def test_page_atomic_a_full_disk_leaves_nothing(real: PostgresSubject, tab
 CHECKED = """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN IF NEW.budget >= 100 THEN RAISE ''rule''; END IF; RETURN NEW; END';"""
 
+CODED = CHECKED.replace("''rule''", "''rule'' USING ERRCODE = ''MY001''")
+
 RULES = {
     "check": "ALTER TABLE campaigns ADD CONSTRAINT rule CHECK (budget < 100)",
     "trigger": f"""{CHECKED} CREATE TRIGGER rule BEFORE INSERT OR UPDATE ON campaigns
+        FOR EACH ROW EXECUTE FUNCTION f()""",
+    "trigger with a code of its own": f"""{CODED}
+        CREATE TRIGGER rule BEFORE INSERT OR UPDATE ON campaigns
         FOR EACH ROW EXECUTE FUNCTION f()""",
     "deferred trigger": f"""{CHECKED} CREATE CONSTRAINT TRIGGER rule AFTER INSERT OR UPDATE
         ON campaigns DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f()""",

@@ -34,6 +34,26 @@ def test_contained_what_is_the_records_is_no_error_of_ours(state: str) -> None:
     assert not is_worth_repeating(error)
 
 
+@pytest.mark.parametrize("state", ["09000", "27000", "38001", "39000", "44000", "MY001", "99999"])
+def test_contained_what_a_trigger_of_the_users_raises_is_the_records(state: str) -> None:
+    """Whatever code it chose: a bug of ours it is not."""
+
+    class Raised(psycopg.DatabaseError):
+        sqlstate = state
+
+    assert is_of_the_record(Raised("said so"))
+
+
+@pytest.mark.parametrize("state", ["XX000", "53100", "57P01", "58030", "42501", "40001", "72000"])
+def test_what_is_postgress_own_is_no_records(state: str) -> None:
+    """contained: an outage or a missing right never makes a record a dead letter."""
+
+    class Raised(psycopg.DatabaseError):
+        sqlstate = state
+
+    assert not is_of_the_record(Raised("said so"))
+
+
 def test_contained_what_the_adapter_cannot_encode_is_the_records() -> None:
     """A NUL in a text, a lone surrogate: nothing was sent, so the connection is good."""
     nul = psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
