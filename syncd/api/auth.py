@@ -233,7 +233,7 @@ def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor)
     if 200 <= status < 300:
         return
     said = f"login: {ask} answered {status}: {excerpt(answer.body, redactor)}"
-    hint = wait_hint(answer.headers, answer.body, path)
+    hint = wait_hint(answer.headers, answer.body, path, refused=status == 429)
     if status == 429:
         raise RateLimited(said, hint=hint)
     if status >= 500 or status in (408, 425):

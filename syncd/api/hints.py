@@ -4,6 +4,7 @@ Pure: an answer's headers and body in, seconds out, or None if it says nothing
 usable.  Zero, the past, nan and nonsense are no hint; our own backoff decides then.
 """
 
+import codecs
 import datetime as dt
 import email.utils
 import math
@@ -19,22 +20,32 @@ LONGEST = 7 * 86_400.0  # seconds; no API means more, and a slip must not stop u
 EPOCH_SECONDS = 1e9  # above this, a number is a point in time (2001 and later) …
 EPOCH_MILLIS = 1e12  # … and above this, one in milliseconds
 RESETS = ("x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
+REMAINING = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
 
 _NUMBER = re.compile(r"\d{1,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def wait_hint(
-    headers: Mapping[str, str], body: bytes, path: str | None, *, now: float | None = None
+    headers: Mapping[str, str],
+    body: bytes,
+    path: str | None,
+    *,
+    refused: bool = True,
+    now: float | None = None,
 ) -> float | None:
     """The wait that an answer asks for; a header wins over the body.
 
-    `headers` has lower-case names.  `now` is our wall clock, used only where the
-    answer has no Date: the server's dates are measured by the server's clock.
+    headers: with lower-case names.
+    refused: it is a 429.  Many APIs tell with every answer when their window ends: in another
+    one that asks for a wait only if nothing is left of the quota.
+    now: our wall clock, used only where the answer has no Date: the server's dates are
+    measured by the server's clock.
     """
     reference = _date(headers.get("date", ""))
     if reference is None:
         reference = time.time() if now is None else now
-    for name in ("retry-after", *RESETS):
+    spent = any(headers.get(name, "").strip() == "0" for name in REMAINING)
+    for name in ("retry-after", *(RESETS if refused or spent else ())):
         if name in headers:
             hint = seconds(headers[name], reference)
             if hint is not None:
@@ -80,6 +91,7 @@ def _date(text: str) -> float | None:
 
 
 def _at(body: bytes, path: str | None) -> str | None:
+    body = body.removeprefix(codecs.BOM_UTF8)
     if path is None or not body.lstrip().startswith(b"{"):
         return None
     try:

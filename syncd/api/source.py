@@ -188,7 +188,8 @@ class ApiSource:
             )
         if status != 429 and status < 500 and status not in TRY_AGAIN:
             return
-        hint = wait_hint(answer.headers, answer.body, self.settings.retry_after)
+        path = self.settings.retry_after
+        hint = wait_hint(answer.headers, answer.body, path, refused=status == 429)
         reason = f"{ask} answered {status}"
         if status == 429:
             permit.refused()

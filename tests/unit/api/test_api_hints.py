@@ -130,3 +130,20 @@ def test_any_text_is_a_sensible_wait_or_none(text: str, reference: float) -> Non
 def test_any_body_is_a_sensible_wait_or_none(body: bytes) -> None:
     """The same for bodies."""
     assert sensible(wait_hint({}, body, "retry_after", now=NOW))
+
+
+@pytest.mark.parametrize(("left", "hint"), [(None, None), ("41", None), ("0", 30.0), (" 0 ", 30.0)])
+def test_the_end_of_a_window_is_no_wait_while_something_is_left(
+    left: str | None, hint: float | None
+) -> None:
+    """Case 6: APIs that tell it with every answer tell it with a plain 500 as well."""
+    headers = {"x-ratelimit-reset": "30", **DATE}
+    if left is not None:
+        headers["x-ratelimit-remaining"] = left
+    assert wait_hint(headers, b"", None, refused=False) == hint
+
+
+def test_a_hint_in_a_body_that_begins_with_a_bom() -> None:
+    """Cases 4 and 34."""
+    body = b"\xef\xbb\xbf" + b'{"retry_after": 60}'
+    assert wait_hint(DATE, body, "retry_after") == 60.0
