@@ -61,6 +61,7 @@ class Retry:
     async def run(self, attempt: Callable[[], Awaitable[T]], on_failure: OnFailure) -> T:
         """Make attempts until one succeeds; raises the last TryAgain when they are used up."""
         failures = 0
+        stale = False
         away = _Away(self)
         while True:
             try:
@@ -68,12 +69,13 @@ class Retry:
             except StoreUnavailable as error:
                 await away.wait(error, on_failure)
             except TryAgain as error:
-                failures += 1
-                if isinstance(error, ApiUnavailable) and error.stale_connection and failures == 1:
+                if isinstance(error, ApiUnavailable) and error.stale_connection and not stale:
                     # The server had closed an idle connection: that says nothing of its
-                    # health, and the next try opens a new one.
-                    on_failure(failures, error, 0.0)
+                    # health, costs no try, and the next one opens a new one.
+                    stale = True
+                    on_failure(failures + 1, error, 0.0)
                     continue
+                failures += 1
                 if failures > self.retries:
                     raise
                 await self._pause(failures, error, on_failure)

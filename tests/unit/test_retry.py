@@ -135,6 +135,18 @@ async def test_a_connection_that_the_server_had_closed_is_tried_again_at_once(
     assert attempts.made[0] == attempts.made[1]
 
 
+async def test_a_connection_that_the_server_had_closed_costs_no_try(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """CASES 40: once, wherever it comes; a second one in a row is trouble like any other."""
+    closed = ApiUnavailable("closed", stale_connection=True)
+    away = ApiUnavailable("503")
+    assert await a_retry(retries=1).run(Attempts(closed, away), nothing) == "done"
+    assert await a_retry(retries=1).run(Attempts(away, closed), nothing) == "done"
+    with pytest.raises(ApiUnavailable, match="closed"):
+        await a_retry(retries=0).run(Attempts(closed, closed), nothing)
+
+
 async def test_a_postgres_that_is_away_costs_no_try(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
