@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -11,7 +13,8 @@ from psycopg import sql
 from syncd.errors import ConfigError, StoreRefused, StoreUnavailable
 from syncd.store import connections
 from syncd.store.connections import SIZE, Connection, Connections, transaction
-from tests.proxy.relay import running_proxy
+from tests.proxy.between import socket_of, through
+from tests.proxy.relay import Proxy, running_proxy
 from tests.proxy.script import Rule
 
 PATIENCE = 20.0  # seconds
@@ -19,6 +22,19 @@ PATIENCE = 20.0  # seconds
 
 def pid_of(connection: Connection) -> int:
     return connection.info.backend_pid
+
+
+@asynccontextmanager
+async def behind_a_proxy(
+    postgres: str, rule: Rule, **options: str | int
+) -> AsyncIterator[tuple[Connections, Proxy]]:
+    """Connections through a proxy with this rule; `options` are libpq's."""
+    async with running_proxy(to=socket_of(postgres), script=[rule]) as proxy:
+        pool = Connections(through(proxy, postgres, **options))
+        try:
+            yield pool, proxy
+        finally:
+            pool.close()
 
 
 async def test_connections_are_few_and_kept(postgres: str) -> None:
@@ -227,25 +243,20 @@ async def test_a_peer_that_lives_and_says_nothing_is_given_up(
 ) -> None:
     """contained: behind a proxy that acknowledges everything no timeout of the kernel's helps."""
     monkeypatch.setattr(connections, "SILENCE", 0.5)
-    info = psycopg.conninfo.conninfo_to_dict(postgres)
+
+    def work(connection: Connection, what: str = "lost") -> None:
+        with transaction(connection) as cursor:
+            for _ in range(3):  # each in its time, and together longer
+                cursor.execute("SELECT pg_sleep(0.2)")
+            cursor.execute(sql.SQL("SELECT {}").format(what))
+
     rule = Rule(statement="SELECT 'lost'", do="black-hole")
-    async with running_proxy(to=f"{info['host']}/.s.PGSQL.5432", script=[rule]) as proxy:
-        pool = Connections(
-            psycopg.conninfo.make_conninfo(postgres, host=proxy.host, port=proxy.port)
-        )
-
-        def work(connection: Connection, what: str = "lost") -> None:
-            with transaction(connection) as cursor:
-                for _ in range(3):  # each in its time, and together longer
-                    cursor.execute("SELECT pg_sleep(0.2)")
-                cursor.execute(sql.SQL("SELECT {}").format(what))
-
+    async with behind_a_proxy(postgres, rule) as (pool, proxy):
         with trio.fail_after(PATIENCE):
             with pytest.raises(StoreUnavailable, match="no answer within"):
                 await pool.run(work)
             await pool.run(lambda c: work(c, "found"))
         assert proxy.accepted == 2
-        pool.close()
 
 
 async def test_a_peer_that_falls_silent_at_listen_is_given_up(
@@ -253,34 +264,22 @@ async def test_a_peer_that_falls_silent_at_listen_is_given_up(
 ) -> None:
     """drain: a connection of one's own is watched like every other; hurry ends its wait as well."""
     monkeypatch.setattr(connections, "HURRY", 0.5)
-    info = psycopg.conninfo.conninfo_to_dict(postgres)
-    rule = Rule(statement="LISTEN", do="black-hole")
-    async with running_proxy(to=f"{info['host']}/.s.PGSQL.5432", script=[rule]) as proxy:
-        pool = Connections(
-            psycopg.conninfo.make_conninfo(postgres, host=proxy.host, port=proxy.port)
-        )
 
-        def listen(connection: Connection) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("LISTEN anything")
+    def listen(connection: Connection) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("LISTEN anything")
 
+    async with behind_a_proxy(postgres, Rule(statement="LISTEN", do="black-hole")) as (pool, _):
         pool.hurry()
         with trio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match="no answer within"):
             await pool.lasting(listen)
-        pool.close()
 
 
 async def test_a_peer_that_takes_the_connection_and_says_nothing_is_given_up(
     postgres: str,
 ) -> None:
     """contained: at the start as well; `connect_timeout` holds for the answer too."""
-    info = psycopg.conninfo.conninfo_to_dict(postgres)
     rule = Rule(do="black-hole")
-    async with running_proxy(to=f"{info['host']}/.s.PGSQL.5432", script=[rule]) as proxy:
-        through = psycopg.conninfo.make_conninfo(
-            postgres, host=proxy.host, port=proxy.port, connect_timeout=2
-        )
-        pool = Connections(through)
+    async with behind_a_proxy(postgres, rule, connect_timeout=2) as (pool, _):
         with trio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match="timeout"):
             await pool.run(pid_of)
-        pool.close()

@@ -20,6 +20,7 @@ from syncd.store.embedded import Embedded, embedded_server
 from tests.daemon.conftest import Syncd, config
 from tests.daemon.proof import Proof, proof
 from tests.daemon.running import Daemon, daemon
+from tests.proxy.between import socket_of, through
 from tests.proxy.relay import running_proxy
 from tests.proxy.script import Rule
 from tests.servers import small_disk
@@ -260,7 +261,6 @@ async def test_a_balancer_that_falls_silent_is_given_up(
 ) -> None:
     """resume, contained: the connection stays and nothing comes; 45 s later there is another."""
     syncd = Syncd(tmp_path / "syncd.toml")
-    socket = f"{psycopg.conninfo.conninfo_to_dict(postgres)['host']}/.s.PGSQL.5432"
     of = "UPDATE syncd.checkpoint AS c"
     rule = (
         Rule(statement="COMMIT", of=of, nth=2, do="black-hole")
@@ -268,9 +268,9 @@ async def test_a_balancer_that_falls_silent_is_given_up(
         else Rule(statement=of, nth=2, do="black-hole")
     )
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
-        async with running_proxy(to=socket, script=[rule]) as proxy:
-            through = psycopg.conninfo.make_conninfo(postgres, host=proxy.host, port=proxy.port)
-            syncd.write(config(mock.base_url, through, speed=SPEED, size=SIZE, slack=BUSY))
+        async with running_proxy(to=socket_of(postgres), script=[rule]) as proxy:
+            behind = through(proxy, postgres)
+            syncd.write(config(mock.base_url, behind, speed=SPEED, size=SIZE, slack=BUSY))
             async with daemon(syncd, within=100.0) as running:
                 await running.until("no answer within 45 s")
                 await running.leave()

@@ -11,7 +11,8 @@ from mock_api.testing import running_mock
 from tests.daemon.conftest import Syncd, config
 from tests.daemon.proof import Proof, copied, proof
 from tests.daemon.running import daemon
-from tests.proxy.relay import Proxy, running_proxy
+from tests.proxy.between import socket_of, through
+from tests.proxy.relay import running_proxy
 from tests.proxy.script import Deed, Rule
 from tests.servers import Servers
 
@@ -26,16 +27,6 @@ PAGE = "UPDATE syncd.checkpoint AS c"
 """What a page's transaction begins with, and no other."""
 
 
-def through(proxy: Proxy, conninfo: str) -> str:
-    return psycopg.conninfo.make_conninfo(
-        conninfo, host=proxy.host, port=proxy.port, connect_timeout=2
-    )
-
-
-def socket_of(conninfo: str) -> str:
-    return f"{psycopg.conninfo.conninfo_to_dict(conninfo)['host']}/.s.PGSQL.5432"
-
-
 async def once_through_database_proxy(
     syncd: Syncd, database: str, rules: list[Rule], *, fires: int | None = None
 ) -> Proof:
@@ -45,7 +36,13 @@ async def once_through_database_proxy(
         running_proxy(to=socket_of(database), script=rules) as proxy,
     ):
         syncd.write(
-            config(mock.base_url, through(proxy, database), speed=SPEED, size=SIZE, slack=BUSY)
+            config(
+                mock.base_url,
+                through(proxy, database, connect_timeout=2),
+                speed=SPEED,
+                size=SIZE,
+                slack=BUSY,
+            )
         )
         done = await syncd.command("once")
         said = f"{rules}\n{proxy.log}\n{done.stdout}{done.stderr}"
@@ -137,7 +134,7 @@ async def started_without_commit(syncd: Syncd, database: str, do: Deed, nth: int
         running_mock(speed=SPEED, campaigns=SIZE) as mock,
         running_proxy(to=socket_of(database), script=[rule]) as proxy,
     ):
-        behind = through(proxy, database)
+        behind = through(proxy, database, connect_timeout=2)
         syncd.write(config(mock.base_url, behind, speed=SPEED, size=SIZE, slack=BUSY))
         async with daemon(syncd) as running:
             await running.until("cycle started")
@@ -162,7 +159,7 @@ async def test_one_that_was_cut_off_while_another_took_over_writes_nothing_more(
         running_mock(speed=SPEED, campaigns=2 * RECORDS) as mock,
         running_proxy(to=socket_of(postgres)) as proxy,
     ):
-        behind = through(proxy, postgres)
+        behind = through(proxy, postgres, connect_timeout=2)
         former.write(config(mock.base_url, behind, speed=SPEED, size=SIZE, slack=BUSY))
         other.write(config(mock.base_url, postgres, speed=SPEED, size=SIZE, slack=BUSY))
         async with daemon(former, former.module) as first:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import trio
 
+from tests.proxy.between import socket_of, through
 from tests.proxy.relay import Proxy, running_proxy
 from tests.proxy.script import Rule, Script, read_script
 from tests.proxy.wire import Messages, wants_encryption
@@ -156,14 +157,6 @@ def database(servers: Servers) -> Iterator[str]:
         yield conninfo
 
 
-def through(proxy: Proxy, conninfo: str) -> str:
-    return psycopg.conninfo.make_conninfo(conninfo, host=proxy.host, port=proxy.port)
-
-
-def upstream(conninfo: str) -> str:
-    return f"{psycopg.conninfo.conninfo_to_dict(conninfo)['host']}/.s.PGSQL.5432"
-
-
 async def test_the_reply_to_commit_is_swallowed_and_the_commit_is_done(database: str) -> None:
     """The client can't know; of two transactions the rule takes the one that it means."""
 
@@ -174,7 +167,7 @@ async def test_the_reply_to_commit_is_swallowed_and_the_commit_is_done(database:
             connection.execute("COMMIT")
 
     rule = Rule(statement="COMMIT", of="TABLE second", do="swallow")
-    async with running_proxy(to=upstream(database), script=[rule]) as proxy:
+    async with running_proxy(to=socket_of(database), script=[rule]) as proxy:
         await trio.to_thread.run_sync(one, through(proxy, database), "first")
         with pytest.raises(psycopg.OperationalError):
             await trio.to_thread.run_sync(one, through(proxy, database), "second")
@@ -194,7 +187,7 @@ async def test_what_a_transaction_did_is_forgotten_with_the_next_one(database: s
                 connection.execute("COMMIT")
 
     rule = Rule(statement="COMMIT", of="TABLE first", nth=2, do="cut")
-    async with running_proxy(to=upstream(database), script=[rule]) as proxy:
+    async with running_proxy(to=socket_of(database), script=[rule]) as proxy:
         await trio.to_thread.run_sync(both, through(proxy, database))
     assert proxy.log == []
 
@@ -209,7 +202,7 @@ async def test_a_statement_that_is_met_by_a_cut_is_not_done(database: str) -> No
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE TABLE t (n int)")
         rule = Rule(statement="INSERT INTO t", nth=2, do="cut")
-        async with running_proxy(to=upstream(database), script=[rule]) as proxy:
+        async with running_proxy(to=socket_of(database), script=[rule]) as proxy:
             await trio.to_thread.run_sync(one, through(proxy, database), 1)
             with pytest.raises(psycopg.OperationalError):
                 await trio.to_thread.run_sync(one, through(proxy, database), 2)
