@@ -30,7 +30,7 @@ def wait_hint(
     body: bytes,
     path: str | None,
     *,
-    refused: bool = True,
+    refused: bool,
     now: float | None = None,
 ) -> float | None:
     """The wait that an answer asks for; a header wins over the body.

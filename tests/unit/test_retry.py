@@ -138,7 +138,7 @@ async def test_a_connection_that_the_server_had_closed_is_tried_again_at_once(
 async def test_a_connection_that_the_server_had_closed_costs_no_try(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """CASES 40: once, wherever it comes; a second one in a row is trouble like any other."""
+    """contained, case 40: once, wherever it comes; a second one is trouble like any other."""
     closed = ApiUnavailable("closed", stale_connection=True)
     away = ApiUnavailable("503")
     assert await a_retry(retries=1).run(Attempts(closed, away), nothing) == "done"

@@ -319,10 +319,17 @@ async def test_a_herd_shares_a_failed_login(
 
 
 async def test_a_hint_of_a_failed_login_is_kept(server: RawServer, permit: NotingPermit) -> None:
-    """Retry-After speaks for logins as well."""
-    server.logins.extend([answer(503, retry_after="7"), answer(429, b'{"retry_after": 9}')])
+    """Retry-After speaks for logins as well; the end of a window does for a 429 alone."""
+    server.logins.extend(
+        [
+            answer(503, retry_after="7"),
+            answer(429, b'{"retry_after": 9}'),
+            answer(429, x_ratelimit_reset="8"),
+            answer(500, x_ratelimit_reset="8"),
+        ]
+    )
     async with client_of(server) as client:
-        for hint in (7.0, 9.0):
+        for hint in (7.0, 9.0, 8.0, None):
             with pytest.raises((ApiUnavailable, RateLimited)) as caught:
                 await client.send(GET, permit)
             assert caught.value.hint == hint

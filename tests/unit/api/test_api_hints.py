@@ -52,15 +52,15 @@ HEADERS = {
 @pytest.mark.parametrize("value", HEADERS)
 def test_a_retry_after_header(value: str) -> None:
     """Cases 1, 2, 3, 6: seconds, dates by the server's clock, points in time; else no hint."""
-    assert wait_hint({"retry-after": value, **DATE}, b"", None) == HEADERS[value]
+    assert wait_hint({"retry-after": value, **DATE}, b"", None, refused=True) == HEADERS[value]
 
 
 def test_a_date_is_measured_against_the_servers_clock() -> None:
     """Case 2: our wall clock may be an hour off."""
     header = {"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}
-    assert wait_hint({**header, **DATE}, b"", None, now=NOW - 3600) == 30
-    assert wait_hint(header, b"", None, now=NOW - 10) == 40
-    assert wait_hint({**header, "date": "nonsense"}, b"", None, now=NOW) == 30
+    assert wait_hint({**header, **DATE}, b"", None, now=NOW - 3600, refused=True) == 30
+    assert wait_hint(header, b"", None, now=NOW - 10, refused=True) == 40
+    assert wait_hint({**header, "date": "nonsense"}, b"", None, now=NOW, refused=True) == 30
 
 
 BODIES = {
@@ -87,21 +87,21 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES)
 def test_a_hint_in_the_body(body: bytes) -> None:
     """Case 4: where only the body says so; a body that is no JSON says nothing."""
-    assert wait_hint(DATE, body, "retry_after") == BODIES[body]
+    assert wait_hint(DATE, body, "retry_after", refused=True) == BODIES[body]
 
 
 def test_the_body_is_looked_into_by_path() -> None:
     """And not at all without one."""
     body = b'{"error": {"wait": 5}}'
-    assert wait_hint({}, body, "error.wait") == 5
-    assert wait_hint({}, body, None) is None
+    assert wait_hint({}, body, "error.wait", refused=True) == 5
+    assert wait_hint({}, body, None, refused=True) is None
 
 
 def test_the_header_wins_over_the_body() -> None:
     """Case 4; but a header that says nothing usable does not."""
     body = b'{"retry_after": 60}'
-    assert wait_hint({"retry-after": "2"}, body, "retry_after") == 2
-    assert wait_hint({"retry-after": "0"}, body, "retry_after") == 60
+    assert wait_hint({"retry-after": "2"}, body, "retry_after", refused=True) == 2
+    assert wait_hint({"retry-after": "0"}, body, "retry_after", refused=True) == 60
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_header_wins_over_the_body() -> None:
 )
 def test_a_reset_header_stands_in_for_retry_after(value: str, hint: float | None) -> None:
     """Case 6: its unit is told from its size."""
-    assert wait_hint({"x-ratelimit-reset": value, **DATE}, b"", None) == hint
+    assert wait_hint({"x-ratelimit-reset": value, **DATE}, b"", None, refused=True) == hint
 
 
 def sensible(hint: float | None) -> bool:
@@ -121,7 +121,9 @@ def sensible(hint: float | None) -> bool:
 def test_any_text_is_a_sensible_wait_or_none(text: str, reference: float) -> None:
     """Whatever a server writes, we wait neither a negative time nor for ever."""
     assert sensible(seconds(text, reference))
-    assert sensible(wait_hint({"retry-after": text, "date": text}, b"", None, now=reference))
+    assert sensible(
+        wait_hint({"retry-after": text, "date": text}, b"", None, now=reference, refused=True)
+    )
 
 
 @given(
@@ -129,14 +131,14 @@ def test_any_text_is_a_sensible_wait_or_none(text: str, reference: float) -> Non
 )
 def test_any_body_is_a_sensible_wait_or_none(body: bytes) -> None:
     """The same for bodies."""
-    assert sensible(wait_hint({}, body, "retry_after", now=NOW))
+    assert sensible(wait_hint({}, body, "retry_after", now=NOW, refused=True))
 
 
 @pytest.mark.parametrize(("left", "hint"), [(None, None), ("41", None), ("0", 30.0), (" 0 ", 30.0)])
 def test_the_end_of_a_window_is_no_wait_while_something_is_left(
     left: str | None, hint: float | None
 ) -> None:
-    """Case 6: APIs that tell it with every answer tell it with a plain 500 as well."""
+    """budget, case 6: who tells it with every answer tells it with a plain 500 as well."""
     headers = {"x-ratelimit-reset": "30", **DATE}
     if left is not None:
         headers["x-ratelimit-remaining"] = left
@@ -144,6 +146,6 @@ def test_the_end_of_a_window_is_no_wait_while_something_is_left(
 
 
 def test_a_hint_in_a_body_that_begins_with_a_bom() -> None:
-    """Cases 4 and 34."""
+    """budget: it is found all the same (cases 4 and 34)."""
     body = b"\xef\xbb\xbf" + b'{"retry_after": 60}'
-    assert wait_hint(DATE, body, "retry_after") == 60.0
+    assert wait_hint(DATE, body, "retry_after", refused=True) == 60.0

@@ -102,6 +102,16 @@ LISTS: dict[str, tuple[Behaviour, Expected]] = {
     ),
     "429 with nothing": (answer(429), (RateLimited, "answered 429", {"hint": None})),
     "429 with zero": (answer(429, retry_after="0"), (RateLimited, "429", {"hint": None})),
+    "429 with the window's end": (
+        answer(429, x_ratelimit_reset="30"), (RateLimited, "429", {"hint": 30.0}),
+    ),
+    "500 with the window's end": (
+        answer(500, x_ratelimit_reset="30"), (ApiUnavailable, "500", {"hint": None}),
+    ),
+    "503 with nothing left of the quota": (
+        answer(503, x_ratelimit_reset="30", x_ratelimit_remaining="0"),
+        (ApiUnavailable, "503", {"hint": 30.0}),
+    ),
     "429 for ever": (answer(429, retry_after="1e9"), (RateLimited, "429", {"hint": 604800.0})),
     "503": (
         answer(503, b'{"error": "try later"}', retry_after="2"),
