@@ -35,6 +35,17 @@ def debian_binaries() -> Path | None:
 
 
 @contextmanager
+def short_place() -> Iterator[Path]:
+    """Where an unprivileged Postgres can enter, and a socket's path is not too long."""
+    folder = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def small_disk(place: Path, size: str) -> Iterator[Path]:
     """A file system of so many bytes, such as `8m`; skips where none can be mounted."""
     place.mkdir()
@@ -45,6 +56,11 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", place], check=True)
+
+
+def postmaster(data: Path) -> int:
+    """The process that runs a data directory."""
+    return int((data / "postmaster.pid").read_text("utf-8").split()[0])
 
 
 @attrs.define(eq=False)

@@ -1,11 +1,9 @@
 """The real daemon as a subprocess, a real mock API, and a real Postgres."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import trio
 
 from mock_api.testing import MockServer
 from syncd.sync.model import StreamId
+from tests.servers import short_place
 
 CAMPAIGNS = StreamId(source="adplatform", stream="campaigns")
 
@@ -146,11 +145,8 @@ def syncd(tmp_path: Path) -> Syncd:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Where an unprivileged Postgres can enter, and a socket's path is not too long."""
-    folder = Path(tempfile.mkdtemp(prefix="syncd-", dir="/tmp"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with short_place() as folder:
+        yield folder
 
 
 async def lines_until(process: trio.Process, text: str, *, within: float = 20) -> list[str]:

@@ -99,10 +99,12 @@ async def proof(mock: MockServer, database: str, config: Path) -> Proof:
     )
 
 
-async def rows_of(store: PostgresStore, config: Path) -> list[dict[str, Any]]:
-    """The campaigns table as it is."""
-    stream = load(config, environ=SECRETS).sources["adplatform"].streams["campaigns"]
-    texts = await store.table_rows(table(stream), "adplatform")
+async def rows_of(
+    store: PostgresStore, config: Path, source: str = "adplatform"
+) -> list[dict[str, Any]]:
+    """A source's campaigns as they are in their table."""
+    stream = load(config, environ=SECRETS).sources[source].streams["campaigns"]
+    texts = await store.table_rows(table(stream), source)
     return [json.loads(text, parse_float=Decimal) for text in texts]
 
 

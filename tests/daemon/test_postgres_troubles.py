@@ -23,7 +23,7 @@ from tests.daemon.running import Daemon, daemon
 from tests.proxy.between import socket_of, through
 from tests.proxy.relay import running_proxy
 from tests.proxy.script import Rule
-from tests.servers import small_disk
+from tests.servers import postmaster, small_disk
 
 SPEED = 200.0
 BUSY = 0.2  # seconds of slack: the machine has other things to do
@@ -44,7 +44,7 @@ class Under:
 
     @property
     def postmaster(self) -> int:
-        return int((self.server.place.data / "postmaster.pid").read_text("utf-8").split()[0])
+        return postmaster(self.server.place.data)
 
     def admin(self, statement: str, *more: str) -> None:
         with connected(self.server) as connection:
