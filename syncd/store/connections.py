@@ -44,6 +44,7 @@ SIZE = 4  # connections; work of one stream is sequential, so a few serve many
 SILENCE = 45.0  # seconds without an answer; Postgres itself gives a statement up after 30
 HURRY = 3.0  # seconds without an answer, once syncd has to leave
 LOOK = 1.0  # seconds between two looks whether it has
+NO_SUCH_VALUE = r'invalid \w+ value: "|weak sslmode'  # libpq's words for `sslmode=verify`
 PAUSES = (0.05, 0.25)  # seconds before work that lost a deadlock or a lock is done again
 
 BOUNDS: dict[str, int | str] = {
@@ -280,6 +281,8 @@ class Connections:
         except psycopg.ProgrammingError as error:
             raise ConfigError([Fault(path="database.url", message=_not_taken(error))]) from None
         except psycopg.Error as error:
+            if re.search(NO_SUCH_VALUE, str(error)):
+                raise ConfigError([Fault(path="database.url", message=words(error))]) from None
             # Nothing can have been carried out: never an unknown outcome, and no repetition.
             raise of_connecting(error) from error
 

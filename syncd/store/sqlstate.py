@@ -36,7 +36,8 @@ HINTS = {
     "42P01": "a table is missing: `syncd schema --apply` makes it",
     "3F000": "a schema is missing: `syncd schema --apply` makes it",
     "28P01": "the password in `database.url` is not the role's",
-    "28000": "the role must exist, and pg_hba.conf must let it in from here",
+    "28000": "the role must exist, and pg_hba.conf must let it in from here (where it wants "
+    "TLS, with sslmode=verify-full in `database.url`)",
     "3D000": "create the database, or correct `database.url`",
 }
 
@@ -51,6 +52,27 @@ CONNECTING = (
 """libpq tells no SQLSTATE of a connection that was not made: its words have to do.
 
 In another language than English none is found, and Postgres counts as away.
+"""
+
+TLS = {
+    r"certificate verify failed": "its certificate is not signed by the CA that `sslrootcert` in "
+    "`database.url` names, or has expired (`openssl s_client -starttls postgres -connect "
+    "HOST:PORT` tells which)",
+    r"does not match host name": "give the server a certificate for the host in `database.url`, "
+    "or write there the host that it is for",
+    r"server does not support SSL": "turn `ssl` on in that server; `sslmode` in `database.url` "
+    "asks for it",
+    r"root certificate file": "name the CA's certificate with sslrootcert=… in `database.url`, "
+    "in a file that syncd can read",
+    r"valid client certificate|certificate required": "name the role's own with sslcert=… and "
+    "sslkey=… in `database.url`",
+    r"private key file|certificate file": "see to the files of sslcert=… and sslkey=… in "
+    "`database.url`, which syncd must be able to read, and nobody else the key",
+}
+"""What to do where no trust came about, by libpq's words.
+
+A person has to act, but may do so on the server, as with a certificate that has expired: so
+`run` waits for it as for a Postgres that is away, and goes on by itself.
 """
 
 
@@ -100,6 +122,9 @@ def of_connecting(error: psycopg.Error) -> SyncdError:
     state = error.sqlstate or next(
         (state for pattern, state in CONNECTING if re.search(pattern, said)), None
     )
+    todo = next((f"; {todo}" for pattern, todo in TLS.items() if re.search(pattern, said)), "")
+    if state is None or todo:
+        return StoreUnavailable(f"Postgres: {said}{todo}")
     return _ours(state, said) or StoreUnavailable(f"Postgres: {said}")
 
 

@@ -190,6 +190,7 @@ async def test_no_state_is_left_in_a_session(postgres: str) -> None:
         ("host=127.0.0.1 port=1 dbname=x", StoreUnavailable),
         ("this is no conninfo", ConfigError),
         ("postgresql://h/x?nonsense=1", ConfigError),
+        ("host=127.0.0.1 port=1 dbname=x sslmode=verify", ConfigError),
     ],
 )
 async def test_a_database_that_cannot_be_reached(conninfo: str, error: type[Exception]) -> None:

@@ -149,3 +149,23 @@ def test_words_for_people_are_one_line_that_can_be_stored() -> None:
     assert text.startswith("a b\\0 \\ud800x")
     assert len(text) == 1000
     assert storable("a  b\n") == "a  b\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "todo"),
+    [
+        ("SSL error: certificate verify failed", "sslrootcert"),
+        ('server certificate for "a" does not match host name "b"', "a certificate for the host"),
+        ("server does not support SSL, but SSL was required", "turn `ssl` on"),
+        ('root certificate file "/x/root.crt" does not exist', "sslrootcert=…"),
+        ("FATAL:  connection requires a valid client certificate", "sslcert=… and sslkey=…"),
+        ("SSL error: tlsv13 alert certificate required", "sslcert=… and sslkey=…"),
+        ('certificate present, but not private key file "/x"', "nobody else the key"),
+    ],
+)
+def test_where_no_trust_comes_about_it_is_said_what_to_do(said: str, todo: str) -> None:
+    """It may be mended on the server, so it is waited for."""
+    found = of_connecting(psycopg.OperationalError(said))
+    assert type(found) is StoreUnavailable
+    assert str(found).startswith(f"Postgres: {said}".replace("  ", " "))
+    assert todo in str(found)
