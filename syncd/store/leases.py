@@ -1,8 +1,9 @@
 """Who has the right to run a source, and is the one who had it still there?
 
-A lease lasts 30 s on Postgres's clock.  It is taken over at once only from a holder
-that is provably gone: same boot, same PID namespace, and no such process (a PID that
-was given to somebody else since is told by the process's start time).
+A lease lasts 30 s on Postgres's clock, and after a step of that clock no longer.  It is
+taken over at once only from a holder that is provably gone: same boot, same PID namespace,
+and no such process (a PID that was given to somebody else since is told by the process's
+start time).
 """
 
 import json
@@ -47,22 +48,27 @@ def is_gone(holder: dict[str, Any] | None) -> bool:
 
 def acquire(connection: Connection, source: str) -> Lease:
     ours = identity()
+    held: LeaseHeld | None = None
     with transaction(connection) as cursor:
         cursor.execute(sql("ensure_lease"), {"source": source})
         cursor.execute(sql("lock_lease"), {"source": source})
         row = cursor.fetchone()
         holder, _, left, since = row or (None, 0, 0.0, "")
         if holder is not None and holder != ours and left > 0 and not is_gone(holder):
-            raise LeaseHeld(
+            if left > LASTS:
+                cursor.execute(sql("shorten_lease"), {"source": source, "lasts": LASTS})
+            held = LeaseHeld(
                 f"source {source!r} is run by another syncd: pid {holder.get('pid')} on "
                 f"{holder.get('host')}, since {since}. Stop that one; should it be dead, its "
-                f"lease runs out in {left:.0f} s"
+                f"lease runs out in {min(left, LASTS):.0f} s"
             )
-        cursor.execute(
-            sql("take_lease"), {"source": source, "holder": json.dumps(ours), "lasts": LASTS}
-        )
-        (fence,) = cursor.fetchone() or (0,)
-        cursor.execute(sql("raise_fences"), {"source": source, "fence": fence})
+        else:
+            values = {"source": source, "holder": json.dumps(ours), "lasts": LASTS}
+            cursor.execute(sql("take_lease"), values)
+            (fence,) = cursor.fetchone() or (0,)
+            cursor.execute(sql("raise_fences"), {"source": source, "fence": fence})
+    if held is not None:
+        raise held  # outside of the transaction, which it would roll back
     return Lease(source=source, fence=fence)
 
 

@@ -94,10 +94,12 @@ def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
         reason=reason,
         payload=row.raw or row.json,
         # Its call was made in this cycle, and a retry of the letter must not make another.
-        idempotency_key=idempotency_key(checkpoint.stream, checkpoint.cycle or 0, row.key)
-        if called
-        else None,
+        idempotency_key=_key_of_call(checkpoint, row) if called else None,
     )
+
+
+def _key_of_call(of: Checkpoint, row: Row) -> str:
+    return idempotency_key(of.stream, of.cycle or 0, of.started, row.key)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -207,11 +209,17 @@ def _checkpoint(cursor: Cursor, stream: StreamId, *, lock: bool) -> Checkpoint:
             f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
         )
     seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused = row
+    started = ""
+    if cycle is not None:
+        # A statement of its own: what we waited for the lock to see may have begun it.
+        cursor.execute(sql("cycle_started"), {"cycle": cycle})
+        (started,) = cursor.fetchone() or ("",)
     return Checkpoint(
         stream=stream,
         seq=seq,
         fence=fence,
         cycle=cycle,
+        started=started,
         cursor=cursor_text,
         pages=pages,
         fingerprint=fingerprint,
@@ -250,15 +258,15 @@ def begin_cycle(
         return _checkpoint(cursor, checkpoint.stream, lock=False), Counts()
 
 
-def begin_aside(connection: Connection, checkpoint: Checkpoint, why: str) -> int:
+def begin_aside(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
         now = _checkpoint(cursor, checkpoint.stream, lock=True)
         if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
             raise _moved(checkpoint)
         cursor.execute(sql("begin_aside"), {**stream, "reason": clean(why)})
-        (cycle,) = cursor.fetchone() or (0,)
-        return int(cycle)
+        cycle, started = cursor.fetchone() or (0, "")
+        return attrs.evolve(now, cycle=cycle, started=started)
 
 
 def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:

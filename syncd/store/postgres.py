@@ -164,7 +164,7 @@ class PostgresStore:
     ) -> Committed:
         return await self.connections.run(lambda c: pages.commit_page(c, table, checkpoint, page))
 
-    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
+    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         return await self.connections.run(lambda c: pages.begin_aside(c, checkpoint, why))
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:

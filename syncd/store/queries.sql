@@ -190,9 +190,18 @@ SELECT holder, fence, extract(epoch FROM expires_at - clock_timestamp())::float8
        to_char(taken_at, 'YYYY-MM-DD HH24:MI:SS "UTC"')
 FROM syncd.lease WHERE source = %(source)s FOR UPDATE;
 
+-- name: shorten_lease
+-- It ends later than any that was just renewed: the clock was stepped back since.  Who holds
+-- it renews it; the lease of a dead one runs out in its time.
+UPDATE syncd.lease SET expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
+WHERE source = %(source)s;
+
 -- name: take_lease
+-- The fence grows with time as well, so that none is given twice when an older state of the
+-- database is restored: a holder from before would take the new lease for its own.
 UPDATE syncd.lease
-SET fence = fence + 1, holder = %(holder)s, taken_at = clock_timestamp(),
+SET fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+    holder = %(holder)s, taken_at = clock_timestamp(),
     expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
 WHERE source = %(source)s RETURNING fence;
 
@@ -242,6 +251,10 @@ SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
        extract(epoch FROM next_start - clock_timestamp())::float8, paused_at IS NOT NULL
 FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s FOR UPDATE;
 
+-- name: cycle_started
+-- To the microsecond, in text: a part of what the keys of its calls follow from.
+SELECT extract(epoch FROM started_at)::text FROM syncd.cycle WHERE id = %(cycle)s;
+
 -- name: take_up_cycle
 UPDATE syncd.cycle SET taken_up = taken_up + 1, reason = '' WHERE id = %(cycle)s
 RETURNING seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused;
@@ -255,7 +268,8 @@ INSERT INTO syncd.cycle (source, stream) VALUES (%(source)s, %(stream)s) RETURNI
 
 -- name: begin_aside
 INSERT INTO syncd.cycle (source, stream, aside, reason)
-VALUES (%(source)s, %(stream)s, true, %(reason)s) RETURNING id;
+VALUES (%(source)s, %(stream)s, true, %(reason)s)
+RETURNING id, extract(epoch FROM started_at)::text;
 
 -- name: reset_checkpoint
 -- The next cycle begins at once, at its first page.

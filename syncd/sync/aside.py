@@ -62,7 +62,9 @@ async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection
     """
     left = set(wanted)
     found = Page(records=[])
-    turn: Turn | None = Turn(stream=stream, cycle=0, cursor=None, number=1, page_before=None)
+    turn: Turn | None = Turn(
+        stream=stream, cycle=0, started="", cursor=None, number=1, page_before=None
+    )
     while left and turn is not None:
         page = await turn.fetch("for records asked for")
         found.records.extend(r for r in page.records if _names(r.key) & left)
@@ -141,12 +143,13 @@ async def _commit_aside(
     letters: Mapping[int, DeadLetter] = MappingProxyType({}),
     came_of: Mapping[int, str | None] = MappingProxyType({}),
 ) -> Committed:
-    cycle = await stream.retry.through_outages(
+    beside = await stream.retry.through_outages(
         lambda: stream.store.begin_aside(at, why), stream.on_failure
     )
     turn = Aside(
         stream=stream,
-        cycle=cycle,
+        cycle=beside.cycle or 0,
+        started=beside.started,
         cursor=None,
         number=0,
         page_before=None,
@@ -161,7 +164,7 @@ async def _commit_aside(
     }
     return await commit(
         stream,
-        attrs.evolve(at, cycle=cycle),
+        beside,
         PageCommit(
             rows=rows,
             dead=dead,

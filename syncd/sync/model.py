@@ -129,6 +129,10 @@ class Checkpoint:
     cycle: int | None = None
     """The running cycle, or None between cycles."""
 
+    started: str = ""
+    """When the running cycle was begun, as the store wrote it down.  A number comes again when the
+    database is restored from a backup; the two together never do."""
+
     cursor: str | None = None
     """Request for the next page of the running cycle; None asks for the first page."""
 
@@ -290,12 +294,15 @@ def spoken(key: str) -> str:
     return ", ".join(p if isinstance(p, str) else json.dumps(p) for p in parts)
 
 
-def idempotency_key(stream: StreamId, cycle: int, record_key: str) -> str:
+def idempotency_key(stream: StreamId, cycle: int, started: str, record_key: str) -> str:
     """The same call of the same cycle always has the same key, also after a crash.
+
+    started: see `Checkpoint`.  Without it an API would take the calls of a cycle after a restore
+    for those of the one that had its number before, and answer with their results.
 
     Formatted as a UUID (version 8, RFC 9562) because many APIs ask for one.
     """
-    text = "\x1f".join((stream.source, stream.stream, str(cycle), record_key))
+    text = "\x1f".join((stream.source, stream.stream, str(cycle), started, record_key))
     digest = bytearray(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])
     digest[6] = (digest[6] & 0x0F) | 0x80
     digest[8] = (digest[8] & 0x3F) | 0x80

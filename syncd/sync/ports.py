@@ -267,10 +267,10 @@ class Store(TokenStore, Protocol):
         StoreUnavailable: `read_checkpoint` tells which it was.
         """
 
-    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
-        """Begin a cycle of a few records, beside the running one; its number.
+    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
+        """Begin a cycle of a few records, beside the running one.
 
-        A commit on top of `checkpoint` with this number as its cycle, and `aside`, ends it.
+        A commit on top of what comes back, the checkpoint with this cycle, and `aside`, ends it.
         """
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:

@@ -69,6 +69,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
         turn = Turn(
             stream=stream,
             cycle=checkpoint.cycle or 0,
+            started=checkpoint.started,
             cursor=checkpoint.cursor,
             number=checkpoint.pages + 1,
             page_before=checkpoint.last_page,

@@ -28,6 +28,9 @@ class Turn:
 
     stream: StreamContext
     cycle: int
+    started: str
+    """When that cycle was begun (`Checkpoint.started`)."""
+
     cursor: str | None
     number: int
     """Of the page in its cycle, from 1."""
@@ -100,6 +103,7 @@ class Turn:
         return Turn(
             stream=self.stream,
             cycle=self.cycle,
+            started=self.started,
             cursor=self.page.next_cursor,
             number=self.number + 1,
             page_before=self.page.fingerprint(),
@@ -107,7 +111,7 @@ class Turn:
 
     def key_of(self, record_key: str) -> str:
         """The idempotency key of a record's call."""
-        return idempotency_key(self.stream.id, self.cycle, record_key)
+        return idempotency_key(self.stream.id, self.cycle, self.started, record_key)
 
     @property
     def only_changed(self) -> bool:

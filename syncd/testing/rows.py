@@ -50,6 +50,10 @@ class FakeCycle:
     aside: bool = False
     pages: int = 0
 
+    @property
+    def started(self) -> str:
+        return repr(self.started_at)
+
 
 @attrs.define(kw_only=True)
 class FakeCall:

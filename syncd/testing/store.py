@@ -314,8 +314,11 @@ class FakeStore:
             lease = self.leases.setdefault(source, FakeLease())
             now = self._now()
             if lease.holder not in (None, self.who()) and lease.expires_at > now:
+                # Later than any that was just renewed: the clock was stepped back since.
+                lease.expires_at = min(lease.expires_at, now + LASTS)
                 raise LeaseHeld(f"source {source!r} is run by another syncd: {lease.holder}")
-            lease.fence += 1
+            # Grows with time as well: none is given twice when an older state comes back.
+            lease.fence = max(lease.fence + 1, int(now * 1_000_000))
             lease.holder, lease.expires_at = self.who(), now + LASTS
             self._raise_fences(source, lease.fence)
             return Lease(source=source, fence=lease.fence)
@@ -400,6 +403,7 @@ class FakeStore:
                 seq=now.seq + 1,
                 fence=now.fence,
                 cycle=cycle.id,
+                started=cycle.started,
                 fingerprint=fingerprint,
             )
             self.checkpoints[now.stream] = begun
@@ -425,7 +429,7 @@ class FakeStore:
     ) -> Committed:
         async with self._at("commit_page"):
             now = self._unmoved(checkpoint)
-            good, refused = sorted_out(table, page.rows, now)
+            good, refused = sorted_out(table, page.rows, checkpoint)
             if len(refused) == len(page.rows) >= REFUSED_WHOLE:
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
             source = now.stream.source
@@ -443,7 +447,7 @@ class FakeStore:
             self._move(now, page)
             return self._committed(now)
 
-    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> int:
+    async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         async with self._at("begin_aside"):
             now = self._unmoved(checkpoint)
             cycle = FakeCycle(
@@ -454,7 +458,7 @@ class FakeStore:
                 aside=True,
             )
             self.cycles.append(cycle)
-            return cycle.id
+            return attrs.evolve(self._read(now.stream), cycle=cycle.id, started=cycle.started)
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         async with self._at("reset"):
@@ -589,6 +593,7 @@ class FakeStore:
             at,
             seq=at.seq + 1,
             cycle=None if ends else at.cycle,
+            started="" if ends else at.started,
             cursor=page.next_cursor,
             pages=0 if ends else at.pages + 1,
             last_page=page.last_page,

@@ -89,6 +89,16 @@ class Subject(Protocol):
     async def expire_lease(self, source: str) -> None:
         """Its holder has not renewed the lease for too long."""
 
+    async def step_back_since(self, source: str) -> None:
+        """The clock was stepped back by two hours since the lease was renewed."""
+
+    async def lease_left(self, source: str) -> float:
+        """Seconds until the lease runs out."""
+        raise NotImplementedError
+
+    async def put_back(self, source: str, fence: int) -> None:
+        """The database is an older one, with this lease."""
+
 
 @attrs.define(eq=False)
 class FakeSubject:
@@ -121,6 +131,15 @@ class FakeSubject:
 
     async def expire_lease(self, source: str) -> None:
         self.store.leases[source].expires_at = float("-inf")
+
+    async def step_back_since(self, source: str) -> None:
+        self.store.leases[source].expires_at += 7200
+
+    async def lease_left(self, source: str) -> float:
+        return self.store.leases[source].expires_at - trio.current_time()
+
+    async def put_back(self, source: str, fence: int) -> None:
+        self.store.leases[source].fence = fence
 
 
 @attrs.define(eq=False)
@@ -176,6 +195,22 @@ class PostgresSubject:
         await self.select(
             sql.SQL("UPDATE syncd.lease SET expires_at = clock_timestamp() WHERE source = %s"),
             source,
+        )
+
+    async def step_back_since(self, source: str) -> None:
+        later = "UPDATE syncd.lease SET expires_at = expires_at + interval '2 hours'"
+        await self.select(sql.SQL(later) + sql.SQL(" WHERE source = %s"), source)
+
+    async def lease_left(self, source: str) -> float:
+        left = "SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 AS left"
+        [row] = await self.select(
+            sql.SQL(left) + sql.SQL(" FROM syncd.lease WHERE source = %s"), source
+        )
+        return float(row["left"])
+
+    async def put_back(self, source: str, fence: int) -> None:
+        await self.select(
+            sql.SQL("UPDATE syncd.lease SET fence = %s WHERE source = %s"), fence, source
         )
 
 
@@ -245,9 +280,9 @@ def letter(
     )
 
 
-def intent(of: str, cycle: int = 1) -> Intent:
+def intent(of: str, cycle: int = 1, started: str = "") -> Intent:
     return Intent(
-        idempotency_key=idempotency_key(ADS, cycle, key(of)),
+        idempotency_key=idempotency_key(ADS, cycle, started, key(of)),
         stream=ADS,
         cycle=cycle,
         record_key=key(of),

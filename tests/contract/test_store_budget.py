@@ -5,6 +5,7 @@ import pytest
 import trio
 
 from syncd.errors import CheckpointMoved, LeaseHeld, StoreRefused
+from syncd.store.leases import LASTS
 from syncd.sync.model import Intent, Lease, LedgerEntry
 from syncd.sync.ports import NotYet, Settlement, Store, Taken
 from tests.contract.subjects import ADS, TABLE, Subject, intent
@@ -425,6 +426,26 @@ async def test_lease_taken_over_raises_the_fence_of_every_checkpoint(subject: Su
     assert (from_old.fence, now.fence) == (old.fence, new.fence)
     with pytest.raises(CheckpointMoved):
         await subject.store.begin_cycle(from_old, fingerprint="f")
+
+
+async def test_resume_a_fence_is_never_given_twice(subject: Subject) -> None:
+    """Not after a restore from a backup either: a holder from before is told from the new one."""
+    old = await subject.store.acquire_lease("ads")
+    lost = await subject.store.acquire_lease("ads")
+    await subject.put_back("ads", old.fence)
+    new = await subject.store.acquire_lease("ads")
+    assert new.fence > lost.fence
+    assert list(await subject.store.renew_leases([lost])) == []
+
+
+async def test_contained_a_clock_stepped_back_makes_no_lease_longer(subject: Subject) -> None:
+    """Whoever asks has it end when one renewed now would; a holder that lives renews it."""
+    await subject.store.acquire_lease("ads")
+    await subject.held_elsewhere("ads")
+    await subject.step_back_since("ads")
+    with pytest.raises(LeaseHeld):
+        await subject.store.acquire_lease("ads")
+    assert 0 < await subject.lease_left("ads") <= LASTS
 
 
 async def test_lease_renewed_is_held_again(subject: Subject) -> None:

@@ -432,9 +432,10 @@ async def test_contained_several_bad_rows_among_many(subject: Subject) -> None:
 async def test_no_blind_repeat_a_refused_row_keeps_the_key_of_its_call(subject: Subject) -> None:
     """Its call was made: whoever retries the dead letter must not make another one."""
     stream = await running(subject.store)
+    first = intent("1", stream.at.cycle or 0, stream.at.started).idempotency_key
     await stream.commit(page(row("1", clicks=BIG, synced="s"), row("2", clicks=BIG), row("3")))
     found = {d.key: d.idempotency_key for d in await subject.dead()}
-    assert found == {key("1"): intent("1").idempotency_key, key("2"): None}
+    assert found == {key("1"): first, key("2"): None}
 
 
 async def test_contained_nine_bad_rows_are_a_matter_of_records(subject: Subject) -> None:
@@ -554,3 +555,25 @@ async def test_two_pages_of_one_checkpoint_only_one_is_written(subject: Subject)
             nursery.start_soon(commit, str(n))
     assert len(came) == 1
     assert set(await subject.rows()) == set(came)
+
+
+# --- a number that comes again ------------------------------------------------------------------
+
+
+async def test_no_blind_repeat_a_cycle_is_told_from_one_of_its_number(subject: Subject) -> None:
+    """After a restore numbers come again; when the cycle was begun tells them apart.
+
+    Taken up again, it is the same one, so that the keys of its calls are the same.
+    """
+    stream = await running(subject.store)
+    first = stream.at
+    assert first.started
+    await stream.commit(page(row("1"), next_cursor="2"))
+    assert stream.at.started == first.started
+    again = await running(subject.store)
+    assert (again.at.cycle, again.at.started) == (first.cycle, first.started)
+    ended = await again.commit(page(row("2"), next_cursor=None))
+    assert ended.checkpoint.started == ""
+    beside = await subject.store.begin_aside(again.at, "asked for")
+    await again.begin()
+    assert len({first.started, beside.started, again.at.started}) == 3

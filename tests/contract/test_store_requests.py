@@ -34,10 +34,10 @@ async def test_page_atomic_records_out_of_their_turn_leave_the_checkpoint(
     stream = await running(subject.store)
     await stream.commit(page(row("1"), next_cursor="2"))
     before = stream.at
-    number = await subject.store.begin_aside(before, "asked for")
+    beside = await subject.store.begin_aside(before, "asked for")
     done = await subject.store.commit_page(
         TABLE,
-        attrs.evolve(before, cycle=number),
+        beside,
         attrs.evolve(page(row("7"), next_cursor=None), aside=True),
     )
     assert done.totals == Counts(seen=1, written=1)
@@ -50,7 +50,7 @@ async def test_page_atomic_records_out_of_their_turn_leave_the_checkpoint(
     stream.at = now
     whole = await stream.commit(page(row("2"), next_cursor=None))
     assert whole.totals == Counts(seen=2, written=2)
-    assert (await subject.cycle(number)).reason == "asked for"
+    assert (await subject.cycle(beside.cycle or 0)).reason == "asked for"
 
 
 async def test_page_atomic_records_out_of_their_turn_need_the_checkpoint(
@@ -58,13 +58,13 @@ async def test_page_atomic_records_out_of_their_turn_need_the_checkpoint(
 ) -> None:
     """Whoever moved it meanwhile wins, and nothing is written."""
     stream = await running(subject.store)
-    number = await subject.store.begin_aside(stream.at, "asked for")
+    beside = await subject.store.begin_aside(stream.at, "asked for")
     before = stream.at
     await stream.commit(page(row("1"), next_cursor="2"))
     with pytest.raises(CheckpointMoved):
         await subject.store.commit_page(
             TABLE,
-            attrs.evolve(before, cycle=number),
+            beside,
             attrs.evolve(page(row("7"), next_cursor=None), aside=True),
         )
     with pytest.raises(CheckpointMoved):
@@ -76,10 +76,10 @@ async def test_accounted_few_records_are_no_measure_for_a_whole_cycle(subject: S
     """An empty cycle after one record asked for is judged by the last whole one."""
     stream = await opened(subject.store)
     await stream.whole_cycle(row("1"), row("2"), row("3"))
-    number = await subject.store.begin_aside(stream.at, "asked for")
+    beside = await subject.store.begin_aside(stream.at, "asked for")
     done = await subject.store.commit_page(
         TABLE,
-        attrs.evolve(stream.at, cycle=number),
+        beside,
         attrs.evolve(page(row("1"), next_cursor=None), aside=True),
     )
     stream.at = done.checkpoint
@@ -89,9 +89,9 @@ async def test_accounted_few_records_are_no_measure_for_a_whole_cycle(subject: S
 async def test_resume_an_aside_of_a_process_that_died_is_over(subject: Subject) -> None:
     """The next one to open the stream says so on its row."""
     stream = await opened(subject.store)
-    number = await subject.store.begin_aside(stream.at, "asked for")
+    beside = await subject.store.begin_aside(stream.at, "asked for")
     await opened(subject.store)
-    assert (await subject.cycle(number)).outcome == "abandoned"
+    assert (await subject.cycle(beside.cycle or 0)).outcome == "abandoned"
 
 
 # --- dead letters tried again -----------------------------------------------------------------
@@ -113,13 +113,13 @@ async def test_accounted_a_letter_leaves_with_the_row_it_was_about(subject: Subj
     found = await subject.store.letters(ADS, [*ids, 999])
     assert sorted(found) == ids
     assert found[ids[0]].payload == b'{"id": 5}'
-    number = await subject.store.begin_aside(stream.at, "again")
+    beside = await subject.store.begin_aside(stream.at, "again")
     again = attrs.evolve(
         page(row("5"), dead=(letter("6"),), next_cursor=None, left_out=1),
         aside=True,
         letters={ids[0]: key("5"), ids[1]: "", ids[2]: None},
     )
-    done = await subject.store.commit_page(TABLE, attrs.evolve(stream.at, cycle=number), again)
+    done = await subject.store.commit_page(TABLE, beside, again)
     assert (done.totals.written, done.totals.dead, done.totals.left_out) == (1, 1, 1)
     assert [(d.key, d.attempts) for d in await subject.dead()] == [(key("6"), 2)]
 

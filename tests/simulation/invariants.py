@@ -147,7 +147,8 @@ class WatchedStore(FakeStore):
         **others: object,
     ) -> Taken | NotYet:
         if intent is not None:
-            first = idempotency_key(intent.stream, intent.cycle, intent.record_key)
+            started = self.cycles[intent.cycle - 1].started
+            first = idempotency_key(intent.stream, intent.cycle, started, intent.record_key)
             known = {c.intent.idempotency_key for c in self.calls.values()}
             of_letter = any(
                 found.letter.idempotency_key == intent.idempotency_key
