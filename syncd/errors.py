@@ -5,7 +5,8 @@
     ├── TryAgain                  nobody: we wait, then go on from the checkpoint
     │   ├── ApiUnavailable            timed out, connection lost, 5xx; may carry a hint
     │   ├── RateLimited               429; may say how long to wait
-    │   └── StoreUnavailable          Postgres is away, or broke off while committing
+    │   ├── StoreUnavailable          Postgres is away, or broke off while committing
+    │   └── StoreWentBack             Postgres shows an older state than it had committed
     ├── StreamBroken              the operator looks at one stream; the others go on
     │   ├── AccessDenied              401, 403, or a login refused
     │   ├── UnexpectedAnswer          the API no longer sends what we were promised
@@ -89,6 +90,10 @@ class RateLimited(TryAgain):
 
 class StoreUnavailable(TryAgain):
     """Postgres is away.  If it broke off in COMMIT the outcome is unknown until read back."""
+
+
+class StoreWentBack(TryAgain):
+    """Restored from a backup, or promoted without our last commits: go on from what it has."""
 
 
 class StreamBroken(SyncdError):

@@ -29,7 +29,7 @@ from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, Lease, StreamId
 from syncd.sync.retry import backoff
-from syncd.sync.stream import run_cycle
+from syncd.sync.stream import run_cycle, store_answers_again
 
 PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
 PAUSE_CAP = 900.0  # seconds
@@ -255,6 +255,8 @@ class Runner:
         if self._lease is not None:
             self.stream.lease, self._lease = self._lease, None
             self._opened, self._at = False, None
+            # It may have been lost by a restore of the database: then answers were as well.
+            await store_answers_again(self.stream)
         self.stream.halt = False
         self.stream.waits.reopen()
         while self._to_close:

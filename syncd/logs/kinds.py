@@ -59,6 +59,12 @@ STILL_AWAY = Kind(
     "postgres-still-away", "WARNING", "Postgres is still away", "835ab53d8d0f4fdd85469359bbcacc1c"
 )
 BACK = Kind("postgres-back", "INFO", "Postgres is back", "8ef88b2e81974b73a4b9d1e275b9e3e2")
+WENT_BACK = Kind(
+    "postgres-went-back",
+    "WARNING",
+    "Postgres went back to an older state",
+    "3bb10e49e9e64f9c8e9c54a5b48c7e36",
+)
 HELD = Kind(
     "api-asked-to-wait", "WARNING", "the API asked to wait", "60a2d5333241463490d793fc90ab194d"
 )

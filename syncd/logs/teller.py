@@ -132,7 +132,9 @@ class Teller:
             case _:
                 return None
 
-    def _own(self, event: events.Event, place: _Place) -> Told | None:
+    def _own(  # noqa: C901 - one case for each event
+        self, event: events.Event, place: _Place
+    ) -> Told | None:
         match event:
             case events.CycleStarted(checkpoint=at):
                 place.cycle, place.pages = at.cycle, at.pages
@@ -154,6 +156,8 @@ class Teller:
                     "again_in": round(event.seconds),
                     "reason": event.reason,
                 }
+            case events.WentBack():
+                return kinds.WENT_BACK, {"reason": event.reason}
             case events.Paused():
                 return kinds.PAUSED, {}
             case events.Resting():

@@ -13,12 +13,13 @@ import attrs
 import psycopg
 from psycopg import sql as composed
 
-from syncd.errors import CheckpointMoved, StoreRefused
+from syncd.errors import CheckpointMoved, StoreRefused, SyncdError
 from syncd.store import letters
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.tables import as_page, statements
+from syncd.sync.displaced import displaced
 from syncd.sync.model import (
     REFUSED_WHOLE,
     Checkpoint,
@@ -49,7 +50,7 @@ def commit_page(
             )
             moved, written = cursor.fetchone() or (0, 0)
             if not moved:
-                raise _moved(checkpoint)
+                raise _moved(cursor, checkpoint)
             _finish(cursor, table, checkpoint, page, rows, written, [])
             # Read before COMMIT: afterwards the answer could get lost a second time.
             return _committed(cursor, checkpoint)
@@ -69,7 +70,7 @@ def _commit_by_halves(
     with transaction(connection) as cursor:
         cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
         if cursor.fetchone() is None:
-            raise _moved(checkpoint)
+            raise _moved(cursor, checkpoint)
         cursor.execute(sql("constraints_now"))
         halves = _Halves(cursor=cursor, upsert=statements(table).upsert, checkpoint=checkpoint)
         halves.put(rows)
@@ -184,12 +185,8 @@ def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
     }
 
 
-def _moved(checkpoint: Checkpoint) -> CheckpointMoved:
-    return CheckpointMoved(
-        f"{checkpoint.stream}: the checkpoint is not at {checkpoint.seq} any more, "
-        "and nothing was written",
-        hint="one syncd at a time may run a source; stop the other one",
-    )
+def _moved(cursor: Cursor, checkpoint: Checkpoint) -> SyncdError:
+    return displaced(checkpoint, _checkpoint(cursor, checkpoint.stream, lock=False))
 
 
 # --- around the pages -----------------------------------------------------------------------
@@ -236,7 +233,7 @@ def begin_cycle(
     with transaction(connection) as cursor:
         now = _checkpoint(cursor, checkpoint.stream, lock=True)
         if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise _moved(checkpoint)
+            raise displaced(checkpoint, now)
         if now.cycle is not None and not abandon:
             cursor.execute(sql("unpark"), stream)
             cursor.execute(sql("take_up_cycle"), {"cycle": now.cycle})
@@ -263,7 +260,7 @@ def begin_aside(connection: Connection, checkpoint: Checkpoint, why: str) -> Che
     with transaction(connection) as cursor:
         now = _checkpoint(cursor, checkpoint.stream, lock=True)
         if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise _moved(checkpoint)
+            raise displaced(checkpoint, now)
         cursor.execute(sql("begin_aside"), {**stream, "reason": clean(why)})
         cycle, started = cursor.fetchone() or (0, "")
         return attrs.evolve(now, cycle=cycle, started=started)
@@ -274,7 +271,7 @@ def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoin
     with transaction(connection) as cursor:
         now = _checkpoint(cursor, checkpoint.stream, lock=True)
         if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise _moved(checkpoint)
+            raise displaced(checkpoint, now)
         if now.cycle is not None:
             cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": clean(why)})
         cursor.execute(sql("reset_checkpoint"), stream)

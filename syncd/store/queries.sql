@@ -190,6 +190,9 @@ SELECT holder, fence, extract(epoch FROM expires_at - clock_timestamp())::float8
        to_char(taken_at, 'YYYY-MM-DD HH24:MI:SS "UTC"')
 FROM syncd.lease WHERE source = %(source)s FOR UPDATE;
 
+-- name: fence_of_lease
+SELECT fence FROM syncd.lease WHERE source = %(source)s;
+
 -- name: shorten_lease
 -- It ends later than any that was just renewed: the clock was stepped back since.  Who holds
 -- it renews it; the lease of a dead one runs out in its time.

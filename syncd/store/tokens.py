@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
+
 from syncd.errors import CheckpointMoved, StoreRefused
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
+from syncd.sync.displaced import lost
 from syncd.sync.model import DRIFT, Intent, Lease, LedgerEntry
 from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 def open_budget(connection: Connection, budget: str, requests: int, per: float) -> BudgetState:
@@ -52,7 +57,7 @@ def take_token(
         )
         ours, held, number, version, from_answers = _one(cursor.fetchone())
         if not ours:
-            raise lease_lost(lease)
+            raise _lost(cursor, lease)
         if number is not None:
             return Taken(number=number, version=version, from_answers=from_answers)
         cursor.execute(sql("tokens_in_use"), {"budget": budget})
@@ -93,7 +98,7 @@ def store_intent(connection: Connection, intent: Intent, lease: Lease) -> None:
         cursor.execute(sql("store_intent"), {"fence": lease.fence, **_intent(intent)})
         (ours,) = _one(cursor.fetchone())
         if not ours:
-            raise lease_lost(lease)
+            raise _lost(cursor, lease)
 
 
 def ledger(connection: Connection, keys: Sequence[str]) -> dict[str, LedgerEntry]:
@@ -133,11 +138,11 @@ def forget_calls(connection: Connection, keys: Sequence[str], unknown: bool) -> 
         cursor.execute(sql("forget_calls"), {"keys": list(keys), "unknown": unknown})
 
 
-def lease_lost(lease: Lease | None) -> CheckpointMoved:
-    return CheckpointMoved(
-        f"{lease.source if lease else 'the source'}: the lease was taken by another syncd",
-        hint="one syncd at a time may run a source; stop the other one",
-    )
+def _lost(cursor: Cursor, lease: Lease | None) -> CheckpointMoved:
+    assert lease is not None  # noqa: S101 - where there is none, none can be lost
+    cursor.execute(sql("fence_of_lease"), {"source": lease.source})
+    (fence,) = cursor.fetchone() or (0,)
+    return lost(lease, fence)
 
 
 def _intent(intent: Intent | None) -> dict[str, object]:

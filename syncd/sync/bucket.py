@@ -225,8 +225,10 @@ class TokenBucket:
         self._seen_free_at = {s.number: now + s.free_in for s in answer.tokens}
         seen = {}
         for state in answer.tokens:
-            if self._spent.get(state.number, (state.version, 0.0))[0] != state.version:
-                del self._spent[state.number]  # somebody else's now
+            if self._spent.get(state.number, (state.version, 0.0))[0] < state.version:
+                # Somebody else's now.  (An older version than ours is that of a Postgres that
+                # has lost commits: it does not know what we have spent since.)
+                del self._spent[state.number]
             version, since = self._watched.get(state.number, (state.version, now))
             seen[state.number] = (state.version, since if version == state.version else now)
         self._watched = seen

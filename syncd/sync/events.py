@@ -113,6 +113,13 @@ class Failing(Event):
 
 
 @attrs.frozen(kw_only=True)
+class WentBack(Event):
+    """Postgres shows an older state than it had committed; the stream goes on from there."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class Paused(Event):
     """An operator paused the stream; it goes on when one resumes it."""
 

@@ -2,12 +2,20 @@
 
 An answer is settled as soon as it is read, before anything is made of it.  While
 one statement is under way, further answers wait and share the next one.
+
+The newest answers are remembered here as well, for a Postgres that loses what it had
+committed (a failover to a replica that was behind): stored again, they are not asked for
+a second time.
 """
 
 import attrs
 import trio
 
+from syncd.sync.model import StreamId
 from syncd.sync.ports import Settlement, Store
+
+REMEMBERED = 5000  # answers, of all streams; at a few hundred bytes each
+AT_ONCE = 1000  # of these in one statement
 
 
 @attrs.define(eq=False)
@@ -17,9 +25,25 @@ class Ledger:
     _store: Store
     _waiting: list[Settlement] = attrs.field(factory=list, init=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _newest: dict[str, Settlement] = attrs.field(factory=dict, init=False)
+    """By idempotency key, the oldest first."""
+
+    async def store_again(self, stream: StreamId) -> None:
+        """Store what is remembered of a stream; what the ledger has already stays as it is."""
+        ours = [s for s in self._newest.values() if s.intent.stream == stream]
+        for first in range(0, len(ours), AT_ONCE):
+            await self._store.settle_calls(ours[first : first + AT_ONCE])
+
+    def _remember(self, settlement: Settlement) -> None:
+        key = settlement.intent.idempotency_key
+        self._newest.pop(key, None)
+        self._newest[key] = settlement
+        if len(self._newest) > REMEMBERED:
+            del self._newest[next(iter(self._newest))]
 
     async def settle(self, settlement: Settlement) -> None:
         """Return when the settlement is stored; StoreUnavailable if it may not be."""
+        self._remember(settlement)
         self._waiting.append(settlement)
         async with self._turn:
             if settlement not in self._waiting:

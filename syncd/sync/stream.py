@@ -14,9 +14,9 @@ import attrs
 import trio
 
 from syncd.errors import (
-    CheckpointMoved,
     Draining,
     StoreUnavailable,
+    StoreWentBack,
     StreamBroken,
     SyncdError,
     TryAgain,
@@ -25,6 +25,7 @@ from syncd.errors import (
 from syncd.sync import events
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
+from syncd.sync.displaced import displaced
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.turn import Turn
 
@@ -41,6 +42,24 @@ async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Comm
     act, Draining when syncd leaves.  The checkpoint stays, and the next call goes on.
     Returns at a page boundary with no outcome when `stream.halt` asks for it.
     """
+    while True:
+        try:
+            return await _run_cycle(stream, at)
+        except StoreWentBack as error:
+            # The lease is still ours, and pages are upserts: what was lost is fetched again.
+            stream.report(events.WentBack(stream=stream.id, reason=str(error)))
+            at = None
+        await store_answers_again(stream)
+
+
+async def store_answers_again(stream: StreamContext) -> None:
+    """What the ledger may have lost, as far as this process knows it: before it is looked at."""
+    await stream.retry.through_outages(
+        lambda: stream.ledger.store_again(stream.id), stream.on_failure
+    )
+
+
+async def _run_cycle(stream: StreamContext, at: Checkpoint | None) -> Committed:
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
@@ -137,7 +156,8 @@ async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:
         # Read anew at each try: after an unknown outcome the cycle may have begun.
         checkpoint = await stream.store.read_checkpoint(stream.id)
         if checkpoint.fence != stream.lease.fence:
-            raise _taken(stream)
+            ours = Checkpoint(stream=stream.id, seq=0, fence=stream.lease.fence)
+            raise displaced(ours, checkpoint)
         fingerprint = stream.source.fingerprint
         changed = checkpoint.cycle is not None and checkpoint.fingerprint != fingerprint
         abandon = "address, path, page, params or filter changed" if changed else ""
@@ -155,12 +175,10 @@ async def commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit
         nonlocal unknown
         if unknown:
             now = await stream.store.read_checkpoint(stream.id)
-            if now.fence != checkpoint.fence:
-                raise _taken(stream)
-            if now.seq == checkpoint.seq + 1:
+            if (now.fence, now.seq) == (checkpoint.fence, checkpoint.seq + 1):
                 return await stream.store.committed(checkpoint)
-            if now.seq != checkpoint.seq:
-                raise _taken(stream)
+            if (now.fence, now.seq) != (checkpoint.fence, checkpoint.seq):
+                raise displaced(checkpoint, now)
             unknown = False
         try:
             return await stream.store.commit_page(stream.table, checkpoint, page)
@@ -171,13 +189,6 @@ async def commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit
     committed = await stream.retry.through_outages(attempt, stream.on_failure)
     stream.tally.settle(page)
     return committed
-
-
-def _taken(stream: StreamContext) -> CheckpointMoved:
-    return CheckpointMoved(
-        f"{stream.id}: the checkpoint was moved by somebody else, and nothing was written",
-        hint="one syncd at a time may run a source; stop the other one",
-    )
 
 
 async def _leave_word(

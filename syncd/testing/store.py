@@ -4,6 +4,7 @@ It can be told to fail: `fail_next` makes one call of a method raise, before or 
 it did its work; `away` makes every method raise until it is False again.
 """
 
+import copy
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -11,7 +12,8 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from syncd.errors import CheckpointMoved, LeaseHeld, StoreRefused, StoreUnavailable
+from syncd.errors import LeaseHeld, StoreRefused, StoreUnavailable
+from syncd.sync.displaced import displaced, lost
 from syncd.sync.model import (
     LETTER_LATER,
     LETTER_TRIES,
@@ -37,6 +39,12 @@ from syncd.testing.rows import (
     FakeLease,
 )
 from syncd.testing.values import Key, RefusedError, Values, key_of, sorted_out, summed, values_of
+
+COMMITTED = (
+    *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
+    *("calls", "budgets", "leases", "_next_starts"),
+)
+"""Attributes that hold what was committed."""
 
 LASTS = 30.0  # seconds; as long as a lease of the real store
 
@@ -97,6 +105,15 @@ class FakeStore:
     def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
         """Let the next call of a method raise; `after`: it did its work, the answer is lost."""
         self._failures.setdefault(method, []).append((error, after))
+
+    def kept(self) -> dict[str, Any]:
+        """All that it has committed so far, as a backup or a replica that is behind has it."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in COMMITTED}
+
+    def go_back(self, to: Mapping[str, Any]) -> None:
+        """Be a server that has lost what was committed since."""
+        for name, value in to.items():
+            setattr(self, name, copy.deepcopy(value))
 
     def steal_lease(self, source: str) -> None:
         """Be another syncd that takes the source over."""
@@ -343,7 +360,7 @@ class FakeStore:
 
     def _must_hold(self, lease: Lease | None) -> None:
         if lease is not None and self.leases[lease.source].fence != lease.fence:
-            raise CheckpointMoved(f"{lease.source}: the lease was taken by another syncd")
+            raise lost(lease, self.leases[lease.source].fence)
 
     def _raise_fences(self, source: str, fence: int) -> None:
         for stream, checkpoint in self.checkpoints.items():
@@ -495,7 +512,7 @@ class FakeStore:
     def _unmoved(self, checkpoint: Checkpoint) -> Checkpoint:
         now = self.checkpoints[checkpoint.stream]
         if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise CheckpointMoved(f"{checkpoint.stream}: the checkpoint was moved")
+            raise displaced(checkpoint, now)
         return now
 
     def _cycle(self, number: int) -> FakeCycle:

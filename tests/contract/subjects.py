@@ -99,6 +99,9 @@ class Subject(Protocol):
     async def put_back(self, source: str, fence: int) -> None:
         """The database is an older one, with this lease."""
 
+    async def go_back(self, checkpoint: Checkpoint) -> None:
+        """The database is an older one, with this checkpoint."""
+
 
 @attrs.define(eq=False)
 class FakeSubject:
@@ -140,6 +143,9 @@ class FakeSubject:
 
     async def put_back(self, source: str, fence: int) -> None:
         self.store.leases[source].fence = fence
+
+    async def go_back(self, checkpoint: Checkpoint) -> None:
+        self.store.checkpoints[checkpoint.stream] = checkpoint
 
 
 @attrs.define(eq=False)
@@ -211,6 +217,21 @@ class PostgresSubject:
     async def put_back(self, source: str, fence: int) -> None:
         await self.select(
             sql.SQL("UPDATE syncd.lease SET fence = %s WHERE source = %s"), fence, source
+        )
+
+    async def go_back(self, checkpoint: Checkpoint) -> None:
+        values = attrs.asdict(checkpoint, recurse=False)
+        names = ("seq", "fence", "cycle", "cursor", "pages", "fingerprint", "last_page")
+        changes = sql.SQL(", ").join(
+            sql.SQL("{} = %s").format(sql.Identifier(name)) for name in names
+        )
+        await self.select(
+            sql.SQL("UPDATE syncd.checkpoint SET {} WHERE source = %s AND stream = %s").format(
+                changes
+            ),
+            *(values[name] for name in names),
+            checkpoint.stream.source,
+            checkpoint.stream.stream,
         )
 
 

@@ -2,13 +2,14 @@
 
 import itertools
 import random
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import attrs
 import pytest
 import trio
 
-from syncd.errors import CheckpointMoved, StoreRefused
+from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
 from syncd.sync.model import Checkpoint, Counts, StreamId
 from tests.contract.subjects import (
     ADS,
@@ -71,7 +72,7 @@ async def test_page_atomic_a_page_of_another_checkpoint_writes_nothing(
     wrong = attrs.evolve(
         stream.at, **{name: getattr(stream.at, name) + by for name, by in difference.items()}
     )
-    with pytest.raises(CheckpointMoved):
+    with pytest.raises((CheckpointMoved, StoreWentBack)):
         await subject.store.commit_page(
             stream.table, wrong, page(row("2"), dead=(letter("3"),), requests=1)
         )
@@ -577,3 +578,48 @@ async def test_no_blind_repeat_a_cycle_is_told_from_one_of_its_number(subject: S
     beside = await subject.store.begin_aside(again.at, "asked for")
     await again.begin()
     assert len({first.started, beside.started, again.at.started}) == 3
+
+
+# --- an older state of the database -------------------------------------------------------------
+
+
+async def test_resume_a_checkpoint_that_went_back_is_told_from_one_that_was_taken(
+    subject: Subject,
+) -> None:
+    """Behind us Postgres was restored, or lost commits; nothing is written on top of it."""
+    stream = await running(subject.store)
+    await stream.commit(page(row("1"), next_cursor="2"))
+    older = stream.at
+    await stream.commit(page(row("2"), next_cursor="3"))
+    await subject.go_back(older)
+    ahead = stream.at
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: stream.commit(page(row("3"), next_cursor="4")),
+        lambda: subject.store.begin_cycle(ahead, fingerprint="f"),
+        lambda: subject.store.begin_aside(ahead, "asked for"),
+        lambda: subject.store.reset(ahead, "asked for"),
+    ]
+    for step in steps:
+        with pytest.raises(StoreWentBack, match=f"checkpoint {older.seq} where {ahead.seq} was"):
+            await step()
+    assert set(await subject.rows()) == {"1", "2"}  # here the table did not go back
+    stream.at = older
+    assert (await stream.commit(page(row("2"), next_cursor="3"))).checkpoint.cursor == "3"
+
+
+async def test_resume_with_an_older_lease_nothing_is_written_and_nobody_is_accused(
+    subject: Subject,
+) -> None:
+    """Restored to before our start: the lease is taken anew, and no other syncd is to blame."""
+    before = await opened(subject.store)
+    stream = await running(subject.store)
+    await subject.put_back("ads", before.lease.fence)
+    await subject.go_back(before.at)
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: stream.commit(page(row("1"))),
+        lambda: subject.store.store_intent(intent("1"), stream.lease),
+    ]
+    for step in steps:
+        with pytest.raises(CheckpointMoved, match=r"older lease.*goes on by itself"):
+            await step()
+    assert await subject.rows() == {}

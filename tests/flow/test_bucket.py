@@ -477,6 +477,27 @@ async def empty_rest(bucket: TokenBucket, count: int) -> None:
         await request(bucket, takes=0.01)
 
 
+@pytest.mark.parametrize("unsettled", [False, True])
+async def test_a_store_that_forgot_what_was_spent_refills_nothing_here(
+    autojump_clock: Clock, *, unsettled: bool
+) -> None:
+    """budget: after a failover that lost commits this process knows what it has spent.
+
+    Also where the replica had the tokens' last use, but not when they were to be free.
+    """
+    store = FakeStore()
+    async with process(store) as bucket:
+        await empty(bucket)
+        await trio.sleep(TAKES + TIMEOUT)
+        replica = store.kept()
+        for token in replica["budgets"]["ads"].tokens.values():
+            token.free_at += 5.0 + TIMEOUT if unsettled else 0.0
+        written = await request(bucket)
+        await empty_rest(bucket, 2)
+        store.go_back(replica)
+        assert await request(bucket) == pytest.approx(written + 0.1 + TAKES, abs=0.3)
+
+
 async def test_a_waiter_that_leaves_after_a_step_of_the_clock_frees_nothing_early(
     autojump_clock: Clock,
 ) -> None:

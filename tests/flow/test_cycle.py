@@ -1,5 +1,7 @@
 """One stream, from its checkpoint to the end of a cycle, while everything stumbles."""
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -212,6 +214,38 @@ async def test_when_the_lease_was_taken_nothing_is_written(
             await run_cycle(stream)
     assert world.rows == {}
     assert world.api.asked == []
+
+
+@pytest.mark.parametrize("until", ["begun", "page 1"])
+@pytest.mark.parametrize("repeatable", [False, True])
+async def test_after_a_failover_that_lost_commits_the_cycle_goes_on(
+    world: World, autojump_clock: Clock, until: str, *, repeatable: bool
+) -> None:
+    """resume, no-blind-repeat: pages are fetched again, and what was answered is not asked."""
+    world.source.repeatable = repeatable
+    replica: dict[str, Any] = {}
+    lost = False
+
+    def hear(event: events.Event) -> None:
+        nonlocal lost
+        world.heard.append(event)
+        pages = event.checkpoint.pages if isinstance(event, events.PageCommitted) else 0
+        if pages == (until == "page 1") and not replica and not isinstance(event, events.Waiting):
+            replica.update(world.store.kept())
+        elif pages == 2 and not lost:
+            lost = True
+            world.store.go_back(replica)
+
+    async with world.process() as stream:
+        stream.report = hear
+        done = await run_cycle(stream)
+    assert lost
+    assert (done.outcome, done.totals.seen) == ("ok", 25)
+    assert len(world.rows) == 25
+    assert sum(isinstance(e, events.WentBack) for e in world.heard) == 1
+    calls = [a.what for a in world.api.asked if a.what.startswith("call")]
+    assert sorted(calls) == sorted(set(calls))
+    assert len(calls) == 25
 
 
 async def test_bad_records_cost_themselves_and_no_more(world: World, autojump_clock: Clock) -> None:

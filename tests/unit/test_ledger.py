@@ -125,3 +125,31 @@ async def test_an_error_is_the_callers_and_the_next_one_goes_on(autojump_clock: 
         await ledger.settle(answer("c0"))
     await ledger.settle(answer("c0"))
     assert set(store.calls) == {"c0"}
+
+
+async def test_no_blind_repeat_what_was_lost_is_stored_again(autojump_clock: Clock) -> None:
+    """A failover took some answers back: those of the stream come again, the others stay."""
+    store = FakeStore()
+    ledger = Ledger(store)
+    for name in ("a", "b", "c"):
+        await ledger.settle(answer(name))
+    del store.calls["b"], store.calls["c"]
+    await ledger.store_again(StreamId(source="ads", stream="another"))
+    assert set(store.calls) == {"a"}
+    await ledger.store_again(STREAM)
+    assert [c.outcome for c in store.calls.values()] == ["done"] * 3
+
+
+async def test_only_the_newest_answers_are_remembered(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many calls a daemon makes in its life; one that is settled again is the newest."""
+    monkeypatch.setattr("syncd.sync.ledger.REMEMBERED", 2)
+    monkeypatch.setattr("syncd.sync.ledger.AT_ONCE", 1)
+    store = FakeStore()
+    ledger = Ledger(store)
+    for name in ("a", "b", "a", "c"):
+        await ledger.settle(answer(name))
+    store.calls.clear()
+    await ledger.store_again(STREAM)
+    assert set(store.calls) == {"a", "c"}
