@@ -255,6 +255,7 @@ class Runner:
         if self._lease is not None:
             self.stream.lease, self._lease = self._lease, None
             self._opened, self._at = False, None
+            self.stream.unsent.clear()  # whoever had the source may have sent them
             # It may have been lost by a restore of the database: then answers were as well.
             await store_answers_again(self.stream)
         self.stream.halt = False

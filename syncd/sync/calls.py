@@ -111,7 +111,7 @@ class _PageCalls:
         ]
 
     def _settled(self, record: Record, entry: LedgerEntry | None) -> bool:
-        if entry is None or (entry.outcome == "open" and self.stream.source.repeatable):
+        if entry is None or (entry.outcome == "open" and self._may_be_made(entry)):
             return False
         if entry.outcome == "open":
             self._put_aside(record, CallFailed("outcome-unknown", INTERRUPTED))
@@ -124,6 +124,10 @@ class _PageCalls:
         else:
             self._put_aside(record, CallFailed("call-failed", entry.reason))
         return True
+
+    def _may_be_made(self, entry: LedgerEntry) -> bool:
+        """Whether a call whose answer nobody knows is no blind repeat."""
+        return self.stream.source.repeatable or entry.idempotency_key in self.stream.unsent
 
     async def make(self, records: list[Record]) -> None:
         self._queue.extend(records)
@@ -168,15 +172,20 @@ class _PageCalls:
 
     async def _call(self, record: Record) -> None:
         intent = self._intent(record)
+        key = intent.idempotency_key
+        self.stream.unsent.add(key)
 
         async def attempt() -> bytes:
             spent_on = f"{self.stream.id} call {record.key}"
             async with self.stream.permit(spent_on, intent) as permit:
                 try:
-                    return await self.stream.source.call(record, intent.idempotency_key, permit)
+                    return await self.stream.source.call(record, key, permit)
                 except RateLimited:
                     self.stream.tally.refused += 1
                     raise
+                finally:
+                    if permit.sent:
+                        self.stream.unsent.discard(key)
 
         try:
             kept = await self.stream.retry.run(

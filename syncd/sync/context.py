@@ -92,7 +92,11 @@ class StreamContext:
     def go_on_from(self, before: "StreamContext") -> None:
         """Take over what is known of the running cycle from other settings of the stream."""
         self.began, self.before, self.resumed = before.began, before.before, before.resumed
-        self.tally = before.tally
+        self.tally, self.unsent = before.tally, before.unsent
+
+    unsent: set[str] = attrs.field(factory=set, init=False)
+    """Keys of calls whose intent may be stored, and of which this process knows, for as long as
+    the lease is ours, that not a byte was sent."""
 
     @asynccontextmanager
     async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:

@@ -248,6 +248,35 @@ async def test_after_a_failover_that_lost_commits_the_cycle_goes_on(
     assert len(calls) == 25
 
 
+async def test_a_call_that_waited_for_its_token_and_was_left_is_made_later(
+    world: World, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: its intent stands in the ledger, and not a byte of it was ever sent.
+
+    After a step of Postgres's clock a token is taken, with the intent, and then sat out.
+    """
+    world.source.repeatable = False
+    async with world.process() as stream:
+
+        async def left() -> None:
+            with pytest.raises(Draining):
+                await run_cycle(stream)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left)
+            await trio.sleep(1)  # not all tokens are spent, so that one is asked for at once
+            world.store.clock_offset = 7200.0
+            await trio.sleep(20)
+            open_ones = [c for c in world.store.calls.values() if c.outcome == "open"]
+            stream.waits.end()
+        stream.waits.reopen()
+        done = await run_cycle(stream)
+    assert len(open_ones) == 1
+    assert (done.outcome, done.totals.seen, done.totals.dead) == ("ok", 25, 0)
+    calls = [a.what for a in world.api.asked if a.what.startswith("call")]
+    assert len(calls) == len(set(calls)) == 25
+
+
 async def test_bad_records_cost_themselves_and_no_more(world: World, autojump_clock: Clock) -> None:
     """contained: rejects become dead letters, the rest of the page is written."""
     good = [record(r) for r in list(world.api.records.values())[:2]]
