@@ -37,6 +37,10 @@ class Ledger:
     def _remember(self, settlement: Settlement) -> None:
         key = settlement.intent.idempotency_key
         self._newest.pop(key, None)
+        if settlement.outcome == "failed":
+            # Such a call may be tried again, by another syncd as well, and then its outcome
+            # may be one that nobody knows: to say once more that it failed would hide that.
+            return
         self._newest[key] = settlement
         if len(self._newest) > REMEMBERED:
             del self._newest[next(iter(self._newest))]

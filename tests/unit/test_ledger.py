@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -153,3 +154,13 @@ async def test_only_the_newest_answers_are_remembered(
     store.calls.clear()
     await ledger.store_again(STREAM)
     assert set(store.calls) == {"a", "c"}
+
+
+async def test_no_blind_repeat_a_failure_is_not_told_twice(autojump_clock: Clock) -> None:
+    """Another syncd may have tried that call again meanwhile, and died before its answer."""
+    store = FakeStore()
+    ledger = Ledger(store)
+    await ledger.settle(attrs.evolve(answer("a"), outcome="failed", kept=None))
+    store.calls["a"].outcome = "open"
+    await ledger.store_again(STREAM)
+    assert store.calls["a"].outcome == "open"
