@@ -150,7 +150,8 @@ SELECT idempotency_key, outcome, kept, reason FROM syncd.call
 WHERE idempotency_key = ANY (%(keys)s);
 
 -- name: settle_calls
--- The first settlement of a call stands: a late copy changes nothing.
+-- The first settlement of a call stands: a late copy changes nothing.  Only an outcome that
+-- was not known then may become known.
 INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key,
                         outcome, settled_at, kept, reason)
 SELECT s.key, s.source, s.stream, s.cycle, s.record_key, s.outcome, clock_timestamp(), s.kept, s.reason
@@ -160,7 +161,8 @@ FROM unnest(%(keys)s::text[], %(sources)s::text[], %(streams)s::text[], %(cycles
 ON CONFLICT (idempotency_key) DO UPDATE
 SET outcome = EXCLUDED.outcome, settled_at = EXCLUDED.settled_at, kept = EXCLUDED.kept,
     reason = EXCLUDED.reason
-WHERE syncd.call.outcome = 'open';
+WHERE syncd.call.outcome = 'open'
+   OR (syncd.call.outcome = 'unknown' AND EXCLUDED.outcome IN ('done', 'failed'));
 
 -- name: forget_calls
 -- Those that failed are as if they had never been tried; those whose outcome is not known

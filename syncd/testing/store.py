@@ -258,7 +258,8 @@ class FakeStore:
             for settlement in settlements:
                 key = settlement.intent.idempotency_key
                 call = self.calls.setdefault(key, FakeCall(intent=settlement.intent))
-                if call.outcome == "open":
+                known = settlement.outcome in ("done", "failed")
+                if call.outcome == "open" or (call.outcome == "unknown" and known):
                     call.outcome = settlement.outcome
                     call.kept, call.reason = settlement.kept, settlement.reason
 
