@@ -7,7 +7,7 @@ or a CallFailed that says why asking again is of no use.
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -36,7 +36,7 @@ class Calls:
     def ask(self, record: Record, idempotency_key: str) -> Ask:
         """The request for a record; CallFailed if its fields cannot stand in the path."""
         settings = self.settings
-        key = {settings.key_header: idempotency_key} if settings.repeat == "with-key" else {}
+        key = {settings.key_header: idempotency_key} if settings.sends_key else {}
         return Ask(
             method=settings.method,
             path=filled(settings.path, record.fields),
@@ -58,11 +58,7 @@ class Calls:
             raise CallFailed("call-failed", error.reason) from None
         if settings.success is not None:
             self._require(envelope, settings.success, redactor)
-        fields = []
-        for column, path in settings.keep.items():
-            value = self._value(envelope, column, path)
-            fields.append(json.dumps(column).encode() + b":" + value)
-        return b"{" + b",".join(fields) + b"}"
+        return taken(envelope, settings.keep, self.columns)
 
     def _require(self, envelope: Envelope, path: str, redactor: Redactor) -> None:
         value = envelope.at(path)
@@ -72,15 +68,25 @@ class Calls:
         said = message(envelope, redactor)
         raise CallFailed("call-failed", f"`{path}` of the answer is {found}, not true: {said}")
 
-    def _value(self, envelope: Envelope, column: str, path: str) -> bytes:
-        value = envelope.at(path)
-        if value is None or value == b"null":
-            return b"null"
-        of = TYPES[self.columns[column]]
-        wrong = None if of.fits(value) else of.check(value)
-        if wrong is not None:
-            raise CallFailed("call-failed", f"the answer's {fault(column, value, wrong)}")
-        return as_column(value, self.columns[column])
+
+def taken(envelope: Envelope, keep: Mapping[str, str], columns: Mapping[str, str]) -> bytes:
+    """What an answer gives to the row, as a JSON object; CallFailed if a value does not fit."""
+    fields = []
+    for column, path in keep.items():
+        value = _value(envelope, path, column, columns[column])
+        fields.append(json.dumps(column).encode() + b":" + value)
+    return b"{" + b",".join(fields) + b"}"
+
+
+def _value(envelope: Envelope, path: str, column: str, type_name: str) -> bytes:
+    value = envelope.at(path)
+    if value is None or value == b"null":
+        return b"null"
+    of = TYPES[type_name]
+    wrong = None if of.fits(value) else of.check(value)
+    if wrong is not None:
+        raise CallFailed("call-failed", f"the answer's {fault(column, value, wrong)}")
+    return as_column(value, type_name)
 
 
 def as_column(value: bytes, of: str) -> bytes:
@@ -91,29 +97,46 @@ def as_column(value: bytes, of: str) -> bytes:
     return b'"' + value + b'"' if of == "text" and value[:1] in b"-0123456789" else value
 
 
-def filled(path: str, fields: Mapping[str, bytes]) -> str:
+def filled(path: str, fields: Mapping[str, bytes], what: str = "the call's path") -> str:
     """The path with each {field} filled in, percent-encoded as one segment's part."""
+
+    def quoted(name: str, text: str) -> str:
+        try:
+            return urllib.parse.quote(text, safe="")
+        except UnicodeEncodeError:
+            raise CallFailed("call-failed", f"{name} cannot stand in a path") from None
+
+    segments = [(s, with_fields(s, fields, what, quoted)) for s in path.split("/")]
+    for template, segment in segments:
+        # A record must not lead its call to another address.
+        if segment in (".", "..") and template != segment:
+            raise CallFailed("call-failed", f"{what} would have the segment {segment!r}")
+    whole = "/".join(segment for _, segment in segments)
+    if len(whole) > LONGEST_PATH:
+        raise CallFailed("call-failed", f"{what} would be {len(whole)} bytes long")
+    return whole
+
+
+def with_fields(
+    template: str,
+    fields: Mapping[str, bytes],
+    what: str,
+    written: Callable[[str, str], str] = lambda _, text: text,
+) -> str:
+    """The template with each {field} filled in; CallFailed if a field has no text.
+
+    written: makes of a field's name and its text what stands there.
+    """
 
     def put(match: re.Match[str]) -> str:
         name = match[1]
         text = text_form(fields.get(name))
         if not text:
             state = "missing, null or empty" if not fields.get(name) else shown(fields[name])
-            raise CallFailed("call-failed", f"the call's path needs {name}, which is {state}")
-        try:
-            return urllib.parse.quote(text, safe="")
-        except UnicodeEncodeError:
-            raise CallFailed("call-failed", f"{name} cannot stand in a path") from None
+            raise CallFailed("call-failed", f"{what} needs {name}, which is {state}")
+        return written(name, text)
 
-    segments = [(s, _PLACEHOLDER.sub(put, s)) for s in path.split("/")]
-    for template, segment in segments:
-        # A record must not lead its call to another address.
-        if segment in (".", "..") and template != segment:
-            raise CallFailed("call-failed", f"the call's path would have the segment {segment!r}")
-    whole = "/".join(segment for _, segment in segments)
-    if len(whole) > LONGEST_PATH:
-        raise CallFailed("call-failed", f"the call's path would be {len(whole)} bytes long")
-    return whole
+    return _PLACEHOLDER.sub(put, template)
 
 
 def message(envelope: Envelope, redactor: Redactor) -> str:

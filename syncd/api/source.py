@@ -18,9 +18,10 @@ from syncd.api.decode import open_envelope, records_at
 from syncd.api.hints import wait_hint
 from syncd.api.pagination import Pagination, pagination_for
 from syncd.api.shown import shown
+from syncd.api.verify import Verify
 from syncd.config.settings import SourceSettings, StreamSettings
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
-from syncd.sync.model import Page, Record, Reject, Row
+from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
 NOT_CARRIED_OUT = (503, 425)  # the server says that it did not act; with 429
@@ -43,6 +44,7 @@ class ApiSource:
     _pagination: Pagination = attrs.field(init=False)
     _contract: Contract = attrs.field(init=False)
     _calls: Calls | None = attrs.field(init=False)
+    _verify: Verify | None = attrs.field(init=False)
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
@@ -52,9 +54,11 @@ class ApiSource:
         own = {name: of for name, of in stream.columns.items() if name not in keep}
         self._pagination = pagination_for(stream.page)
         self._contract = Contract(key=stream.key, columns=own, where=stream.where)
-        self._calls = None
+        self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)
+            if stream.call.verify is not None:
+                self._verify = Verify(settings=stream.call.verify, columns=stream.columns)
         self._members = tuple(
             (name, json.dumps(name).encode() + b":", of) for name, of in own.items()
         )
@@ -66,6 +70,14 @@ class ApiSource:
     @property
     def repeatable(self) -> bool:
         return self._calls is not None and self._calls.settings.repeat != "never"
+
+    @property
+    def verifiable(self) -> bool:
+        return self._verify is not None and not self.repeatable
+
+    @property
+    def timeout(self) -> float:
+        return self.settings.timeout
 
     @property
     def fingerprint(self) -> str:
@@ -164,6 +176,21 @@ class ApiSource:
             if error.sent == "unknown" and not self.repeatable:
                 raise CallFailed("outcome-unknown", str(error)) from None
             raise
+
+    async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
+        if self._verify is None:
+            raise RuntimeError("this stream's calls have no verify request")
+        try:
+            ask = self._verify.ask(record, idempotency_key)
+            answer = await self.client.send(ask, permit)
+            self._raise_for_trouble(ask, answer, permit)
+            verdict = self._verify.verdict(
+                record, idempotency_key, ask, answer, self.client.redactor
+            )
+        except (CallFailed, UnexpectedAnswer) as error:
+            # Without it the call's outcome would be as unknown: that costs one record.
+            verdict = Verdict(outcome="unknown", reason=error.reason)
+        return attrs.evolve(verdict, reason=self.client.redactor.text(verdict.reason))
 
     def _raise_for_call(self, ask: Ask, answer: Answer) -> None:
         """What concerns this record alone is a CallFailed; a wrong method concerns all."""

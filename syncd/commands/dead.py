@@ -27,6 +27,7 @@ from syncd.config.settings import Settings
 from syncd.errors import SyncdError
 from syncd.store.looking import Letter, Looking
 from syncd.sync.model import StreamId
+from syncd.sync.ports import REPEAT
 
 WHAT_IT_MEANS = {
     "contract": "The record does not fit what the config says of it.",
@@ -40,13 +41,15 @@ WHAT_TO_DO = {
     "refused": "Correct the record where it comes from, or the table: a constraint, a type.",
     "call-failed": "Read the reason; correct the record where it comes from, or the call "
     "(`call.path`, `call.success`).",
-    "outcome-unknown": "Look there whether it was. If the API knows a call again by its key, say "
-    'so (`call.repeat = "with-key"`), and syncd asks again by itself.',
+    "outcome-unknown": "Look there whether it was. If so, discard this letter; if not, retry it "
+    "with --repeat. An API that can say what became of a call is asked by `call.verify`; of one "
+    'that knows a call again by its key, say so (`call.repeat = "with-key"`).',
 }
 
 MAY_BE_TWICE = (
-    "the call may have been carried out, and the API is not said to know a repeated one "
-    "(`call.repeat`); look there first, then use --repeat"
+    "the call may have been carried out, and the API is neither said to know a repeated one "
+    "(`call.repeat`) nor to tell what became of it (`call.verify`); look there first, then use "
+    "--repeat"
 )
 
 AFTERWARDS = "When a later cycle writes the record, this letter leaves by itself."
@@ -141,7 +144,8 @@ def retry(options: Options, numbers: tuple[int, ...], *, stream: str | None, rep
     The record is looked at anew, with the config as it is now; its call is made if it has
     not succeeded yet, with its first key; its row is written, and the letter leaves. One that
     fails again stays. A call whose outcome is unknown is made again only if the API knows it
-    by its key (`call.repeat`), or with --repeat.
+    by its key (`call.repeat`), or says that it was not carried out (`call.verify`, which is
+    asked first), or with --repeat.
 
     \b
     Example:
@@ -249,14 +253,16 @@ async def _retry(
                 left = ", ".join(str(x.id) for x in ours if x not in may)
                 answers.append((stream, Answer(False, f"{left}: {MAY_BE_TWICE}")))
             if may:
-                subjects = [str(x.id) for x in may]
+                subjects = [*(str(x.id) for x in may), *([REPEAT] if repeat else [])]
                 answers.append((stream, await ask(store, holder, "retry", stream.stream, subjects)))
     return answers
 
 
 def _may_be_twice(settings: Settings, letter: Letter) -> bool:
     call = settings.sources[letter.stream.source].streams[letter.stream.stream].call
-    return letter.kind == "outcome-unknown" and call is not None and call.repeat == "never"
+    if letter.kind != "outcome-unknown" or call is None:
+        return False
+    return call.repeat == "never" and call.verify is None
 
 
 async def _discard(settings: Settings, ids: Sequence[int]) -> int:

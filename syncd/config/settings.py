@@ -84,6 +84,33 @@ class PageSettings:
     """Path of the number of records, a hint for progress only."""
 
 
+KEY_FIELD = "idempotency_key"
+"""What `{idempotency_key}` in a verify request stands for; everything else is a field."""
+
+
+@attrs.frozen(kw_only=True)
+class VerifySettings:
+    """A GET that reads back whether a call was carried out, where its answer never came."""
+
+    path: str
+    done: str
+    """Path in the answer of the value that tells."""
+
+    wanted: str = "true"
+    """What that value is, as text, once the call was carried out: `is` in the file."""
+
+    not_found: Literal["not-done", "unknown"] = "unknown"
+    """What a 404 says of the call."""
+
+    keep: Mapping[str, str] = attrs.field(factory=dict)
+    """Column to path in this answer; the columns are those of the call's own `keep`."""
+
+    @property
+    def names_the_key(self) -> bool:
+        """Whether it can tell only if the call was sent with its key."""
+        return any(f"{{{KEY_FIELD}}}" in text for text in (self.path, self.wanted))
+
+
 @attrs.frozen(kw_only=True)
 class CallSettings:
     """One call for each record."""
@@ -99,6 +126,14 @@ class CallSettings:
 
     keep: Mapping[str, str] = attrs.field(factory=dict)
     """Column to path in the answer."""
+
+    verify: VerifySettings | None = None
+    """Asked only where the call itself may not be repeated."""
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether the call carries its key: for the API to know it again, or for `verify`."""
+        return self.repeat == "with-key" or (self.verify is not None and self.verify.names_the_key)
 
 
 @attrs.frozen(kw_only=True)

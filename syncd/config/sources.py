@@ -175,7 +175,7 @@ def _check_key_headers(node: Node, source: SourceSettings) -> None:
     names = {name.lower() for name in source.headers} | FRAMING | {"authorization"}
     for name, stream in source.streams.items():
         call = stream.call
-        if call is not None and call.repeat == "with-key" and call.key_header.lower() in names:
+        if call is not None and call.sends_key and call.key_header.lower() in names:
             path = ("streams", name, "call", "key_header")
             message = (
                 f"{call.key_header!r} stands in the source's headers or is made by syncd; "

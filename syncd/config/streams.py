@@ -11,6 +11,7 @@ from syncd.config.settings import (
     CallSettings,
     PageSettings,
     StreamSettings,
+    VerifySettings,
 )
 
 SYNONYMS = {
@@ -152,23 +153,62 @@ def _call(node: Node, columns: Mapping[str, str]) -> CallSettings | None:
         return None
     keep = table.mapping("keep", 'a path into the answer, such as "synced_at"', _path)
     _refuse_strangers(table, "keep", keep, columns)
-    path = table.address("path", query=True)
-    if set("{}") & set(FIELD.sub("", path)):
-        table.wrong("path", path, 'a path whose fields stand in braces, such as "/items/{id}/sync"')
+    repeat = table.choice("repeat", ["idempotent", "with-key", "never"], "never")
     call = CallSettings(
         method=table.choice("method", ["POST", "PUT", "PATCH", "GET", "DELETE"], "POST"),
-        path=path,
+        path=_filled_path(table, "/items/{id}/sync"),
         concurrency=table.count("concurrency", 5, most=1000),
         when=table.choice("when", ["always", "changed"], "always"),
-        repeat=table.choice("repeat", ["idempotent", "with-key", "never"], "never"),
+        repeat=repeat,
         key_header=table.text("key_header", "Idempotency-Key"),
         success=table.path_or_none("success", None),
         keep=keep,
+        verify=_verify(table, keep, repeat),
     )
     if not HEADER.fullmatch(call.key_header):
         table.wrong("key_header", call.key_header, "a header's name")
     table.finish()
     return call
+
+
+def _filled_path(table: Node, example: str) -> str:
+    """A path with fields of the record in braces."""
+    path = table.address("path", query=True)
+    if _stray_brace(path):
+        table.wrong("path", path, f'a path whose fields stand in braces, such as "{example}"')
+    return path
+
+
+def _stray_brace(text: str) -> bool:
+    return bool(set("{}") & set(FIELD.sub("", text)))
+
+
+def _verify(call: Node, kept: Mapping[str, str], repeat: str) -> VerifySettings | None:
+    table = call.table("verify")
+    if table is None:
+        return None
+    if repeat != "never":
+        call.fault(
+            "verify",
+            f'not needed with repeat = "{repeat}": a call whose outcome is unknown is made again '
+            "then; leave one of the two out",
+        )
+    keep = table.mapping("keep", 'a path into the answer, such as "synced_at"', _path)
+    given = table.values.get("keep")
+    if isinstance(given, dict) and set(given) != set(kept):
+        columns = ", ".join(kept) or "none"
+        table.fault("keep", f"it must name the columns of the call's own `keep` ({columns})")
+    verify = VerifySettings(
+        path=_filled_path(table, "/items/{id}"),
+        done=table.path_text("done"),
+        wanted=table.get("is", "true", "text, a whole number, true or false", _param),
+        not_found=table.choice("not_found", ["not-done", "unknown"], "unknown"),
+        keep=keep if table.has("keep") else kept,
+    )
+    if _stray_brace(verify.wanted):
+        table.wrong("is", verify.wanted, 'text whose fields stand in braces: "{idempotency_key}"')
+    table.finish()
+    return verify
 
 
 def _refuse_strangers(

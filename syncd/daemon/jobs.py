@@ -8,7 +8,7 @@ import trio
 from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed
-from syncd.sync.ports import RequestKind
+from syncd.sync.ports import REPEAT, RequestKind
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -17,7 +17,7 @@ class Job:
 
     kind: RequestKind
     subjects: Sequence[str] = ()
-    """Keys of records, or ids of dead letters."""
+    """Keys of records, or ids of dead letters; with these maybe REPEAT."""
 
     ok: bool = attrs.field(default=False, init=False)
     answer: str = attrs.field(default="", init=False)
@@ -61,14 +61,14 @@ class Job:
         return found.committed.checkpoint
 
     async def _retry(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:
-        ids = [int(s) for s in self.subjects]
+        ids = [int(s) for s in self.subjects if s != REPEAT]
         letters = await stream.retry.through_outages(
             lambda: stream.store.letters(stream.id, ids), stream.on_failure
         )
         if not letters:
             self.end("these letters are not there any more", ok=False)
             return at
-        committed = await retry_letters(stream, at, letters)
+        committed = await retry_letters(stream, at, letters, repeat=REPEAT in self.subjects)
         self.end(_came_to(committed), ok=not committed.totals.dead)
         return committed.checkpoint
 

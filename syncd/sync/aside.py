@@ -82,16 +82,24 @@ async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection
 
 
 async def retry_letters(
-    stream: StreamContext, at: Checkpoint, letters: Mapping[int, DeadLetter]
+    stream: StreamContext,
+    at: Checkpoint,
+    letters: Mapping[int, DeadLetter],
+    *,
+    repeat: bool = False,
 ) -> Committed:
     """Try dead letters again: judge the record anew, make its call if it has none, write it.
 
-    A call that failed or whose outcome is unknown is made again, with its first key; so
-    who asks for it must know that it may be repeated.  A letter leaves in the transaction
-    that writes its row; one that fails again stays, with one attempt more.
+    A call that failed is made again, with its first key.  One whose outcome is unknown is
+    asked for first, if it may not be repeated; it is made again if it was not carried out.
+    repeat: a person answers for it that it is made again also where nobody can tell.
+
+    A letter leaves in the transaction that writes its row; one that fails again stays, with
+    one attempt more.
     """
     page = Page(records=[])
     first_keys: dict[str, str] = {}
+    doubtful: set[str] = set()
     came_of: dict[int, str | None] = {}
     for number, letter in letters.items():
         judged = stream.source.judge(letter.payload)
@@ -100,17 +108,29 @@ async def retry_letters(
             page.records.append(judged)
             if letter.idempotency_key is not None:
                 first_keys[judged.key] = letter.idempotency_key
+            if letter.kind == "outcome-unknown":
+                doubtful.add(judged.key)
         elif isinstance(judged, Reject):
             page.rejects.append(judged)
             came_of[number] = ""  # stays, whatever becomes of the others
         else:
             page.left_out.append(letter.key or "")
-    for unknown in (False, True):
-        await _forget_calls(stream, letters, unknown=unknown)
+    await _forget_calls(stream, letters, unknown=False)
+    if stream.source.repeatable or (repeat and not stream.source.verifiable):
+        await _forget_calls(stream, letters, unknown=True)
+        doubtful.clear()
     many = len(letters)
     why = f"{many} {'dead letter' if many == 1 else 'dead letters'} tried again"
     return await _commit_aside(
-        stream, at, page, why, first_keys=first_keys, letters=letters, came_of=came_of
+        stream,
+        at,
+        page,
+        why,
+        first_keys=first_keys,
+        doubtful=doubtful,
+        repeats=repeat,
+        letters=letters,
+        came_of=came_of,
     )
 
 
@@ -140,6 +160,8 @@ async def _commit_aside(
     why: str,
     *,
     first_keys: Mapping[str, str] | None = None,
+    doubtful: Collection[str] = (),
+    repeats: bool = False,
     letters: Mapping[int, DeadLetter] = MappingProxyType({}),
     came_of: Mapping[int, str | None] = MappingProxyType({}),
 ) -> Committed:
@@ -154,6 +176,8 @@ async def _commit_aside(
         number=0,
         page_before=None,
         first_keys=first_keys or {},
+        doubtful=doubtful,
+        repeats=repeats,
     )
     rows, dead = await make_calls(turn, page)
     # One that is put aside for another reason now leaves where it lay.

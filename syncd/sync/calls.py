@@ -4,17 +4,29 @@ The calls of one page run a few at a time inside the page.  What the ledger hold
 is not asked again; what was in flight when a process died has an unknown outcome.
 An answer is settled as soon as it is read.  When syncd leaves, calls in flight are
 awaited and the rest is left: their page stays uncommitted, the settled ones count.
+
+A call whose outcome is unknown and that may not be repeated is in doubt, until a verify
+request says what became of it (`sync.doubts`) or it is put aside.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
 
-from syncd.errors import CallFailed, Draining, RateLimited, StreamBroken, TryAgain
+from syncd.errors import (
+    ApiUnavailable,
+    CallFailed,
+    Draining,
+    RateLimited,
+    StreamBroken,
+    TryAgain,
+)
 from syncd.sync import events
 from syncd.sync.context import StreamContext
+from syncd.sync.doubts import Doubt, what_to_do
 from syncd.sync.model import (
     DeadLetter,
     Intent,
@@ -22,13 +34,17 @@ from syncd.sync.model import (
     Page,
     Record,
     Row,
+    Verdict,
 )
-from syncd.sync.ports import Settlement
+from syncd.sync.ports import Permit, Settlement
 
 if TYPE_CHECKING:
     from syncd.sync.turn import Turn  # which imports us
 
+T = TypeVar("T")
+
 INTERRUPTED = "syncd was stopped while this call was in flight, and it may not be repeated"
+LOST = "the answer to its call never came"
 
 
 async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLetter]]:
@@ -89,6 +105,9 @@ class _PageCalls:
     _answered: bool = attrs.field(default=False, init=False)
     """The API has answered one of this page's calls, for good or ill."""
 
+    _doubts: dict[str, Doubt] = attrs.field(factory=dict, init=False)
+    """By record key: calls whose outcome is unknown and can be asked for."""
+
     _exhausted: list[tuple[Record, TryAgain]] = attrs.field(factory=list, init=False)
     _stop: StreamBroken | Draining | None = attrs.field(default=None, init=False)
 
@@ -111,11 +130,11 @@ class _PageCalls:
         ]
 
     def _settled(self, record: Record, entry: LedgerEntry | None) -> bool:
-        if entry is None or (entry.outcome == "open" and self._may_be_made(entry)):
-            return False
-        if entry.outcome == "open":
-            self._put_aside(record, CallFailed("outcome-unknown", INTERRUPTED))
-            return True
+        asked_anew = record.key in self.turn.doubtful
+        if entry is None or entry.outcome == "open" or (asked_anew and entry.outcome == "unknown"):
+            if self._may_be_made(entry, asked_anew=asked_anew):
+                return False
+            return self._put_aside_unless_asked(record, entry.reason if entry else LOST)
         self._answered = True
         if entry.outcome == "done":
             self.rows.append(self.stream.source.row(record, entry.kept))
@@ -125,9 +144,20 @@ class _PageCalls:
             self._put_aside(record, CallFailed("call-failed", entry.reason))
         return True
 
-    def _may_be_made(self, entry: LedgerEntry) -> bool:
+    def _may_be_made(self, entry: LedgerEntry | None, *, asked_anew: bool) -> bool:
         """Whether a call whose answer nobody knows is no blind repeat."""
-        return self.stream.source.repeatable or entry.idempotency_key in self.stream.unsent
+        if entry is not None and entry.outcome == "open":
+            return self.stream.source.repeatable or entry.idempotency_key in self.stream.unsent
+        return self.stream.source.repeatable or (entry is None and not asked_anew)
+
+    def _put_aside_unless_asked(self, record: Record, reason: str) -> bool:
+        """A call whose outcome is unknown is settled as that, unless the API can be asked."""
+        reason = reason or INTERRUPTED
+        if self.stream.source.verifiable:
+            self._doubts[record.key] = Doubt.of(reason, repeat=self.turn.repeats)
+            return False
+        self._put_aside(record, CallFailed("outcome-unknown", reason))
+        return True
 
     async def make(self, records: list[Record]) -> None:
         self._queue.extend(records)
@@ -151,6 +181,8 @@ class _PageCalls:
             raise self._exhausted[0][1]
         for record, error in self._exhausted:
             failed = CallFailed("call-failed", f"gave up after {self._tries} tries: {error}")
+            if record.key in self._doubts:
+                failed = self._doubts[record.key].stays(failed.reason)
             await self._settle(record, failed)
             self._put_aside(record, failed)
 
@@ -171,25 +203,9 @@ class _PageCalls:
                 self._stop = self._stop or error
 
     async def _call(self, record: Record) -> None:
-        intent = self._intent(record)
-        key = intent.idempotency_key
-        self.stream.unsent.add(key)
-
-        async def attempt() -> bytes:
-            spent_on = f"{self.stream.id} call {record.key}"
-            async with self.stream.permit(spent_on, intent) as permit:
-                try:
-                    return await self.stream.source.call(record, key, permit)
-                except RateLimited:
-                    self.stream.tally.refused += 1
-                    raise
-                finally:
-                    if permit.sent:
-                        self.stream.unsent.discard(key)
-
         try:
             kept = await self.stream.retry.run(
-                attempt,
+                lambda: self._attempt(record),
                 lambda n, error, pause: self.stream.on_failure(n, error, pause, key=record.key),
             )
         except CallFailed as error:
@@ -200,6 +216,84 @@ class _PageCalls:
             self._answered = True
             await self._settle(record, kept)
             self.rows.append(self.stream.source.row(record, kept))
+
+    async def _attempt(self, record: Record) -> bytes:
+        """Make the call, but never one that is in doubt: what is asked for then is its outcome.
+
+        The doubt outlasts the attempt, so that the next one asks first, whatever ended this.
+        """
+        if (kept := await self._read_back(record)) is not None:
+            return kept
+        source, intent = self.stream.source, self._intent(record)
+        key = intent.idempotency_key
+
+        async def call(permit: Permit) -> bytes:
+            try:
+                return await source.call(record, key, permit)
+            finally:
+                if permit.sent:
+                    self.stream.unsent.discard(key)
+
+        self.stream.unsent.add(key)
+        try:
+            return await self._ask("call", record, call, intent)
+        except CallFailed as error:
+            if error.kind != "outcome-unknown" or not source.verifiable:
+                raise
+            lost = self._doubts[record.key] = Doubt.of(error.reason)
+        if (kept := await self._read_back(record)) is not None:
+            return kept
+        raise ApiUnavailable(f"{lost.reason}; {lost.said}: it was not carried out", sent="refused")
+
+    async def _read_back(self, record: Record) -> bytes | None:
+        """What the call gives if it is in doubt and was carried out; None if it is to be made.
+
+        Raises CallFailed if that can't be told.
+        """
+        doubt = self._doubts.get(record.key)
+        if doubt is None:
+            return None
+        verdict = await self._verify(record, doubt)
+        early = self._too_early(doubt)
+        if verdict.outcome == "not-done" and early > 0:
+            # The API may still be at it, or the request on its way: only what is not done
+            # after that is believed.
+            await self.stream.waits.sleep(early)
+            verdict = await self._verify(record, doubt)
+        if verdict.outcome == "unknown" and not doubt.repeat:
+            raise doubt.stays(verdict.reason)
+        del self._doubts[record.key]
+        return verdict.kept if verdict.outcome == "done" else None
+
+    def _too_early(self, doubt: Doubt) -> float:
+        """Seconds for which "not done" is not yet the last word."""
+        return doubt.since + self.stream.source.timeout - trio.current_time()
+
+    async def _verify(self, record: Record, doubt: Doubt) -> Verdict:
+        source, key = self.stream.source, self._key(record)
+        try:
+            verdict = await self._ask("verify", record, lambda p: source.verify(record, key, p))
+        except ApiUnavailable as error:
+            if not doubt.repeat:
+                raise
+            verdict = Verdict(outcome="unknown", reason=str(error))
+        doubt.said = verdict.reason
+        return verdict
+
+    async def _ask(
+        self,
+        what: str,
+        record: Record,
+        send: Callable[[Permit], Awaitable[T]],
+        intent: Intent | None = None,
+    ) -> T:
+        """One request about a record, on a token of its own."""
+        async with self.stream.permit(f"{self.stream.id} {what} {record.key}", intent) as permit:
+            try:
+                return await send(permit)
+            except RateLimited:
+                self.stream.tally.refused += 1
+                raise
 
     async def _settle(self, record: Record, answer: bytes | CallFailed) -> None:
         self.stream.tally.calls += 1
@@ -221,11 +315,14 @@ class _PageCalls:
         )
 
     def _put_aside(self, record: Record, error: CallFailed) -> None:
+        reason = error.reason
+        if error.kind == "outcome-unknown":
+            reason = f"{reason}. {what_to_do(verifiable=self.stream.source.verifiable)}"
         self.dead.append(
             DeadLetter(
                 kind=error.kind,
                 key=record.key,
-                reason=error.reason,
+                reason=reason,
                 payload=record.raw,
                 idempotency_key=self._key(record),
                 again=error.kind == "call-failed" or self.stream.source.repeatable,

@@ -283,6 +283,20 @@ class LedgerEntry:
     reason: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What the API says, asked what became of a call whose answer never came."""
+
+    outcome: Literal["done", "not-done", "unknown"]
+    """"unknown": it was asked, and the answer does not tell."""
+
+    kept: bytes | None = None
+    """For "done": a JSON object of what the call gives to the row."""
+
+    reason: str = ""
+    """What was found, where that is not what a call that was carried out would leave."""
+
+
 def spoken(key: str) -> str:
     """A canonical key as a person would say it: `42`, or `eu, 42` for two columns."""
     try:

@@ -31,6 +31,7 @@ from syncd.sync.model import (
     Row,
     StreamId,
     Table,
+    Verdict,
 )
 from syncd.sync.waits import Waits
 
@@ -205,6 +206,9 @@ class Settlement:
 
 RequestKind = Literal["sync", "pause", "resume", "reset", "retry", "reload"]
 
+REPEAT = "--repeat"
+"""Among the ids of dead letters: who asks answers for calls that may then be made twice."""
+
 
 @attrs.frozen(kw_only=True)
 class Request:
@@ -217,7 +221,7 @@ class Request:
     """None: the whole of syncd is meant, and the source only tells which one."""
 
     subjects: tuple[str, ...] = ()
-    """Keys of records, or ids of dead letters."""
+    """Keys of records, or ids of dead letters; with these maybe REPEAT."""
 
 
 class Store(TokenStore, Protocol):
@@ -338,6 +342,14 @@ class Source(Protocol):
         """Whether a call whose outcome is unknown may be made again, with its first key."""
 
     @property
+    def verifiable(self) -> bool:
+        """Whether the API can be asked what became of a call that may not be repeated."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which an attempt is given up, though the API may still be at it."""
+
+    @property
     def fingerprint(self) -> str:
         """Of all that makes a cursor valid."""
 
@@ -353,6 +365,9 @@ class Source(Protocol):
         Raises CallFailed when the answer says that asking again is of no use, or
         when the outcome is unknown and the call may not be repeated.
         """
+
+    async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
+        """Ask what became of the record's call that was made with this key."""
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         """A record that was put aside, looked at anew; None if a rule leaves it out now."""

@@ -6,6 +6,8 @@ unused, two seconds of each window with the calls that syncd was made for.  Turn
 committed in order, by `sync.stream`, or not at all.
 """
 
+from collections.abc import Collection
+
 import attrs
 import trio
 
@@ -37,6 +39,12 @@ class Turn:
 
     page_before: str | None
     """`Page.fingerprint()` of the page before; None for the first one."""
+
+    doubtful: Collection[str] = ()
+    """Keys of records whose call had an unknown outcome before, to be asked for anew."""
+
+    repeats: bool = False
+    """A person answers for it that such a call is made again where nobody can tell."""
 
     page: Page | None = attrs.field(default=None, init=False)
     has_calls: bool = attrs.field(default=False, init=False)

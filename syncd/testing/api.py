@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited
-from syncd.sync.model import Page, Record, Reject, Row
+from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
 
@@ -27,12 +27,15 @@ class Asked:
 
     at: float
     what: str
-    """Such as `page 3` or `call ["c7"]`."""
+    """Such as `page 3`, `call ["c7"]` or `verify ["c7"]`."""
 
     idempotency_key: str | None = None
 
 
-Fault = Callable[[Asked], Awaitable[Page | bytes | None]]
+SYNCED = b'{"synced_at": "2026-01-01T00:00:00Z"}'
+"""What a call gives to its row."""
+
+Fault = Callable[[Asked], Awaitable[Page | bytes | Verdict | None]]
 """Raise to fail, sleep to be late, return an answer to lie, or None to go on."""
 
 
@@ -59,7 +62,7 @@ class FakeApi:
         for n in range(1, count + 1):
             self.records[f"c{n}"] = {"id": f"c{n}", "name": f"campaign {n}", "budget": n}
 
-    async def arrive(self, what: str, key: str | None) -> Page | bytes | None:
+    async def arrive(self, what: str, key: str | None) -> Page | bytes | Verdict | None:
         """Count a request that has reached the server, and stumble if told to."""
         now = trio.current_time()
         counted = len(self.asked) - bisect_right(self.asked, now - self.per, key=lambda a: a.at)
@@ -76,6 +79,9 @@ class FakeApi:
             self._keys.add(idempotency_key)
             self.carried_out[record_key] = self.carried_out.get(record_key, 0) + 1
 
+    def has_carried_out(self, idempotency_key: str) -> bool:
+        return idempotency_key in self._keys
+
     def most_in_a_window(self) -> int:
         """The most requests that any stretch of `per` held, as the server counted."""
         times = [a.at for a in self.asked]
@@ -89,9 +95,14 @@ class FakeSource:
     api: FakeApi
     has_call: bool = True
     repeatable: bool = True
+    has_verify: bool = False
     timeout: float = 15.0
     version: str = "1"
     """Part of the fingerprint: change it as if the config had changed the path."""
+
+    @property
+    def verifiable(self) -> bool:
+        return self.has_verify and not self.repeatable
 
     @property
     def fingerprint(self) -> str:
@@ -127,11 +138,19 @@ class FakeSource:
         if isinstance(answer, bytes):
             return answer
         self.api.carry_out(record.key, idempotency_key)
-        return json.dumps({"synced_at": "2026-01-01T00:00:00Z"}).encode()
+        return SYNCED
+
+    async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
+        answer = await self._request(f"verify {record.key}", None, self.api.latency, permit)
+        if isinstance(answer, Verdict):
+            return answer
+        if self.api.has_carried_out(idempotency_key):
+            return Verdict(outcome="done", kept=SYNCED)
+        return Verdict(outcome="not-done", reason="the API does not know the key")
 
     async def _request(
         self, what: str, key: str | None, takes: float, permit: Permit
-    ) -> Page | bytes | None:
+    ) -> Page | bytes | Verdict | None:
         await permit.spend()
         await permit.confirm()
         permit.written()

@@ -17,6 +17,7 @@ from syncd.config.settings import (
     Settings,
     SourceSettings,
     StreamSettings,
+    VerifySettings,
 )
 from syncd.errors import ConfigError
 
@@ -36,14 +37,20 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
     "`[sources.NAME.streams.NAME]`": StreamSettings,
     "`[sources.NAME.streams.NAME.page]`": PageSettings,
     "`[sources.NAME.streams.NAME.call]`": CallSettings,
+    "`[sources.NAME.streams.NAME.call.verify]`": VerifySettings,
 }
 NOT_SET_BY_KEY = {
     Settings: {"path"},  # the file itself
     BudgetSettings: {"name"},  # the name of the table
     SourceSettings: {"name"},
     StreamSettings: {"name"},
+    VerifySettings: {"wanted"},  # a word of Python's own in the file
 }
-BESIDES = {Settings: {"budgets"}, SourceSettings: {"like"}}  # used up while reading
+BESIDES = {
+    Settings: {"budgets"},
+    SourceSettings: {"like"},
+    VerifySettings: {"is"},
+}  # used up while reading
 
 COMPLETE = re.compile(r"^```toml\n(# syncd\.toml\n.*?)^```$", re.DOTALL | re.MULTILINE)
 

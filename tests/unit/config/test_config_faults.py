@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from syncd.config.load import load
+from syncd.config.settings import VerifySettings
 from syncd.errors import ConfigError
 from tests.unit.config.conftest import ENVIRON, GOOD, Faults, Load
 
 SHOP = "sources.shop"
 ORDERS = f"{SHOP}.streams.orders"
+VERIFY = f"{ORDERS}.call.verify"
 
 # What is set in the good config; where the fault is, if not there; a part of what is said.
 ONE_FAULT = [
@@ -131,6 +133,30 @@ ONE_FAULT = [
     (f"{ORDERS}.call.keep.nope='x'", f"{ORDERS}.call.keep", "'nope' is not among `columns`"),
     (f"{ORDERS}.call.keep.status=3", "", "a path into the answer"),
     ("sources.shop.streams.o2=3", "", "it must be a table"),
+    (f"{VERIFY}=3", "", "it must be a table"),
+    (f"{VERIFY}={{ done = 'd' }}", f"{VERIFY}.path", "missing"),
+    (f"{VERIFY}={{ path = '/x' }}", f"{VERIFY}.done", "missing"),
+    (f"{VERIFY}={{ path = 'x', done = 'd' }}", f"{VERIFY}.path", 'begins with "/"'),
+    (f"{VERIFY}={{ path = '/x/{{id', done = 'd' }}", f"{VERIFY}.path", "stand in braces"),
+    (f"{VERIFY}={{ path = '/x', done = '' }}", f"{VERIFY}.done", "a path such as"),
+    (f"{VERIFY}={{ path = '/x', done = 'd', is = [] }}", f"{VERIFY}.is", "true or false"),
+    (f"{VERIFY}={{ path = '/x', done = 'd', is = '{{id' }}", f"{VERIFY}.is", "stand in braces"),
+    (
+        f"{VERIFY}={{ path = '/x', done = 'd', not_found = 'done' }}",
+        f"{VERIFY}.not_found",
+        'it must be "not-done" or "unknown"',
+    ),
+    (
+        f"{VERIFY}={{ path = '/x', done = 'd', keep = {{}} }}",
+        f"{VERIFY}.keep",
+        "the columns of the call's own `keep` (synced_at)",
+    ),
+    (
+        f"{VERIFY}={{ path = '/x', done = 'd', keep = {{ synced_at = 3 }} }}",
+        f"{VERIFY}.keep.synced_at",
+        "a path into the answer",
+    ),
+    (f"{VERIFY}={{ path = '/x', done = 'd', what = 1 }}", f"{VERIFY}.what", "unknown key"),
 ]
 
 
@@ -173,6 +199,40 @@ def test_a_call_with_a_key_needs_a_header_of_its_own(faults_of: Faults) -> None:
         GOOD, f"{ORDERS}.call.repeat=with-key", f"{ORDERS}.call.key_header=X-CLIENT-ID"
     )
     assert list(found) == [f"{ORDERS}.call.key_header"]
+
+
+READ_BACK = f"{VERIFY}={{ path = '/orders/{{id}}', done = 'key', is = '{{idempotency_key}}' }}"
+
+
+@pytest.mark.parametrize("repeat", ["idempotent", "with-key"])
+def test_verify_is_a_fault_where_it_would_never_be_asked(repeat: str, faults_of: Faults) -> None:
+    """no-blind-repeat: a config must not promise what does not happen."""
+    found = faults_of(GOOD, READ_BACK, f"{ORDERS}.call.repeat={repeat}")
+    assert list(found) == [VERIFY]
+    assert f'not needed with repeat = "{repeat}"' in found[VERIFY]
+
+
+def test_verify_that_looks_for_the_key_needs_a_header_of_its_own(faults_of: Faults) -> None:
+    """The call carries its key then, also with `repeat = "never"`."""
+    found = faults_of(GOOD, READ_BACK, f"{ORDERS}.call.key_header=X-CLIENT-ID")
+    assert list(found) == [f"{ORDERS}.call.key_header"]
+
+
+def test_verify_takes_what_the_call_keeps_by_the_same_paths(load_text: Load) -> None:
+    """Unless it has paths of its own; a flag is compared with `true`."""
+
+    def verify(setting: str) -> VerifySettings:
+        call = load_text(GOOD, setting).sources["shop"].streams["orders"].call
+        assert call is not None
+        assert call.verify is not None
+        return call.verify
+
+    assert verify(READ_BACK) == VerifySettings(
+        path="/orders/{id}", done="key", wanted="{idempotency_key}", keep={"synced_at": "at"}
+    )
+    own = verify(f"{VERIFY}={{ path = '/o', done = 'd', is = 7, keep = {{ synced_at = 'a.b' }} }}")
+    assert (own.wanted, own.keep, own.not_found) == ("7", {"synced_at": "a.b"}, "unknown")
+    assert verify(f"{VERIFY}={{ path = '/o', done = 'd', is = true }}").wanted == "true"
 
 
 def test_all_faults_are_told_at_once(faults_of: Faults) -> None:
