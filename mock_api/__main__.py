@@ -34,6 +34,7 @@ and stops on SIGTERM or SIGINT.
   POST /auth/token               Basic e-mail and password buy a bearer token
   GET  /api/campaigns            ?page&limit; every 5th is a 503, every 10th never answers
   POST /api/campaigns/ID/sync    takes 2 s; once per Idempotency-Key
+  GET  /api/campaigns/ID         the record, and its last sync with its Idempotency-Key
   GET  /health
 
 10 requests a minute for each X-Client-Id, lists and posts together.

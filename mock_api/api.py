@@ -26,8 +26,8 @@ from urllib.parse import parse_qs
 import attrs
 
 from mock_api.answers import JSON, Answer, Headers, error, html_not_found, json_answer
-from mock_api.calls import Calls
-from mock_api.campaigns import Campaigns
+from mock_api.calls import Calls, Sync
+from mock_api.campaigns import Campaigns, UnknownCampaign
 from mock_api.clock import Clock, iso
 from mock_api.faults import Rule, Script
 from mock_api.journal import Journal
@@ -37,6 +37,7 @@ from mock_api.settings import Quirk, Settings
 from mock_api.tokens import Tokens, bearer
 
 LIST_PATH = "/api/campaigns"
+ONE_PATH = re.compile(r"/api/campaigns/([^/]+)")
 SYNC_PATH = re.compile(r"/api/campaigns/([^/]+)/sync")
 DEFAULT_CLIENT = "default"
 
@@ -214,6 +215,9 @@ class Api:
             if method != "POST":
                 return Work(answer=_not_allowed("POST"), due=now)
             return self._sync(match[1], request.key, now)
+        if match := ONE_PATH.fullmatch(path):
+            answer = self._one(match[1], now) if method == "GET" else _not_allowed("GET")
+            return Work(answer=answer, due=now)
         if path == "/auth/token":
             answer = self._token(request, now) if method == "POST" else _not_allowed("POST")
             return Work(answer=answer, due=now)
@@ -274,16 +278,31 @@ class Api:
         kept = self.calls.first(campaign_id, key)
         if kept is not None:
             return Work(answer=Answer(200, kept.answer), due=max(now, kept.ready_at))
-        ready_at = now + self.scaled.sync_delay
+        sync = Sync(
+            key=key,
+            begun_at=now,
+            ready_at=now + self.scaled.sync_delay,
+            synced_at=iso(self.clock.wall() + self.scaled.sync_delay),
+        )
         body = {
             "success": True,
             "campaign_id": campaign_id,
-            "synced_at": iso(self.clock.wall() + self.scaled.sync_delay),
+            "synced_at": sync.synced_at,
             "message": f"Campaign {campaign_id} synced",
         }
         answer = json.dumps(body).encode()
-        self.calls.carry_out(campaign_id, key, answer, ready_at)
-        return Work(answer=Answer(200, answer), due=ready_at)
+        self.calls.carry_out(campaign_id, sync, answer)
+        return Work(answer=Answer(200, answer), due=sync.ready_at)
+
+    def _one(self, campaign_id: str, now: float) -> Answer:
+        try:
+            record = self.campaigns.render_one(campaign_id)
+        except UnknownCampaign:
+            return self._not_found(f"{LIST_PATH}/{campaign_id}")
+        last = self.calls.last(campaign_id, now)
+        shown = None if last is None else {"synced_at": last.synced_at, "key": last.key or None}
+        body = f'{{"data":{record},"last_sync":{json.dumps(shown)}}}'
+        return Answer(200, body.encode("utf-8", "surrogatepass"), JSON)
 
     def _not_found(self, path: str) -> Answer:
         if Quirk.HTML_404 in self.scaled.quirks:

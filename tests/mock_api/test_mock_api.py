@@ -273,3 +273,38 @@ def test_a_reset_forgets_everything() -> None:
     assert platform.api.statistics()["requests"] == 0
     assert status(platform.get()) == 401
     assert "access_token" in platform.login()
+
+
+def test_a_campaign_shows_its_last_sync_once_it_is_through() -> None:
+    """With the key that it was asked with: what a client needs who lost the answer."""
+    platform = Platform(campaigns=3, limit=0)
+
+    def last() -> Any:
+        return body(platform.get("/api/campaigns/camp_2"))["last_sync"]
+
+    assert last() is None
+    answer = body(platform.post("camp_2", key="k1"))
+    platform.now += 1.9
+    assert last() is None
+    platform.now += 0.2
+    assert last() == {"key": "k1", "synced_at": answer["synced_at"]}
+    platform.post("camp_2")
+    assert last()["key"] == "k1"
+    platform.now += 2.1
+    assert last()["key"] is None
+    platform.post("camp_2", key="k1")
+    platform.now += 2.1
+    assert last()["key"] is None, "a key that comes again carries nothing out"
+
+
+def test_one_campaign_is_the_record_of_the_list() -> None:
+    """It costs quota and has no number; an unknown one is a 404."""
+    platform = Platform(campaigns=3)
+    listed = body(platform.get())["data"][1]
+    assert body(platform.get("/api/campaigns/camp_2"))["data"] == listed
+    assert status(platform.get("/api/campaigns/camp_9")) == 404
+    assert platform.api.counted == 3
+    assert [e.n for e in platform.api.journal.entries()][-3:] == [1, 0, 0]
+    assert (
+        status(platform.ask("PUT", "/api/campaigns/camp_2", authorization=platform.bearer)) == 405
+    )
