@@ -15,6 +15,7 @@
     ├── LeaseHeld                 another syncd runs this source; says who
     ├── SchemaError               the database's schema needs the operator
     ├── CallFailed                one record's call: becomes a dead letter
+    ├── CallDone                  the ledger has the answer of a call that was to be made
     └── Draining                  a wait that was ended because we are leaving
 
 Anything else is a bug.  It is caught nowhere and stops the daemon.
@@ -139,6 +140,10 @@ class CallFailed(SyncdError):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+
+
+class CallDone(SyncdError):
+    """The call was carried out meanwhile, by another syncd: its answer is in the ledger."""
 
 
 class Draining(SyncdError):

@@ -37,11 +37,13 @@ RELEASE SAVEPOINT half;
 
 -- name: take_token
 -- Takes the token that has been free the longest; with it the intent of a call is stored.
--- Nothing happens if the lease is no longer ours or the budget is held.
+-- Nothing happens if the lease is no longer ours, the budget is held, or the call is done.
 WITH lease AS (
     SELECT 1 WHERE %(source)s::text IS NULL
     UNION ALL
     SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s
+), done AS (
+    SELECT 1 FROM syncd.call WHERE idempotency_key = %(key)s AND outcome = 'done'
 ), hold AS (
     SELECT extract(epoch FROM hold_until - clock_timestamp())::float8 AS seconds
     FROM syncd.budget WHERE name = %(budget)s AND hold_until > clock_timestamp()
@@ -55,6 +57,7 @@ WITH lease AS (
           AND (free_at <= clock_timestamp()
                OR (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[])))
           AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM hold)
+          AND NOT EXISTS (SELECT FROM done)
         ORDER BY free_at LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING number, version
 ), intent AS (
@@ -63,7 +66,8 @@ WITH lease AS (
     FROM taken WHERE %(key)s::text IS NOT NULL
     ON CONFLICT (idempotency_key) DO NOTHING
 )
-SELECT EXISTS (SELECT FROM lease), (SELECT seconds FROM hold), number, version,
+SELECT EXISTS (SELECT FROM lease), EXISTS (SELECT FROM done),
+       (SELECT seconds FROM hold), number, version,
        coalesce((SELECT from_answers FROM syncd.budget WHERE name = %(budget)s), false)
 FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
 
@@ -135,15 +139,17 @@ WHERE name = %(budget)s;
 UPDATE syncd.budget SET from_answers = true WHERE name = %(budget)s;
 
 -- name: store_intent
--- The intent of a call of a source without a budget, if the lease is ours.
+-- The intent of a call of a source without a budget, if the lease is ours and it is not done.
 WITH lease AS (
     SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s
+), done AS (
+    SELECT 1 FROM syncd.call WHERE idempotency_key = %(key)s AND outcome = 'done'
 ), intent AS (
     INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key)
     SELECT %(key)s, %(source)s, %(stream)s, %(cycle)s, %(record_key)s FROM lease
     ON CONFLICT (idempotency_key) DO NOTHING
 )
-SELECT EXISTS (SELECT FROM lease);
+SELECT EXISTS (SELECT FROM lease), EXISTS (SELECT FROM done);
 
 -- name: ledger
 SELECT idempotency_key, outcome, kept, reason FROM syncd.call

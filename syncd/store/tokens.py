@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from syncd.errors import CheckpointMoved, StoreRefused
+from syncd.errors import CallDone, CheckpointMoved, StoreRefused
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
@@ -55,9 +55,8 @@ def take_token(
                 **_intent(intent),
             },
         )
-        ours, held, number, version, from_answers = _one(cursor.fetchone())
-        if not ours:
-            raise _lost(cursor, lease)
+        ours, done, held, number, version, from_answers = _one(cursor.fetchone())
+        _must_be_made(cursor, lease, intent, ours=ours, done=done)
         if number is not None:
             return Taken(number=number, version=version, from_answers=from_answers)
         cursor.execute(sql("tokens_in_use"), {"budget": budget})
@@ -96,9 +95,8 @@ def change_budget(connection: Connection, statement: str, values: Mapping[str, o
 def store_intent(connection: Connection, intent: Intent, lease: Lease) -> None:
     with transaction(connection) as cursor:
         cursor.execute(sql("store_intent"), {"fence": lease.fence, **_intent(intent)})
-        (ours,) = _one(cursor.fetchone())
-        if not ours:
-            raise _lost(cursor, lease)
+        ours, done = _one(cursor.fetchone())
+        _must_be_made(cursor, lease, intent, ours=ours, done=done)
 
 
 def ledger(connection: Connection, keys: Sequence[str]) -> dict[str, LedgerEntry]:
@@ -136,6 +134,16 @@ def settle_calls(connection: Connection, settlements: Sequence[Settlement]) -> N
 def forget_calls(connection: Connection, keys: Sequence[str], unknown: bool) -> None:
     with transaction(connection) as cursor:
         cursor.execute(sql("forget_calls"), {"keys": list(keys), "unknown": unknown})
+
+
+def _must_be_made(
+    cursor: Cursor, lease: Lease | None, intent: Intent | None, *, ours: bool, done: bool
+) -> None:
+    """Raise unless the request may go: its lease is ours, and its call is not done."""
+    if not ours:
+        raise _lost(cursor, lease)
+    if done and intent is not None:
+        raise CallDone(f"the call for {intent.record_key} is done already")
 
 
 def _lost(cursor: Cursor, lease: Lease | None) -> CheckpointMoved:

@@ -10,7 +10,7 @@ request says what became of it (`sync.doubts`) or it is put aside.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -18,6 +18,7 @@ import trio
 
 from syncd.errors import (
     ApiUnavailable,
+    CallDone,
     CallFailed,
     Draining,
     RateLimited,
@@ -120,14 +121,17 @@ class _PageCalls:
             # A record that moved from the page before may still be called for there.
             if key in self.stream.in_flight:
                 await self.stream.in_flight[key].wait()
-        known = await self.stream.retry.through_outages(
-            lambda: self.stream.store.ledger(keys), self.stream.on_failure
-        )
+        known = await self._known(keys)
         return [
             record
             for record, key in zip(records, keys, strict=True)
             if not self._settled(record, known.get(key))
         ]
+
+    async def _known(self, keys: list[str]) -> Mapping[str, LedgerEntry]:
+        return await self.stream.retry.through_outages(
+            lambda: self.stream.store.ledger(keys), self.stream.on_failure
+        )
 
     def _settled(self, record: Record, entry: LedgerEntry | None) -> bool:
         asked_anew = record.key in self.turn.doubtful
@@ -208,6 +212,10 @@ class _PageCalls:
                 lambda: self._attempt(record),
                 lambda n, error, pause: self.stream.on_failure(n, error, pause, key=record.key),
             )
+        except CallDone:
+            # Whoever had the source before us was answered while we waited for a token.
+            known = await self._known([self._key(record)])
+            self._settled(record, known.get(self._key(record)))
         except CallFailed as error:
             self._answered = True
             await self._settle(record, error)

@@ -80,8 +80,9 @@ class Budget(Protocol):
         """One attempt's permit.  A token that was taken and never written is given back.
 
         `intent` is stored in the very statement that takes the token, and both only
-        if `lease` still holds (else CheckpointMoved).  `waits` can end the wait for a
-        token; `on_wait` hears the seconds of each one as it begins.
+        if `lease` still holds (else CheckpointMoved) and its call is not done (else
+        CallDone).  `waits` can end the wait for a token; `on_wait` hears the seconds of
+        each one as it begins.
         """
 
     async def hold_off(self, seconds: float) -> None:
@@ -188,7 +189,7 @@ class TokenStore(Protocol):
         """Remember, for good, that this budget's tokens count from the answer."""
 
     async def store_intent(self, intent: Intent, lease: Lease) -> None:
-        """For sources without a budget: the intent, if the lease holds."""
+        """For sources without a budget: the intent, if the lease holds and it is not done."""
 
 
 # --- the ledger and the tables ----------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from syncd.errors import LeaseHeld, StoreRefused, StoreUnavailable
+from syncd.errors import CallDone, LeaseHeld, StoreRefused, StoreUnavailable
 from syncd.sync.displaced import displaced, lost
 from syncd.sync.model import (
     LETTER_LATER,
@@ -175,6 +175,7 @@ class FakeStore:
     ) -> Taken | NotYet:
         async with self._at("take_token"):
             self._must_hold(lease)
+            self._must_not_be_done(intent)
             now = self._now()
             found = self.budgets[budget]
             held = found.held_until - now
@@ -233,9 +234,15 @@ class FakeStore:
         async with self._at("count_from_answers"):
             self.budgets[budget].from_answers = True
 
+    def _must_not_be_done(self, intent: Intent | None) -> None:
+        call = intent and self.calls.get(intent.idempotency_key)
+        if intent and call and call.outcome == "done":
+            raise CallDone(f"the call for {intent.record_key} is done already")
+
     async def store_intent(self, intent: Intent, lease: Lease) -> None:
         async with self._at("store_intent"):
             self._must_hold(lease)
+            self._must_not_be_done(intent)
             self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
 
     # --- the ledger ----------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Promises about budgets, calls and leases, on every store."""
 
+from contextlib import suppress
 from typing import Literal
 
 import attrs
 import pytest
 import trio
 
-from syncd.errors import CheckpointMoved, LeaseHeld, StoreRefused
+from syncd.errors import CallDone, CheckpointMoved, LeaseHeld, StoreRefused
 from syncd.store.leases import LASTS
 from syncd.sync.model import Intent, Lease, LedgerEntry
 from syncd.sync.ports import NotYet, Settlement, Store, Taken
@@ -353,7 +354,8 @@ async def test_no_blind_repeat_the_first_settlement_stands(
     ]
     for other in others:
         await subject.store.settle_calls([other])
-    await subject.store.store_intent(settlement.intent, lease)
+    with suppress(CallDone):
+        await subject.store.store_intent(settlement.intent, lease)
     name = settlement.intent.idempotency_key
     assert await subject.store.ledger([name]) == {
         name: LedgerEntry(
@@ -390,6 +392,18 @@ async def test_no_blind_repeat_an_answer_counts_without_its_intent(subject: Subj
     await subject.store.settle_calls([Settlement(intent=intent("1"), outcome="done", kept=b"{}")])
     name = intent("1").idempotency_key
     assert (await subject.store.ledger([name]))[name].outcome == "done"
+
+
+async def test_no_blind_repeat_a_call_that_is_done_costs_no_token(subject: Subject) -> None:
+    """Another syncd was answered while we waited: the call is not made, with or without budget."""
+    await subject.store.open_budget("b", requests=1, per=60.0)
+    lease = await subject.store.acquire_lease("ads")
+    await subject.store.settle_calls([Settlement(intent=intent("1"), outcome="done", kept=b"{}")])
+    with pytest.raises(CallDone):
+        await take(subject.store, lease=lease, intent=intent("1"))
+    with pytest.raises(CallDone):
+        await subject.store.store_intent(intent("1"), lease)
+    assert isinstance(await take(subject.store, lease=lease, intent=intent("2")), Taken)
 
 
 async def test_no_blind_repeat_many_settlements_share_a_statement(subject: Subject) -> None:

@@ -18,7 +18,16 @@ from syncd.errors import (
 )
 from syncd.sync import events
 from syncd.sync.bucket import TokenBucket
-from syncd.sync.model import Checkpoint, Committed, Page, PageCommit, Table
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Intent,
+    Page,
+    PageCommit,
+    Table,
+    idempotency_key,
+)
+from syncd.sync.ports import Settlement
 from syncd.sync.stream import run_cycle
 from syncd.testing import Asked, FakeStore, record, reject
 from tests.flow.conftest import CAMPAIGNS, World
@@ -275,6 +284,34 @@ async def test_a_call_that_waited_for_its_token_and_was_left_is_made_later(
     assert (done.outcome, done.totals.seen, done.totals.dead) == ("ok", 25, 0)
     calls = [a.what for a in world.api.asked if a.what.startswith("call")]
     assert len(calls) == len(set(calls)) == 25
+
+
+@pytest.mark.parametrize("requests", [10, None])
+async def test_a_call_that_another_syncd_made_while_we_waited_is_not_made_again(
+    world: World, autojump_clock: Clock, requests: int | None
+) -> None:
+    """no-blind-repeat: the ledger is asked once more in the statement that takes the token."""
+    world.requests = requests
+    async with world.process() as stream:
+
+        async def hold_off_after_the_list(asked: Asked) -> None:
+            if requests is None and asked.what == "page 1":
+                await stream.budget.hold_off(60)
+
+        world.api.faults = hold_off_after_the_list
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_cycle, stream)
+            await trio.sleep(30)
+            now = await world.store.read_checkpoint(CAMPAIGNS)
+            key = idempotency_key(CAMPAIGNS, now.cycle or 0, now.started, '["c10"]')
+            theirs = Intent(
+                idempotency_key=key, stream=CAMPAIGNS, cycle=now.cycle or 0, record_key='["c10"]'
+            )
+            kept = b'{"synced_at": "by another"}'
+            await world.store.settle_calls([Settlement(intent=theirs, outcome="done", kept=kept)])
+    assert 'call ["c10"]' not in [a.what for a in world.api.asked]
+    assert world.rows["c10"]["synced_at"] == "by another"
+    assert len(world.rows) == 25
 
 
 async def test_bad_records_cost_themselves_and_no_more(world: World, autojump_clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """The promises as code: what must hold after each step, and at the end."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -16,6 +17,7 @@ from syncd.sync.model import (
     PageCommit,
     StreamId,
     Table,
+    Verdict,
     idempotency_key,
 )
 from syncd.sync.ports import NotYet, Settlement, Taken
@@ -180,6 +182,9 @@ class WatchedApi(FakeApi):
     unknown: set[str] = attrs.field(factory=set, init=False)
     """Keys of calls whose outcome nobody was told."""
 
+    under_way: Counter[str] = attrs.field(factory=Counter, init=False)
+    """Keys of calls that have come and may still be carried out, asked for or not."""
+
     def allowed(self, now: float) -> int:
         """The most that a window which ends now may hold: debts of a larger limit stay."""
         within = [limit for at, limit in self.limits if at > now - self.per]
@@ -210,6 +215,11 @@ class WatchedApi(FakeApi):
             tell("no-blind-repeat", not self.store.has_settled(key), "a settled call was repeated")
         if not repeatable:
             tell("no-blind-repeat", key not in self.unknown, "an unknown outcome was repeated")
+
+    def look_at_verify(self, key: str, verdict: Verdict) -> None:
+        """An answer says what became of a call; only a last word makes its outcome known."""
+        if verdict.outcome == "not-done" and not self.under_way[key]:
+            self.unknown.discard(key)
 
     def look_at_page(self, cursor: str | None, page: Page, now: float, version: str) -> None:
         keys = [r.key for r in page.records] + [r.key or "" for r in page.rejects]

@@ -140,6 +140,31 @@ def open_call_repeated_after_a_crash() -> list[Patch]:
     return [(_PageCalls, "_settled", only_ended)]
 
 
+def not_done_believed_at_once() -> list[Patch]:
+    return [(_PageCalls, "_too_early", lambda *_: 0.0)]
+
+
+def what_verify_says_ignored() -> list[Patch]:
+    async def ignored(self: _PageCalls, record: Record) -> None:
+        doubt = self._doubts.pop(record.key, None)
+        if doubt is not None:
+            await self._verify(record, doubt)
+
+    return [(_PageCalls, "_read_back", ignored)]
+
+
+def doubt_that_ends_with_its_attempt() -> list[Patch]:
+    whole = _PageCalls._attempt
+
+    async def attempt(self: _PageCalls, record: Record) -> bytes:
+        try:
+            return await whole(self, record)
+        finally:
+            self._doubts.pop(record.key, None)
+
+    return [(_PageCalls, "_attempt", attempt)]
+
+
 def key_not_the_same_again() -> list[Patch]:
     drawn = random.Random(1)
 
@@ -261,6 +286,9 @@ BUGS: tuple[Callable[[], list[Patch]], ...] = (
     page_size_changed_in_mid_cycle,
     ledger_not_read,
     open_call_repeated_after_a_crash,
+    not_done_believed_at_once,
+    what_verify_says_ignored,
+    doubt_that_ends_with_its_attempt,
     key_not_the_same_again,
     a_page_skipped,
     dead_letters_forgotten,

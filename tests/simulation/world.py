@@ -17,7 +17,7 @@ from syncd.sync import events
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
-from syncd.sync.model import Page, Record, StreamId, Table
+from syncd.sync.model import Page, Record, StreamId, Table, Verdict
 from syncd.sync.ports import Permit
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
@@ -74,13 +74,23 @@ class SimSource(FakeSource):
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         self.api.call_takes = self.world.latency() + 0.5
         self.world.flying[idempotency_key] = _fence(permit)
+        self.api.under_way[idempotency_key] += 1
         try:
             return await super().call(record, idempotency_key, permit)
         except trio.Cancelled:
             # The life ended: whether the call was carried out, nobody was told.
             if idempotency_key in self.world.arrived:
                 self.api.unknown.add(idempotency_key)
+                self.world.maybe_later(self.api, record.key, idempotency_key)
             raise
+        finally:
+            self.api.under_way[idempotency_key] -= 1
+
+    async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
+        self.world.flying[f"verify {record.key}"] = _fence(permit)
+        verdict = await super().verify(record, idempotency_key, permit)
+        self.api.look_at_verify(idempotency_key, verdict)
+        return verdict
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -107,6 +117,7 @@ class World:
     lives: list[Life] = attrs.field(factory=list, init=False)
     limit: int = attrs.field(init=False)
     repeatable: bool = attrs.field(init=False)
+    has_verify: bool = attrs.field(init=False)
     size: int = attrs.field(default=4, init=False)
     every: float = attrs.field(default=300.0, init=False)
     flaky: float = attrs.field(default=0.0, init=False)
@@ -129,6 +140,7 @@ class World:
         self.rng = random.Random(self.schedule.seed)
         self.limit = self.rng.choice((4, 10, 25))
         self.repeatable = self.rng.random() < 0.5
+        self.has_verify = self.rng.random() < 0.5
         self.store.troubles = self._trouble
         for stream in (CALLED, PLAIN):
             api = WatchedApi(stream=stream, store=self.store, limit=None, per=PER)
@@ -154,7 +166,7 @@ class World:
         )[kind]
 
     def _faults(self, api: WatchedApi) -> Fault:
-        async def stumble(asked: Asked) -> Page | bytes | None:
+        async def stumble(asked: Asked) -> Page | bytes | Verdict | None:
             now = trio.current_time()
             self.arrivals.append(now)
             if not self._misled(now):
@@ -167,7 +179,7 @@ class World:
                 # begun to repeat.
                 alone = fence if len(self.lives) == 1 else -1
                 api.look_at_call(key, repeatable=self.repeatable, fence=alone)
-            elif "asked for" not in asked.what:
+            elif asked.what.startswith("page") and "asked for" not in asked.what:
                 api.look_at_list(int(asked.what.split()[1]), fence)
             held = self.pausing.get(api.stream)
             if held is not None and held.ok and len(self.lives) == 1:
@@ -191,8 +203,9 @@ class World:
             for birth in self.births
         )
 
-    async def _stumble(self, api: WatchedApi, asked: Asked) -> Page | bytes | None:
+    async def _stumble(self, api: WatchedApi, asked: Asked) -> Page | bytes | Verdict | None:
         key = asked.idempotency_key
+        verifies = asked.what.startswith("verify")
         kind = self.rng.randrange(6)
         if kind == 0:
             raise ApiUnavailable("503", sent="refused")
@@ -201,15 +214,34 @@ class World:
         if kind == 2:
             await trio.sleep(self.rng.uniform(0, 10))  # late
             return None
+        if kind == 3 and verifies:
+            return Verdict(outcome="unknown", reason="nonsense")
         if kind == 3 and key is None and self.rng.random() < 0.1:
             raise UnexpectedAnswer("nonsense")
-        if key is not None:  # done, or not, and nobody is told
+        if key is not None:  # done, now or later, or not, and nobody is told
+            record_key = asked.what.removeprefix("call ")
             if self.rng.random() < 0.5:
-                api.carry_out(asked.what.removeprefix("call "), key)
+                api.carry_out(record_key, key)
+            else:
+                self.maybe_later(api, record_key, key)
             api.unknown.add(key)
         if kind == 4:
             await trio.sleep(TIMEOUT + 1)
         raise ApiUnavailable("connection lost", sent="unknown")
+
+    def maybe_later(self, api: WatchedApi, record_key: str, key: str) -> None:
+        """A call that came and was lost: the API may still carry it out, or never."""
+        if self.rng.random() < 0.5:
+            return
+
+        async def later(after: float) -> None:
+            await trio.sleep(after)
+            api.carry_out(record_key, key)
+            api.under_way[key] -= 1
+
+        assert self._nursery is not None
+        api.under_way[key] += 1
+        self._nursery.start_soon(later, self.rng.uniform(0, TIMEOUT - 1))
 
     # --- daemons -----------------------------------------------------------------------------
 
@@ -219,6 +251,7 @@ class World:
             world=self,
             has_call=stream == CALLED,
             repeatable=self.repeatable,
+            has_verify=self.has_verify,
             size=self.size,
         )
         return StreamContext(
@@ -411,8 +444,6 @@ class World:
             if kind == "retry":
                 letters = [f.id for f in self.store.put_aside.values() if f.stream == runner.id]
                 subjects = [str(i) for i in letters]
-                if not self.repeatable:
-                    return  # who asks for that answers for it
             if kind == "pause":
                 self.store.paused.add(runner.id)
             if kind == "resume":
