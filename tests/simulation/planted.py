@@ -12,7 +12,7 @@ from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import stream as loop
 from syncd.sync.bucket import TokenBucket, TokenPermit
 from syncd.sync.calls import _PageCalls
-from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit, Record, Table
+from syncd.sync.model import Checkpoint, Committed, Counts, Intent, PageCommit, Record, Table
 from syncd.sync.turn import Turn
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource, FakeStore
@@ -128,7 +128,13 @@ def ledger_not_read() -> list[Patch]:
     async def look_up(self: _PageCalls, records: list[Record]) -> list[Record]:
         return records
 
-    return [(_PageCalls, "look_up", look_up)]
+    def made_all_the_same(self: FakeStore, intent: Intent | None) -> None:
+        pass
+
+    return [
+        (_PageCalls, "look_up", look_up),
+        (FakeStore, "_must_not_be_done", made_all_the_same),
+    ]
 
 
 def open_call_repeated_after_a_crash() -> list[Patch]:
