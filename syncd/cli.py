@@ -210,7 +210,8 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 
 for command in (
     *(status, cycles, dead),
-    *(control.sync, control.pause, control.resume, control.reset, control.reload),
+    *(control.sync, control.pause, control.resume, control.reset),
+    *(control.reconcile, control.reload),
 ):
     cli.add_command(command)
 

@@ -214,6 +214,8 @@ class Progress:
                 return f"{name}{view.waiting()}" + (f" ({event.reason})" if event.reason else "")
             case events.PutAside():
                 return f"{name}put aside {event.key or 'a record without key'}: {event.reason}"
+            case events.Reconciled():
+                return f"{name}{event.found.words}"
             case events.Parked():
                 return f"{name}parked: {event.reason}. {event.hint}"
             case _:

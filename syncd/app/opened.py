@@ -140,6 +140,7 @@ class App:
             waits=waits,
             report=self.report,
             keep=settings.keep_dead_letters,
+            reconcile=of_stream.reconcile,
             close=shared.leave,
         )
 

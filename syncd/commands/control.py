@@ -1,7 +1,8 @@
-"""`sync`, `pause`, `resume`, `reset`, `reload`: what can be asked of a running syncd?"""
+"""`sync`, `pause`, `resume`, `reset`, `reconcile`, `reload`: what can a running syncd be asked?"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import click
@@ -13,11 +14,14 @@ from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.screen import number, plain
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
-from syncd.store.looking import Looking, Seen
+from syncd.store.looking import Cycle, Looking, Seen
+from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
 from syncd.sync.model import StreamId
-from syncd.sync.ports import RequestKind
+from syncd.sync.ports import APPROVE, RequestKind
+from syncd.sync.scans import BROKEN, rows_in_words
 
+SCANS = 20  # cycles, the last ones, among which those that were waited for are
 LOOK = 1.0  # seconds between two looks at a cycle that is waited for
 
 
@@ -106,6 +110,37 @@ def reset(options: Options, stream: str, *, yes: bool) -> None:
 
 
 @click.command()
+@click.argument("stream")
+@click.option("--wait", is_flag=True, help="Wait until it is known what is gone, and tell.")
+@click.option("--approve", is_flag=True, help="Let go what is missing now, however much that is.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def reconcile(options: Options, stream: str, *, wait: bool, approve: bool, yes: bool) -> None:
+    """Look now for rows of STREAM that its API does not have any more.
+
+    The whole list is read, and once more if a row is missing: only what two complete scans
+    do not meet is marked as deleted, in `_syncd_deleted_at`. A row that comes back loses the
+    mark. No call is made twice for it. With `reconcile = "daily"` it happens by itself.
+
+    More than 10 rows that are more than 5 % of the table stay until someone says --approve.
+    So do those that a suspicious cycle missed. `syncd status` shows what is asked.
+
+    \b
+    Example:
+      syncd reconcile campaigns --wait
+      syncd reconcile campaigns --approve --wait
+
+    Exit status 1 if rows were held, or nothing could be told, and it was waited for.
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.to_look()
+    chosen = _one(settings, stream)
+    if approve and not yes:
+        what = trio.run(_what_may_go, settings, chosen)
+        click.confirm(f"{what} Mark them as deleted if they are missing again?", abort=True)
+    _say(chosen, trio.run(partial(_reconcile, settings, chosen, wait=wait, approve=approve)))
+
+
+@click.command()
 @click.pass_obj
 def reload(options: Options) -> None:
     """Let the running daemon read its config again, and tell what came of it.
@@ -161,6 +196,17 @@ async def _hold(settings: Settings, stream: StreamId, kind: RequestKind, otherwi
         return Answer(True, otherwise)
 
 
+@asynccontextmanager
+async def _leased(store: PostgresStore, source: str) -> AsyncIterator[None]:
+    """Be the one who runs a source, for a moment."""
+    lease = await store.acquire_lease(source)
+    try:
+        yield
+    finally:
+        with trio.move_on_after(5, shield=True):
+            await store.release_leases([lease])
+
+
 async def _reset(settings: Settings, stream: StreamId) -> Answer:
     async with app.store(settings) as store:
         holder = (await running(store, [stream.source])).get(stream.source)
@@ -168,14 +214,76 @@ async def _reset(settings: Settings, stream: StreamId) -> Answer:
             return await ask(store, holder, "reset", stream.stream)
         if stream not in await Looking(store.connections).streams():
             return Answer(True, "it never ran: there is nothing to give up")
-        lease = await store.acquire_lease(stream.source)
-        try:
+        async with _leased(store, stream.source):
             at = await store.read_checkpoint(stream)
             await store.reset(at, f"reset by {whoami()}")
-        finally:
-            with trio.move_on_after(5, shield=True):
-                await store.release_leases([lease])
         return Answer(True, "the next cycle begins at the first page; no daemon runs it now")
+
+
+async def _what_may_go(settings: Settings, stream: StreamId) -> str:
+    async with app.store(settings, migrations=False) as store:
+        seen = await _seen(Looking(store.connections), stream)
+    if not seen.missing:
+        raise SyncdError(
+            f"{stream}: nothing is missing that could be approved; `syncd reconcile {stream}` looks"
+        )
+    return plain(seen.question or f"{rows_in_words(seen.missing)} of {stream} are missing") + "."
+
+
+async def _reconcile(settings: Settings, stream: StreamId, *, wait: bool, approve: bool) -> Answer:
+    async with app.store(settings) as store:
+        looking = Looking(store.connections)
+        holder = (await running(store, [stream.source])).get(stream.source)
+        if holder is None:
+            return await _reconcile_later(store, looking, stream, approve=approve)
+        _, before = await looking.cycles(stream, 1)
+        subjects = [APPROVE] if approve else []
+        answer = await ask(store, holder, "reconcile", stream.stream, subjects)
+        if not (wait and answer.ok):
+            return answer
+        click.echo(plain(f"{stream}: {answer.text}"))
+        return await _until_reconciled(looking, stream, after=before[0].id if before else 0)
+
+
+async def _reconcile_later(
+    store: PostgresStore, looking: Looking, stream: StreamId, *, approve: bool
+) -> Answer:
+    if stream not in await looking.streams():
+        return Answer(True, "it never ran: nothing can be gone")
+    async with _leased(store, stream.source):
+        at = await store.read_checkpoint(stream)
+        await store.ask_to_reconcile(at, f"asked by {whoami()}", approve=approve)
+    return Answer(True, f"the next start looks, or `syncd once {stream}`; no daemon runs it now")
+
+
+async def _until_reconciled(looking: Looking, stream: StreamId, *, after: int) -> Answer:
+    """Wait until nothing more is to be looked at, telling each page."""
+    told = (0, 0)
+    while True:
+        seen = await _seen(looking, stream)
+        if seen.parked is not None:
+            return Answer(False, f"parked: {seen.parked}")
+        _, cycles = await looking.cycles(stream, SCANS)
+        scans = [c for c in cycles if c.reconcile and c.id > after]
+        known = scans and scans[0].missing is not None
+        if known and seen.extra is None and seen.running is None:
+            return _found(scans, seen)
+        if seen.running is not None and seen.pages and (seen.running.id, seen.pages) != told:
+            told = (seen.running.id, seen.pages)
+            so_far = number(seen.running.totals.seen, "record")
+            click.echo(plain(f"{stream}: {number(seen.pages, 'page')}, {so_far}"))
+        await trio.sleep(LOOK)
+
+
+def _found(scans: Sequence[Cycle], seen: Seen) -> Answer:
+    deleted, last = sum(c.deleted for c in scans), scans[0]
+    said = [f"{rows_in_words(deleted)} marked as deleted"] if deleted else []
+    if seen.question:
+        return Answer(False, "; ".join([*said, f"{seen.question}: see `syncd status`"]))
+    if BROKEN in last.reason:
+        return Answer(False, f"{last.reason}; the next whole cycle tries again")
+    said += [f"{rows_in_words(seen.missing)} missing; they go if they stay so"] * (seen.missing > 0)
+    return Answer(True, "; ".join(said) or "nothing is gone")
 
 
 async def _reload(settings: Settings) -> list[tuple[str, Answer]]:

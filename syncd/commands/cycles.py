@@ -12,6 +12,7 @@ from syncd.commands.screen import Line, Screen, clock, plain, say_json, span
 from syncd.commands.status import cycle_object
 from syncd.config.settings import Settings
 from syncd.store.looking import Cycle, Looking
+from syncd.sync.scans import rows_in_words
 
 COUNTS = {
     "seen": "seen",
@@ -124,7 +125,10 @@ def _cells(cycle: Cycle, now: float, *, named: bool) -> list[str]:
 
 
 def _beneath(cycle: Cycle) -> list[str]:
-    said = [plain(cycle.reason)] if cycle.reason else []
+    said = [f"out of turn, after cycle {cycle.follows}"] if cycle.follows else []
+    said += [plain(cycle.reason)] if cycle.reason else []
+    said += [f"{rows_in_words(cycle.deleted)} marked as deleted"] if cycle.deleted else []
+    said += [f"{rows_in_words(cycle.missing)} missing"] if cycle.missing else []
     if cycle.taken_up:
         times = {1: "once", 2: "twice"}.get(cycle.taken_up, f"{cycle.taken_up} times")
         said.append(f"taken up again {times}")

@@ -33,6 +33,7 @@ STYLES = {
     "running": "green",
     "late": "yellow",
     "suspicious": "yellow",
+    "deletes held": "yellow",
     "failing": "yellow",
     "paused": "cyan",
     "stopped": "yellow",
@@ -135,6 +136,14 @@ def standing(seen: Seen, now: float, *, every: float, runs: bool) -> Standing:
             todo="The table keeps its rows. Does the API list what it should? See `params` and "
             "`where`.",
         )
+    if seen.question is not None:
+        return Standing(
+            state="deletes held",
+            words=f"deletes held, {when}",
+            reason=seen.question,
+            todo="The rows stay. Should they go, then "
+            f"`syncd reconcile {shlex.quote(str(seen.stream))} --approve`.",
+        )
     if late:
         return Standing(state="late", words=f"late: {when}")
     return Standing(state="resting", words=f"resting, {when}")
@@ -162,7 +171,7 @@ def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, every: float, runs: boo
     doubtful = seen.last is not None and seen.last.outcome == "suspicious"
     return Standing(
         state="running",
-        words=f"running: {so_far}",
+        words=f"running{' out of turn' if cycle.follows else ''}: {so_far}",
         reason=f"The last cycle was suspicious: {seen.last.reason}"
         if seen.last and doubtful
         else "",
@@ -286,6 +295,13 @@ def _stream_object(
         "running": seen.running and cycle_object(seen.running),
         "last": seen.last and cycle_object(seen.last),
         "dead_letters": seen.dead,
+        "missing": seen.missing,
+        "question": seen.question,
+        "reconciled_at": moment(seen.reconciled),
+        "usual": {
+            "records": seen.usual.records and attrs.asdict(seen.usual.records),
+            "changes": seen.usual.changes and attrs.asdict(seen.usual.changes),
+        },
     }
 
 
@@ -302,6 +318,10 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
         "reason": cycle.reason or None,
         "taken_up": cycle.taken_up,
         "pages": cycle.pages,
+        "follows": cycle.follows,
+        "reconcile": cycle.reconcile,
+        "missing": cycle.missing,
+        "deleted": cycle.deleted,
         **attrs.asdict(cycle.totals),
     }
 

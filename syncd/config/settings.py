@@ -145,6 +145,9 @@ class StreamSettings:
     every: float = 900.0
     """Start to start, in seconds."""
 
+    reconcile: float | None = None
+    """Seconds after which a cycle looks again for rows that are gone; None: only when asked."""
+
     params: Mapping[str, str] = attrs.field(factory=dict)
     records: str = ""
     """Path of the list in the answer; empty: the answer is the list."""

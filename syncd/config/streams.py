@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from syncd.config import units
 from syncd.config.names import SYSTEM_COLUMNS, refuse_name
 from syncd.config.reading import LARGEST, REQUIRED, Node
 from syncd.config.settings import (
@@ -22,6 +23,8 @@ SYNONYMS = {
     "timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
 }  # fmt: skip
 
+OFTEN = {"daily": 86400.0, "weekly": 7 * 86400.0}
+
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD = re.compile(r"\{[^{}]+\}")
 
@@ -39,6 +42,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         name=name,
         path=node.address("path"),
         every=node.duration("every", 900.0),
+        reconcile=_reconcile(node),
         params=node.mapping("params", "text, a whole number, true or false", _param),
         records=node.path_or_none("records", "") or "",
         where=node.mapping("where", 'a value or a list of them, such as ["active"]', _where),
@@ -56,6 +60,17 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         node.fault_at(("params", param), "`page` sends this parameter; leave it out here")
     node.finish()
     return stream
+
+
+def _reconcile(node: Node) -> float | None:
+    def check(value: Any) -> float | None:
+        return (OFTEN.get(value) if isinstance(value, str) else None) or units.seconds(value)
+
+    if node.values.get("reconcile") == "never":
+        node.has("reconcile")
+        return None
+    allowed = '"daily", "weekly", "never", or a duration of more than 0, such as "12h"'
+    return node.get("reconcile", None, allowed, check)
 
 
 def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) -> None:

@@ -1,14 +1,18 @@
 """What can an operator ask of one stream, and what is answered?"""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
 
 from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.context import StreamContext
+from syncd.sync.displaced import displaced
 from syncd.sync.model import Checkpoint, Committed
-from syncd.sync.ports import REPEAT, RequestKind
+from syncd.sync.ports import APPROVE, REPEAT, RequestKind
+
+RESET = "reset by an operator"
+ASKED = "an operator asked what is gone"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -17,7 +21,7 @@ class Job:
 
     kind: RequestKind
     subjects: Sequence[str] = ()
-    """Keys of records, or ids of dead letters; with these maybe REPEAT."""
+    """Keys of records, or ids of dead letters; with these maybe REPEAT; or APPROVE."""
 
     ok: bool = attrs.field(default=False, init=False)
     answer: str = attrs.field(default="", init=False)
@@ -38,15 +42,24 @@ class Job:
             return await self._reset(stream, at)
         if self.kind == "retry":
             return await self._retry(stream, at)
+        if self.kind == "reconcile":
+            return await self._reconcile(stream)
         return await self._sync(stream, at)
 
     async def _reset(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:
-        standing = await stream.retry.through_outages(
-            lambda: stream.store.reset(at, "reset by an operator"), stream.on_failure
-        )
+        standing = await _on_top(stream, lambda now: stream.store.reset(now, RESET))
         given_up = "its cycle was given up; " if at.cycle is not None else ""
         when = "once it is resumed" if standing.paused else "now"
         self.end(f"{given_up}the next begins {when}, at its first page")
+        return standing
+
+    async def _reconcile(self, stream: StreamContext) -> Checkpoint:
+        approve = APPROVE in self.subjects
+        standing = await _on_top(
+            stream, lambda now: stream.store.ask_to_reconcile(now, ASKED, approve=approve)
+        )
+        when = "after the cycle that is under way" if standing.cycle is not None else "now"
+        self.end(f"looks for what is gone {when}")
         return standing
 
     async def _sync(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:
@@ -71,6 +84,21 @@ class Job:
         committed = await retry_letters(stream, at, letters, repeat=REPEAT in self.subjects)
         self.end(_came_to(committed), ok=not committed.totals.dead)
         return committed.checkpoint
+
+
+async def _on_top(
+    stream: StreamContext, change: Callable[[Checkpoint], Awaitable[Checkpoint]]
+) -> Checkpoint:
+    """Change the checkpoint of a stream that is at a boundary; twice is no harm."""
+
+    async def step() -> Checkpoint:
+        # Read anew at each try: if only the answer was lost, it has moved already.
+        now = await stream.store.read_checkpoint(stream.id)
+        if now.fence != stream.lease.fence:
+            raise displaced(Checkpoint(stream=stream.id, seq=0, fence=stream.lease.fence), now)
+        return await change(now)
+
+    return await stream.retry.through_outages(step, stream.on_failure)
 
 
 def _came_to(committed: Committed) -> str:

@@ -64,6 +64,9 @@ class Runner:
     _at: Checkpoint | None = attrs.field(default=None, init=False)
     """Where the running cycle halted; None if this process has none under way."""
 
+    _extra: bool = attrs.field(default=False, init=False)
+    """The cycle that begins next is one out of turn."""
+
     _failures: int = attrs.field(default=0, init=False)
     _next: StreamContext | None = attrs.field(default=None, init=False)
     _lease: Lease | None = attrs.field(default=None, init=False)
@@ -142,13 +145,20 @@ class Runner:
         try:
             if self.state != "parked":
                 self.state = "running"
-                self.result = await run_cycle(self.stream)
+                self.result = await self._whole_cycle()
         except StreamBroken as error:
             await self._park(error)
         except (TryAgain, Draining) as error:
             self.result = error
         finally:
             await self._end()  # noqa: ASYNC102 - shields itself
+
+    async def _whole_cycle(self) -> Committed:
+        """One cycle, and the passes out of turn that it asks for."""
+        first = last = await run_cycle(self.stream)
+        while last.checkpoint.extra_due and not self.leaving:
+            last = await run_cycle(self.stream, extra=True)
+        return first
 
     async def run(self) -> None:
         """Cycle after cycle, until it is retired or syncd leaves."""
@@ -190,7 +200,7 @@ class Runner:
         self._due = False
         self.state = "running"
         at, self._at = self._at, None  # if it fails, what it has done is read anew
-        committed = await run_cycle(self.stream, at)
+        committed = await run_cycle(self.stream, at, extra=self._extra)
         self._at = committed.checkpoint
         self._failures = 0
         if committed.outcome is not None:
@@ -212,6 +222,7 @@ class Runner:
         A cycle that was left is due at once.  After a cycle of our own it is our clock that
         tells, so that a step of Postgres's clock neither skips a cycle nor doubles one.
         """
+        self._extra = False
         if self._due:
             return False
         checkpoint = await self._read()
@@ -220,10 +231,13 @@ class Runner:
         stream = self.stream
         # Start to start: whatever that clock did, a cycle is never further off than that.
         left = min(checkpoint.next_start or 0.0, stream.every)
-        if stream.began is not None and not stream.resumed:
-            left = stream.every - stream.began.elapsed
+        if stream.in_turn is not None:
+            left = stream.every - stream.in_turn.elapsed
         left, self.stagger = max(left, self.stagger), 0.0
         if left <= 0:
+            return False
+        if checkpoint.extra_due:
+            self._extra = True
             return False
         self.state = "resting"
         self.stream.report(events.Resting(stream=self.id, seconds=left))
@@ -317,21 +331,30 @@ class Runner:
         match job.kind:
             case "pause":
                 self._paused = True
+                self._at = None  # what goes on after a pause is read anew: no scan is whole then
                 job.end("paused")
             case "resume":
                 was, self._paused = self._paused, False
                 job.end("goes on" if was else "it is not paused; it is tried again now")
-            case "sync" if self._paused:
+            case "sync" | "reconcile" if self._paused:
                 job.end("it is paused; `syncd resume` first", ok=False)
             case "sync" if not job.subjects:
-                in_a_cycle = self._at is not None and self._at.cycle is not None
-                self._due = not in_a_cycle
-                job.end("a cycle is under way, and goes on" if in_a_cycle else "begins now")
+                job.end(self._sync_now())
             case "reset":
                 await self._carry_out(job)
                 self._due = True
             case _:
                 await self._carry_out(job)
+
+    def _sync_now(self) -> str:
+        at = self._at
+        if at is None or at.cycle is None:
+            self._due = True
+            return "begins now"
+        if at.follows is None:
+            return "a cycle is under way, and goes on"
+        self._due = True
+        return "begins after the pass out of turn that is under way"
 
     async def _carry_out(self, job: Job) -> None:
         if self._at is not None:

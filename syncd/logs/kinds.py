@@ -34,6 +34,15 @@ CYCLE_ENDED = Kind("cycle-ended", "INFO", "cycle ended", "45db9340de1d465bac38b7
 CYCLE_DOUBTFUL = Kind(
     "cycle-doubtful", "WARNING", "cycle ended in doubt", "89a1b0838de346fd91ce42cca41df27e"
 )
+RECONCILED = Kind(
+    "reconciled", "INFO", "looked for what is gone", "7822734831eb44d7b1598799480c46b6"
+)
+DELETES_HELD = Kind(
+    "deletes-held",
+    "WARNING",
+    "deletes are held until someone approves them",
+    "8fc89d84e2c946e4b07daeec87599a94",
+)
 RESTING = Kind(
     "resting", "INFO", "resting until the next cycle", "dc17029fb7504e9495f4e4cd1e7a5ed8"
 )

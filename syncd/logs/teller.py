@@ -30,6 +30,16 @@ NEEDS_POSTGRES = (
 """What cannot have happened while Postgres is away."""
 
 
+OF_THE_CYCLE = (
+    kinds.CYCLE_STARTED,
+    kinds.CYCLE_ENDED,
+    kinds.CYCLE_DOUBTFUL,
+    kinds.RECONCILED,
+    kinds.DELETES_HELD,
+)
+"""Lines that are about no single page."""
+
+
 @attrs.frozen(kw_only=True)
 class Line:
     """One line to be logged."""
@@ -88,7 +98,7 @@ class Teller:
     def _where(self, place: _Place, kind: Kind) -> dict[str, Any]:
         if place.cycle is None or kind in (kinds.RESTING, kinds.LOGGED_IN, kinds.PAUSED):
             return {}
-        if kind in (kinds.CYCLE_STARTED, kinds.CYCLE_ENDED, kinds.CYCLE_DOUBTFUL):
+        if kind in OF_THE_CYCLE:
             return {"cycle": place.cycle}
         under_way = 0 if kind in (kinds.PAGE_COMMITTED, kinds.CYCLE_RESUMED) else 1
         return {"cycle": place.cycle, "page": place.pages + under_way}
@@ -132,7 +142,7 @@ class Teller:
             case _:
                 return None
 
-    def _own(  # noqa: C901 - one case for each event
+    def _own(  # noqa: C901, PLR0912 - one case for each event
         self, event: events.Event, place: _Place
     ) -> Told | None:
         match event:
@@ -151,6 +161,11 @@ class Teller:
                 reason = _filled(reason=event.reason)
                 took = round(event.seconds, 1)
                 return kind, {"outcome": event.outcome, **reason, **counts, "took": took}
+            case events.Reconciled(found=found):
+                fields = _filled(deleted=found.deleted or None, missing=found.missing or None)
+                if found.question:
+                    return kinds.DELETES_HELD, {**fields, "reason": found.question}
+                return kinds.RECONCILED, {**fields, **_filled(reason=found.note)}
             case events.Failing():
                 return kinds.RETRIES_USED_UP, {
                     "again_in": round(event.seconds),

@@ -14,6 +14,7 @@ from syncd.errors import SchemaError
 from syncd.store import leases, migrate, pages
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.sql import sql
+from syncd.sync import ranges
 from syncd.sync.model import Counts, StreamId
 
 T = TypeVar("T")
@@ -37,6 +38,16 @@ class Cycle:
     aside: bool
     """A few records that were asked for, not a pass over the whole list."""
 
+    follows: int | None
+    """Of a pass out of turn: the whole cycle that it came after."""
+
+    reconcile: bool
+    """It looked for what is gone."""
+
+    missing: int | None
+    """Rows that it did not meet, and that stay for now; None until that is known."""
+
+    deleted: int
     totals: Counts
 
 
@@ -62,6 +73,20 @@ class Seen:
 
     dead: int = 0
     """Dead letters that lie there now."""
+
+    question: str | None = None
+    """What has to be approved before rows may go; None if nothing has."""
+
+    reconciled: float | None = None
+    """When the last complete scan began."""
+
+    extra: str | None = None
+    """Why a pass out of turn begins at once; None if none does."""
+
+    missing: int = 0
+    """Rows that the last complete scan did not meet, and that are there still."""
+
+    usual: ranges.Usual = attrs.field(factory=ranges.Usual)
 
 
 @attrs.frozen(kw_only=True)
@@ -234,7 +259,8 @@ def _picture(
     cycles = {c.id: c for c in _cycles(cursor, "look_at_these_cycles", {"ids": ids})}
     seen = []
     for stream in streams:
-        parked, paused, paused_by, next_start, turned, running, last, dead = found[stream]
+        parked, paused, paused_by, next_start, turned, running, last, dead, *scan = found[stream]
+        question, reconciled, extra, missing = scan
         seen.append(
             Seen(
                 stream=stream,
@@ -246,6 +272,11 @@ def _picture(
                 running=cycles.get(running),
                 last=cycles.get(last),
                 dead=dead,
+                question=question,
+                reconciled=reconciled,
+                extra=extra,
+                missing=missing,
+                usual=ranges.learned(pages.past(cursor, stream)) if last else ranges.Usual(),
             )
         )
     cursor.execute(sql("look_at_leases"), {"sources": list(sources)})

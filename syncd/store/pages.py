@@ -13,12 +13,14 @@ import attrs
 import psycopg
 from psycopg import sql as composed
 
-from syncd.errors import CheckpointMoved, StoreRefused, SyncdError
-from syncd.store import letters
+from syncd.errors import StoreRefused
+from syncd.store import letters, scans
+from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.tables import as_page, statements
+from syncd.sync import ranges
 from syncd.sync.displaced import displaced
 from syncd.sync.model import (
     REFUSED_WHOLE,
@@ -50,7 +52,7 @@ def commit_page(
             )
             moved, written = cursor.fetchone() or (0, 0)
             if not moved:
-                raise _moved(cursor, checkpoint)
+                raise displaced(checkpoint, standing(cursor, checkpoint.stream))
             _finish(cursor, table, checkpoint, page, rows, written, [])
             # Read before COMMIT: afterwards the answer could get lost a second time.
             return _committed(cursor, checkpoint)
@@ -70,7 +72,7 @@ def _commit_by_halves(
     with transaction(connection) as cursor:
         cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
         if cursor.fetchone() is None:
-            raise _moved(cursor, checkpoint)
+            raise displaced(checkpoint, standing(cursor, checkpoint.stream))
         cursor.execute(sql("constraints_now"))
         halves = _Halves(cursor=cursor, upsert=statements(table).upsert, checkpoint=checkpoint)
         halves.put(rows)
@@ -100,7 +102,7 @@ def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
 
 
 def _key_of_call(of: Checkpoint, row: Row) -> str:
-    return idempotency_key(of.stream, of.cycle or 0, of.started, row.key)
+    return idempotency_key(of.stream, of.calls_of, of.started, row.key)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -146,17 +148,19 @@ def _finish(
     refused: Sequence[DeadLetter],
 ) -> None:
     """Dead letters and counters, in the transaction that has written the rows."""
-    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     dead = [*page.dead, *refused]
     letters.resolve(cursor, checkpoint.stream, rows, page.letters)
     letters.put_aside(cursor, dead, table, checkpoint)
+    noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
+    outcome, reason = _outcome(cursor, checkpoint, page, written)
     cursor.execute(
         sql("count_page"),
         {
-            **stream,
             "cycle": checkpoint.cycle,
-            "ends": page.next_cursor is None,
-            "aside": page.aside,
+            "outcome": outcome,
+            "reason": reason,
+            "noted": noted,
+            "keyless": keyless,
             "seen": page.seen,
             "written": written,
             "unchanged": len(rows) - written,
@@ -171,6 +175,31 @@ def _finish(
     )
 
 
+def _outcome(
+    cursor: Cursor, checkpoint: Checkpoint, page: PageCommit, written: int
+) -> tuple[str | None, str]:
+    """How the cycle ends with this page, and why so; None while it goes on."""
+    if page.next_cursor is not None:
+        return None, ""
+    if page.aside:
+        return "ok", ""
+    cursor.execute(sql("cycle"), {"cycle": checkpoint.cycle})
+    _, _, *counts = cursor.fetchone() or ()
+    before = Counts(**_counts(counts))
+    totals = attrs.evolve(before, seen=before.seen + page.seen, written=before.written + written)
+    known = past(cursor, checkpoint.stream)
+    odd = ranges.unusual(known, totals, extra=checkpoint.follows is not None)
+    reason = "; ".join(filter(None, [odd, page.moved]))
+    return ("suspicious" if odd else "ok"), clean(reason)
+
+
+def past(cursor: Cursor, stream: StreamId) -> list[ranges.Past]:
+    """What its last whole cycles came to, for `sync.ranges`; the newest first."""
+    values = {"source": stream.source, "stream": stream.stream, "limit": ranges.LEARNED_FROM}
+    cursor.execute(sql("past"), values)
+    return [ranges.Past(seen=seen, written=written) for seen, written in cursor]
+
+
 def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
     return {
         "source": checkpoint.stream.source,
@@ -181,66 +210,37 @@ def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
         "last_page": page.last_page,
         "ends": page.next_cursor is None and not page.aside,
         "aside": page.aside,
-        "rest": page.rest or 0.0,
+        "rest": page.rest,
+        "extra_due": page.extra_due,
     }
-
-
-def _moved(cursor: Cursor, checkpoint: Checkpoint) -> SyncdError:
-    return displaced(checkpoint, _checkpoint(cursor, checkpoint.stream, lock=False))
 
 
 # --- around the pages -----------------------------------------------------------------------
 
 
-def read_checkpoint(connection: Connection, stream: StreamId, *, lock: bool) -> Checkpoint:
-    with transaction(connection) as cursor:
-        return _checkpoint(cursor, stream, lock=lock)
-
-
-def _checkpoint(cursor: Cursor, stream: StreamId, *, lock: bool) -> Checkpoint:
-    name = "lock_checkpoint" if lock else "read_checkpoint"
-    cursor.execute(sql(name), {"source": stream.source, "stream": stream.stream})
-    row = cursor.fetchone()
-    if row is None:
-        raise CheckpointMoved(
-            f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
-        )
-    seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused = row
-    started = ""
-    if cycle is not None:
-        # A statement of its own: what we waited for the lock to see may have begun it.
-        cursor.execute(sql("cycle_started"), {"cycle": cycle})
-        (started,) = cursor.fetchone() or ("",)
-    return Checkpoint(
-        stream=stream,
-        seq=seq,
-        fence=fence,
-        cycle=cycle,
-        started=started,
-        cursor=cursor_text,
-        pages=pages,
-        fingerprint=fingerprint,
-        last_page=last_page,
-        next_start=next_start,
-        paused=paused,
-    )
-
-
 def begin_cycle(
-    connection: Connection, checkpoint: Checkpoint, fingerprint: str, abandon: str
+    connection: Connection,
+    checkpoint: Checkpoint,
+    fingerprint: str,
+    abandon: str,
+    *,
+    extra: bool,
+    reconcile: float | None,
 ) -> tuple[Checkpoint, Counts]:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
-        now = _checkpoint(cursor, checkpoint.stream, lock=True)
-        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise displaced(checkpoint, now)
+        now = must_stand(cursor, checkpoint)
         if now.cycle is not None and not abandon:
             cursor.execute(sql("unpark"), stream)
             cursor.execute(sql("take_up_cycle"), {"cycle": now.cycle})
             return attrs.evolve(now, resumed=True), Counts(**_counts(cursor.fetchone() or ()))
         if now.cycle is not None:
             cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": abandon})
-        cursor.execute(sql("insert_cycle"), stream)
+        cursor.execute(sql("forget_seen"), stream)
+        if now.fingerprint not in ("", fingerprint):
+            cursor.execute(sql("forget_missing"), stream)
+            cursor.execute(sql("learn_anew"), stream)
+        cursor.execute(sql("insert_cycle"), {**stream, "extra": extra, "reconcile": reconcile})
         (cycle,) = cursor.fetchone() or (0,)
         cursor.execute(
             sql("enter_cycle"),
@@ -252,30 +252,27 @@ def begin_cycle(
                 "fence": now.fence,
             },
         )
-        return _checkpoint(cursor, checkpoint.stream, lock=False), Counts()
+        return standing(cursor, checkpoint.stream), Counts()
 
 
 def begin_aside(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
-        now = _checkpoint(cursor, checkpoint.stream, lock=True)
-        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise displaced(checkpoint, now)
+        now = must_stand(cursor, checkpoint)
         cursor.execute(sql("begin_aside"), {**stream, "reason": clean(why)})
         cycle, started = cursor.fetchone() or (0, "")
-        return attrs.evolve(now, cycle=cycle, started=started)
+        return attrs.evolve(now, cycle=cycle, started=started, follows=None, reconcile=False)
 
 
 def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
-        now = _checkpoint(cursor, checkpoint.stream, lock=True)
-        if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
-            raise displaced(checkpoint, now)
+        now = must_stand(cursor, checkpoint)
         if now.cycle is not None:
             cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": clean(why)})
+        cursor.execute(sql("forget_missing"), stream)
         cursor.execute(sql("reset_checkpoint"), stream)
-        return _checkpoint(cursor, checkpoint.stream, lock=False)
+        return standing(cursor, checkpoint.stream)
 
 
 def purge_ledger(connection: Connection, stream: StreamId) -> bool:
@@ -294,7 +291,7 @@ def committed(connection: Connection, before: Checkpoint) -> Committed:
 
 
 def _committed(cursor: Cursor, before: Checkpoint) -> Committed:
-    now = _checkpoint(cursor, before.stream, lock=False)
+    now = standing(cursor, before.stream)
     cursor.execute(sql("cycle"), {"cycle": before.cycle})
     outcome, reason, *counts = cursor.fetchone() or (None, "")
     return Committed(

@@ -8,7 +8,17 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import SchemaError, StoreUnavailable
-from syncd.store import leases, letters, migrate, pages, requests, tables, tokens
+from syncd.store import (
+    checkpoints,
+    leases,
+    letters,
+    migrate,
+    pages,
+    requests,
+    scans,
+    tables,
+    tokens,
+)
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.listening import Listener
 from syncd.store.sql import sql
@@ -26,6 +36,7 @@ from syncd.sync.model import (
     Table,
 )
 from syncd.sync.ports import BudgetState, NotYet, Request, Settlement, Taken
+from syncd.sync.scans import Reconciled
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
@@ -134,14 +145,22 @@ class PostgresStore:
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         return await self.connections.run(
-            lambda c: pages.read_checkpoint(c, stream, lock=True), fresh=True
+            lambda c: checkpoints.read(c, stream, lock=True), fresh=True
         )
 
     async def begin_cycle(
-        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+        self,
+        checkpoint: Checkpoint,
+        *,
+        fingerprint: str,
+        abandon: str = "",
+        extra: bool = False,
+        reconcile: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         begun = await self.connections.run(
-            lambda c: pages.begin_cycle(c, checkpoint, fingerprint, abandon)
+            lambda c: pages.begin_cycle(
+                c, checkpoint, fingerprint, abandon, extra=extra, reconcile=reconcile
+            )
         )
         if begun[0].cycle != checkpoint.cycle:
             await self._purge_ledger(checkpoint.stream)
@@ -169,6 +188,21 @@ class PostgresStore:
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         return await self.connections.run(lambda c: pages.reset(c, checkpoint, why))
+
+    async def reconcile(
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+    ) -> Reconciled:
+        return await self.connections.run(
+            lambda c: scans.reconcile(c, table, checkpoint, cycle, moved)
+        )
+
+    async def reconciled(self, cycle: int) -> Reconciled:
+        return await self.connections.run(lambda c: scans.reconciled(c, cycle))
+
+    async def ask_to_reconcile(
+        self, checkpoint: Checkpoint, why: str, *, approve: bool = False
+    ) -> Checkpoint:
+        return await self.connections.run(lambda c: scans.ask(c, checkpoint, why, approve=approve))
 
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         return await self.connections.run(lambda c: letters.these(c, stream, ids))
@@ -288,7 +322,7 @@ def _open_stream(
     with transaction(c) as cursor:
         cursor.execute(sql("plan_next_start"), {**names, "every": every})
         cursor.execute(sql("abandon_asides"), names)
-    return pages.read_checkpoint(c, stream, lock=False)
+    return checkpoints.read(c, stream, lock=False)
 
 
 def _version(c: Connection) -> str:

@@ -178,13 +178,14 @@ WHERE idempotency_key = ANY (%(keys)s)
   AND (outcome = 'failed' OR (%(unknown)s AND outcome <> 'done'));
 
 -- name: purge_ledger
--- Calls of cycles before the last ended one, in batches; what a dead letter refers to stays.
+-- Calls of cycles before the last ended one in turn (those out of turn share its calls), in
+-- batches; what a dead letter refers to stays.
 DELETE FROM syncd.call WHERE idempotency_key IN (
     SELECT c.idempotency_key FROM syncd.call c
     WHERE c.source = %(source)s AND c.stream = %(stream)s
       AND c.cycle < (SELECT max(id) FROM syncd.cycle
                      WHERE source = %(source)s AND stream = %(stream)s AND ended_at IS NOT NULL
-                       AND NOT aside)
+                       AND NOT aside AND follows IS NULL)
       AND NOT EXISTS (SELECT FROM syncd.dead_letter d
                       WHERE d.source = c.source AND d.stream = c.stream
                         AND d.idempotency_key = c.idempotency_key)
@@ -241,7 +242,7 @@ UPDATE syncd.checkpoint AS k
 SET parked = NULL, next_start = CASE WHEN k.next_start IS NOT NULL THEN (
     SELECT c.started_at + make_interval(secs => %(every)s) FROM syncd.cycle c
     WHERE c.source = %(source)s AND c.stream = %(stream)s AND c.outcome IN ('ok', 'suspicious')
-      AND NOT c.aside
+      AND NOT c.aside AND c.follows IS NULL
     ORDER BY c.id DESC LIMIT 1) END
 WHERE k.source = %(source)s AND k.stream = %(stream)s AND k.fence = %(fence)s;
 
@@ -252,15 +253,19 @@ UPDATE syncd.cycle SET ended_at = clock_timestamp(), outcome = 'abandoned',
 WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL;
 
 -- name: read_checkpoint
-SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
-       extract(epoch FROM next_start - clock_timestamp())::float8, paused_at IS NOT NULL
-FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s;
+SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
+       extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
+       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false)
+FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
+WHERE k.source = %(source)s AND k.stream = %(stream)s;
 
 -- name: lock_checkpoint
 -- Waits for a lost backend that may still commit: a plain read would show the old state.
-SELECT seq, fence, cycle, cursor, pages, fingerprint, last_page,
-       extract(epoch FROM next_start - clock_timestamp())::float8, paused_at IS NOT NULL
-FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s FOR UPDATE;
+SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
+       extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
+       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false)
+FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
+WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
 
 -- name: cycle_started
 -- To the microsecond, in text: a part of what the keys of its calls follow from.
@@ -275,7 +280,31 @@ UPDATE syncd.cycle SET ended_at = clock_timestamp(), outcome = 'abandoned', reas
 WHERE id = %(cycle)s;
 
 -- name: insert_cycle
-INSERT INTO syncd.cycle (source, stream) VALUES (%(source)s, %(stream)s) RETURNING id;
+-- An extra one follows the last whole cycle, if there is one.  It reconciles if that was asked
+-- for, or is due by its interval (null: never by itself).
+INSERT INTO syncd.cycle (source, stream, follows, reconcile)
+SELECT source, stream,
+       CASE WHEN %(extra)s THEN (
+           SELECT max(id) FROM syncd.cycle
+           WHERE source = %(source)s AND stream = %(stream)s AND NOT aside AND follows IS NULL
+             AND outcome IN ('ok', 'suspicious')) END,
+       reconcile_due OR coalesce(%(reconcile)s::float8 < extract(epoch FROM clock_timestamp()
+                                 - coalesce(reconciled_at, 'epoch')), false)
+FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s
+RETURNING id;
+
+-- name: forget_seen
+DELETE FROM syncd.seen WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: forget_missing
+-- Other settings may list other records: what their scans missed says nothing.
+DELETE FROM syncd.missing WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: learn_anew
+-- From the next cycle on.
+UPDATE syncd.checkpoint SET usual_from = coalesce((
+    SELECT max(id) FROM syncd.cycle WHERE source = %(source)s AND stream = %(stream)s), 0)
+WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: begin_aside
 INSERT INTO syncd.cycle (source, stream, aside, reason)
@@ -286,13 +315,13 @@ RETURNING id, extract(epoch FROM started_at)::text;
 -- The next cycle begins at once, at its first page.
 UPDATE syncd.checkpoint
 SET seq = seq + 1, cycle = NULL, cursor = NULL, pages = 0, last_page = NULL, fingerprint = '',
-    next_start = NULL, parked = NULL
+    next_start = NULL, parked = NULL, extra_due = NULL
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: enter_cycle
 UPDATE syncd.checkpoint
 SET seq = seq + 1, cycle = %(cycle)s, cursor = NULL, pages = 0, last_page = NULL,
-    fingerprint = %(fingerprint)s, parked = NULL
+    fingerprint = %(fingerprint)s, parked = NULL, extra_due = NULL
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
 RETURNING seq;
 
@@ -308,30 +337,33 @@ SET seq = seq + 1,
     last_page = CASE WHEN %(aside)s THEN last_page ELSE %(last_page)s END,
     cycle = CASE WHEN %(ends)s THEN NULL ELSE cycle END,
     pages = CASE WHEN %(aside)s THEN pages WHEN %(ends)s THEN 0 ELSE pages + 1 END,
-    next_start = CASE WHEN %(ends)s THEN
+    next_start = CASE WHEN %(ends)s AND %(rest)s::float8 IS NOT NULL THEN
         (SELECT started_at FROM syncd.cycle WHERE id = c.cycle)
-        + make_interval(secs => %(rest)s) ELSE next_start END
+        + make_interval(secs => %(rest)s) ELSE next_start END,
+    extra_due = coalesce(%(extra_due)s::text, extra_due)
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
 RETURNING source;
 
 -- name: count_page
 -- The cycle's sums; with its last page also how it ended.
-UPDATE syncd.cycle AS c
+UPDATE syncd.cycle
 SET pages = pages + 1, seen = seen + %(seen)s, written = written + %(written)s,
     unchanged = unchanged + %(unchanged)s, left_out = left_out + %(left_out)s,
     dead = dead + %(dead)s, folded = folded + %(folded)s, calls = calls + %(calls)s,
     requests = requests + %(requests)s, retried = retried + %(retried)s,
-    refused = refused + %(refused)s,
-    ended_at = CASE WHEN %(ends)s THEN clock_timestamp() END,
-    outcome = CASE WHEN NOT %(ends)s THEN NULL WHEN s.empty THEN 'suspicious' ELSE 'ok' END,
-    reason = CASE WHEN aside THEN reason WHEN %(ends)s AND s.empty
-        THEN 'no records, where the last good cycle saw ' || s.before ELSE '' END
-FROM (SELECT p.seen AS before,
-             NOT %(aside)s AND p.seen > 0 AND %(seen)s + (SELECT seen FROM syncd.cycle WHERE id = %(cycle)s) = 0 AS empty
-      FROM (SELECT coalesce((SELECT seen FROM syncd.cycle
-             WHERE source = %(source)s AND stream = %(stream)s AND outcome = 'ok' AND NOT aside
-             ORDER BY id DESC LIMIT 1), 0) AS seen) AS p) AS s
-WHERE c.id = %(cycle)s;
+    refused = refused + %(refused)s, noted = noted + %(noted)s, keyless = keyless + %(keyless)s,
+    ended_at = CASE WHEN %(outcome)s::text IS NOT NULL THEN clock_timestamp() END,
+    outcome = %(outcome)s, reason = CASE WHEN aside THEN reason ELSE %(reason)s END
+WHERE id = %(cycle)s;
+
+-- name: past
+-- What the last whole cycles came to, the newest first: what is usual is learned from them.
+SELECT seen, written FROM syncd.cycle
+WHERE source = %(source)s AND stream = %(stream)s AND outcome IN ('ok', 'suspicious')
+  AND NOT aside AND follows IS NULL AND seen > 0
+  AND id > (SELECT usual_from FROM syncd.checkpoint
+            WHERE source = %(source)s AND stream = %(stream)s)
+ORDER BY id DESC LIMIT %(limit)s;
 
 -- name: cycle
 SELECT outcome, reason, seen, written, unchanged, left_out, dead, folded, calls, requests,
@@ -390,6 +422,58 @@ WHERE id = %(cycle)s AND EXISTS (
 -- name: park
 UPDATE syncd.checkpoint SET parked = %(reason)s
 WHERE source = %(source)s AND stream = %(stream)s AND fence = %(fence)s;
+
+-- name: scan
+-- The facts of a scan that has ended, and how it ended.
+SELECT c.taken_up, c.noted, c.keyless, c.outcome, c.reason, c.follows IS NOT NULL,
+       (SELECT count(*) FROM syncd.seen s WHERE s.source = c.source AND s.stream = c.stream),
+       (SELECT count(*) FROM syncd.missing m WHERE m.source = c.source AND m.stream = c.stream)
+FROM syncd.cycle c WHERE c.id = %(cycle)s;
+
+-- name: count_missing
+SELECT count(*) FILTER (WHERE cycle = %(cycle)s),
+       count(*) FILTER (WHERE cycle < %(cycle)s AND NOT approved),
+       count(*) FILTER (WHERE cycle < %(cycle)s AND approved)
+FROM syncd.missing WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: forget_deleted
+DELETE FROM syncd.missing
+WHERE source = %(source)s AND stream = %(stream)s AND cycle < %(cycle)s AND (approved OR %(all)s);
+
+-- name: end_scan
+UPDATE syncd.cycle SET missing = %(missing)s, deleted = %(deleted)s,
+    reason = concat_ws('; ', nullif(reason, ''), nullif(%(note)s, ''))
+WHERE id = %(cycle)s;
+
+-- name: settle_scan
+-- A complete one; what it missed for the first time is looked for once more.
+UPDATE syncd.checkpoint SET seq = seq + 1, question = %(question)s, reconcile_due = %(due)s,
+    extra_due = CASE WHEN %(at_once)s THEN 'to see whether what was missing still is'
+                     ELSE extra_due END,
+    reconciled_at = (SELECT started_at FROM syncd.cycle WHERE id = %(cycle)s)
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: pass_over_scan
+-- A broken one: the next whole cycle is another try.
+UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: reconciled
+SELECT coalesce(missing, 0), deleted FROM syncd.cycle WHERE id = %(cycle)s;
+
+-- name: ask_to_reconcile
+UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true, extra_due = %(why)s
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: approve_missing
+-- What is missing now may go, and what is usual is learned anew.
+WITH m AS (
+    UPDATE syncd.missing SET approved = true
+    WHERE source = %(source)s AND stream = %(stream)s
+)
+UPDATE syncd.checkpoint SET question = NULL, usual_from = coalesce((
+    SELECT max(id) FROM syncd.cycle WHERE source = %(source)s AND stream = %(stream)s), 0)
+WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: standing
 -- The running cycle of a stream, else its last one.
@@ -475,23 +559,25 @@ SELECT s.source, s.stream, k.parked, extract(epoch FROM k.paused_at)::float8, k.
        k.cycle,
        (SELECT id FROM syncd.cycle c
         WHERE c.source = s.source AND c.stream = s.stream AND c.outcome IN ('ok', 'suspicious')
-          AND NOT c.aside
+          AND NOT c.aside AND c.follows IS NULL
         ORDER BY id DESC LIMIT 1),
-       (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream)
+       (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream),
+       k.question, extract(epoch FROM k.reconciled_at)::float8, k.extra_due,
+       (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream)
 FROM unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
 LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
 
 -- name: look_at_these_cycles
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
-       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside,
-       seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
+       reconcile, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
 FROM syncd.cycle WHERE id = ANY (%(ids)s);
 
 -- name: look_at_last_cycles
 -- The newest first; of one stream, or of all if none is named.
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
-       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside,
-       seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
+       reconcile, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
 FROM syncd.cycle
 WHERE %(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s)
 ORDER BY id DESC LIMIT %(limit)s;

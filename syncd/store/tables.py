@@ -39,6 +39,19 @@ class Statements:
     upsert: sql.Composed
     """Upserts alone, for a page that is being halved; gives (1, rows written)."""
 
+    note_rows: sql.Composed
+    """Notes the keys of a page's rows in syncd.seen."""
+
+    note_keys: sql.Composed
+    """Notes canonical `keys` there, each a JSON array of the key columns' values."""
+
+    find_missing: sql.Composed
+    """Makes syncd.missing be the live rows whose keys are not noted; gives how many live."""
+
+    delete_missing: sql.Composed
+    """Marks those as deleted that are missing not for the first time (`cycle`), and that were
+    approved or may go without asking (`all`)."""
+
     differing: sql.Composed
     """Gives the positions, from 1, of rows that are new, deleted, or differ."""
 
@@ -126,6 +139,7 @@ RETURNING 1"""
         create=_create(schema, name, columns, key, indexes),
         commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert),
         upsert=shape.format(k=sql.SQL("SELECT %(source)s::text AS source"), upsert=upsert),
+        **_scanning(table, dict(columns), key),
         differing=sql.SQL(
             """SELECT r."_syncd_position" FROM (
     SELECT e.position AS "_syncd_position", x.*
@@ -142,6 +156,60 @@ WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = %(source)s AND {same_
             same=same("o", "r", stable),
         ),
     )
+
+
+def _scanning(
+    table: sql.Identifier, columns: dict[str, str], key: tuple[str, ...]
+) -> dict[str, sql.Composed]:
+    """Keys are compared as Postgres holds them, as jsonb: 1.0 is 1 there, as in the table."""
+
+    def key_of(alias: str) -> sql.Composed:
+        return sql.SQL("jsonb_build_array({})").format(
+            sql.SQL(", ").join(named(alias, c) for c in key)
+        )
+
+    record = sql.SQL(", ").join(sql.SQL("{} {}").format(named(c), sql.SQL(columns[c])) for c in key)
+    typed = sql.SQL(", ").join(
+        sql.SQL("(e.key ->> {})::{}").format(sql.Literal(n), sql.SQL(columns[c]))
+        for n, c in enumerate(key)
+    )
+    live = sql.SQL("o.{} = %(source)s AND o.{} IS NULL").format(named(SOURCE), named(DELETED))
+    parts = {
+        "table": table,
+        "record": record,
+        "typed": typed,
+        "live": live,
+        "of_row": key_of("r"),
+        "of_old": key_of("o"),
+        "changed": named(CHANGED),
+        "deleted": named(DELETED),
+    }
+    texts = {
+        "note_rows": """INSERT INTO syncd.seen (source, stream, key)
+SELECT %(source)s, %(stream)s, {of_row} FROM jsonb_to_recordset(%(page)s::jsonb) AS r ({record})""",
+        "note_keys": """INSERT INTO syncd.seen (source, stream, key)
+SELECT %(source)s, %(stream)s, jsonb_build_array({typed})
+FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e""",
+        "find_missing": """WITH absent AS MATERIALIZED (
+    SELECT {of_old} AS key FROM {table} o WHERE {live} AND NOT EXISTS (
+        SELECT FROM syncd.seen s
+        WHERE s.source = %(source)s AND s.stream = %(stream)s AND s.key = {of_old})
+), before AS (
+    DELETE FROM syncd.missing WHERE source = %(source)s AND stream = %(stream)s
+    RETURNING key, cycle, approved
+), now AS (
+    INSERT INTO syncd.missing (source, stream, key, cycle, approved)
+    SELECT %(source)s, %(stream)s, a.key, coalesce(b.cycle, %(cycle)s), coalesce(b.approved, false)
+    FROM absent a LEFT JOIN before b ON b.key = a.key
+)
+SELECT count(*) FROM {table} o WHERE {live}""",
+        "delete_missing": """UPDATE {table} o
+SET {deleted} = clock_timestamp(), {changed} = clock_timestamp()
+FROM syncd.missing m
+WHERE m.source = %(source)s AND m.stream = %(stream)s AND m.cycle < %(cycle)s
+  AND (m.approved OR %(all)s) AND {live} AND m.key = {of_old}""",
+    }
+    return {name: sql.SQL(text).format(**parts) for name, text in texts.items()}
 
 
 def statements(table: Table) -> Statements:

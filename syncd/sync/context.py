@@ -15,6 +15,7 @@ from syncd.sync import events
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Counts, Intent, Lease, PageCommit, StreamId, Table
+from syncd.sync.moves import Movement
 from syncd.sync.ports import Budget, Permit, Source, Store
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
@@ -70,6 +71,9 @@ class StreamContext:
     keep: float = float("inf")
     """Seconds for which dead letters are kept."""
 
+    reconcile: float | None = None
+    """Seconds after which a cycle looks again for what is gone; None: only when asked."""
+
     close: Callable[[], Awaitable[None]] = _nothing_to_close
     """What to do when the stream runs with other settings, or no more."""
 
@@ -79,11 +83,17 @@ class StreamContext:
     began: Stopwatch | None = attrs.field(default=None, init=False)
     """Since this process began the running cycle, or the last one, or took it up."""
 
+    in_turn: Stopwatch | None = attrs.field(default=None, init=False)
+    """Since it began the last cycle that was due; None if it was begun by another process."""
+
     before: Counts = attrs.field(factory=Counts, init=False)
     """What the cycle had come to by then."""
 
     resumed: bool = attrs.field(default=False, init=False)
     """It was taken up, so that it had begun before."""
+
+    movement: Movement = attrs.field(factory=Movement, init=False)
+    """Of rows, in the running cycle."""
 
     tally: Tally = attrs.field(factory=Tally, init=False)
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
@@ -92,6 +102,7 @@ class StreamContext:
     def go_on_from(self, before: "StreamContext") -> None:
         """Take over what is known of the running cycle from other settings of the stream."""
         self.began, self.before, self.resumed = before.began, before.before, before.resumed
+        self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
 
     unsent: set[str] = attrs.field(factory=set, init=False)

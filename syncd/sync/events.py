@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 
 from syncd.sync.model import Checkpoint, Counts, Outcome, StreamId
+from syncd.sync.scans import Reconciled as Found
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +95,14 @@ class CycleEnded(Event):
     reason: str
     totals: Counts
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Reconciled(Event):
+    """A scan has ended, and what it did not meet was looked at."""
+
+    cycle: int
+    found: Found
 
 
 @attrs.frozen(kw_only=True)

@@ -108,10 +108,16 @@ class Page:
     def seen(self) -> int:
         return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
 
+    @property
+    def keys(self) -> list[str]:
+        """Canonical keys of all records whose key could be told."""
+        known = [r.key for r in self.rejects if r.key is not None]
+        return [*(r.key for r in self.records), *self.left_out, *known]
+
     def fingerprint(self) -> str:
         """Equal for two pages that hold the same keys: how a page that repeats is noticed."""
-        keys = [r.key for r in self.records] + self.left_out
-        keys += [r.key or r.raw.decode("utf-8", "replace") for r in self.rejects]
+        unknown = [r.raw.decode("utf-8", "replace") for r in self.rejects if r.key is None]
+        keys = self.keys + unknown
         return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:32]
 
 
@@ -153,6 +159,20 @@ class Checkpoint:
 
     paused: bool = False
     """An operator asked that nothing be begun until one resumes the stream."""
+
+    extra_due: str = ""
+    """Why another cycle begins at once, out of turn; empty when none does."""
+
+    follows: int | None = None
+    """Of a running cycle that began out of turn: the whole one before it."""
+
+    reconcile: bool = False
+    """The running cycle notes what it sees, so that what is gone can be found."""
+
+    @property
+    def calls_of(self) -> int:
+        """The cycle whose calls are not to be repeated, and whose keys they have."""
+        return self.follows or self.cycle or 0
 
 
 @attrs.frozen(kw_only=True)
@@ -229,6 +249,18 @@ class PageCommit:
 
     aside: bool = False
     """Beside the running cycle, if there is one: the checkpoint stays where it points to."""
+
+    keys: tuple[str, ...] | None = None
+    """Canonical keys of records that gave no row; None when the cycle notes none."""
+
+    keyless: int = 0
+    """Rejects whose key could not be told."""
+
+    moved: str = ""
+    """With the end of a cycle: how rows moved while it paged, if that was noticed."""
+
+    extra_due: str | None = None
+    """With the end of a cycle: why another one begins at once."""
 
     letters: Mapping[int, str | None] = attrs.field(factory=dict)
     """Dead letters tried again here, each with the record key that it was found to hold: it

@@ -33,6 +33,7 @@ from syncd.sync.model import (
     Table,
     Verdict,
 )
+from syncd.sync.scans import Reconciled
 from syncd.sync.waits import Waits
 
 # --- the token bucket -----------------------------------------------------------------
@@ -205,10 +206,13 @@ class Settlement:
     reason: str = ""
 
 
-RequestKind = Literal["sync", "pause", "resume", "reset", "retry", "reload"]
+RequestKind = Literal["sync", "pause", "resume", "reset", "retry", "reload", "reconcile"]
 
 REPEAT = "--repeat"
 """Among the ids of dead letters: who asks answers for calls that may then be made twice."""
+
+APPROVE = "--approve"
+"""Among the subjects of `reconcile`: what is missing now may go, however many rows that are."""
 
 
 @attrs.frozen(kw_only=True)
@@ -222,7 +226,7 @@ class Request:
     """None: the whole of syncd is meant, and the source only tells which one."""
 
     subjects: tuple[str, ...] = ()
-    """Keys of records, or ids of dead letters; with these maybe REPEAT."""
+    """Keys of records, or ids of dead letters; with these maybe REPEAT; or APPROVE."""
 
 
 class Store(TokenStore, Protocol):
@@ -251,11 +255,21 @@ class Store(TokenStore, Protocol):
         """On a new connection and FOR UPDATE: what it says is committed or never will be."""
 
     async def begin_cycle(
-        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+        self,
+        checkpoint: Checkpoint,
+        *,
+        fingerprint: str,
+        abandon: str = "",
+        extra: bool = False,
+        reconcile: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         """Begin a cycle, or take up the running one (then with its counts so far).
 
-        `abandon` says why the running cycle, if any, is given up for a new one.
+        abandon: why the running cycle, if any, is given up for a new one.
+        extra: it begins out of turn, to look once more: it repeats no call of the whole cycle
+        before it, and moves no next start.
+        reconcile: seconds after the last complete scan from which a cycle is one again; None:
+        only if one was asked for, or has to be confirmed.
         """
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
@@ -276,6 +290,27 @@ class Store(TokenStore, Protocol):
         """Begin a cycle of a few records, beside the running one.
 
         A commit on top of what comes back, the checkpoint with this cycle, and `aside`, ends it.
+        """
+
+    async def reconcile(
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+    ) -> Reconciled:
+        """Find what the scan `cycle`, which has ended, did not meet, and mark it as deleted.
+
+        What is missing for the first time only becomes known as such, and the next whole
+        cycle is a scan again.  `moved` says why nothing is to be told from this one.
+        """
+
+    async def reconciled(self, cycle: int) -> Reconciled:
+        """What came of a scan that is known to have been reconciled."""
+
+    async def ask_to_reconcile(
+        self, checkpoint: Checkpoint, why: str, *, approve: bool = False
+    ) -> Checkpoint:
+        """Let a scan begin at once.
+
+        approve: what the last scans missed may go however much it is, and what is usual for
+        this stream is learned anew.
         """
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:

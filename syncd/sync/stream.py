@@ -1,6 +1,7 @@
 """THE loop.  How does one stream get from its checkpoint to the end of a cycle?
 
-    run_cycle   begins a cycle, or takes up the one that was left, and turns pages
+    run_cycle   begins a cycle, or takes up the one that was left, and turns pages; if it was
+                a scan, what it did not meet is looked at (`sync.reconcile`)
     Turn        one page: fetched, its calls made (`sync.turn`)
     commit      its last step: rows and checkpoint together, or nothing
 
@@ -27,16 +28,21 @@ from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
+from syncd.sync.moves import Movement
+from syncd.sync.reconcile import conclude
 from syncd.sync.turn import Turn
 
 TOO_MANY = 20  # dead letters of one cycle …
 TOO_LARGE_A_SHARE = 0.05  # … that are more than this part of its records, park the stream
 
 
-async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Committed:
+async def run_cycle(
+    stream: StreamContext, at: Checkpoint | None = None, *, extra: bool = False
+) -> Committed:
     """Run one cycle to its end, from wherever the checkpoint stands.
 
     at: where this process has halted (see below), to go on there.
+    extra: a cycle that begins now is one out of turn.
 
     Raises TryAgain when the retries are used up, StreamBroken when someone has to
     act, Draining when syncd leaves.  The checkpoint stays, and the next call goes on.
@@ -44,7 +50,7 @@ async def run_cycle(stream: StreamContext, at: Checkpoint | None = None) -> Comm
     """
     while True:
         try:
-            return await _run_cycle(stream, at)
+            return await _run_cycle(stream, at, extra=extra)
         except StoreWentBack as error:
             # The lease is still ours, and pages are upserts: what was lost is fetched again.
             stream.report(events.WentBack(stream=stream.id, reason=str(error)))
@@ -59,10 +65,13 @@ async def store_answers_again(stream: StreamContext) -> None:
     )
 
 
-async def _run_cycle(stream: StreamContext, at: Checkpoint | None) -> Committed:
+async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: bool) -> Committed:
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
-        at, totals, abandoned = await _begin(stream)
+        at, totals, abandoned = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
+        stream.movement = Movement()
+        if at.follows is None:
+            stream.in_turn = None if at.resumed else stream.began
         stream.report(
             events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
@@ -78,6 +87,9 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None) -> Committed:
                 seconds=stream.began.elapsed if stream.began else 0.0,
             )
         )
+        if at.reconcile:
+            standing = await conclude(stream, committed.checkpoint, at.cycle or 0)
+            committed = attrs.evolve(committed, checkpoint=standing)
         _refuse_too_many_dead(stream, committed.totals)
     return committed
 
@@ -87,11 +99,13 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
     async with trio.open_nursery() as turns:
         turn = Turn(
             stream=stream,
-            cycle=checkpoint.cycle or 0,
+            cycle=checkpoint.calls_of,
             started=checkpoint.started,
             cursor=checkpoint.cursor,
             number=checkpoint.pages + 1,
-            page_before=checkpoint.last_page,
+            # While nobody looked, so many rows may have come in as a page holds: the page that
+            # comes next is then the one that was committed, and that is no loop.
+            page_before=None if checkpoint.resumed else checkpoint.last_page,
         )
         turns.start_soon(turn.run)
         try:
@@ -131,7 +145,7 @@ def _leaves(stream: StreamContext) -> bool:
 
 async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) -> Committed:
     """Wait for the page that the checkpoint asks for and its calls, and commit it."""
-    page = await turn.ready()
+    page = _told_of_the_whole(stream, checkpoint, turn, await turn.ready())
     committed = await commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
     stream.report(
         events.PageCommitted(
@@ -139,6 +153,31 @@ async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) ->
         )
     )
     return committed
+
+
+def _told_of_the_whole(
+    stream: StreamContext, checkpoint: Checkpoint, turn: Turn, page: PageCommit
+) -> PageCommit:
+    """The page with what only a look at the whole cycle tells."""
+    if turn.page is not None:
+        stream.movement.look(turn.page)
+    if checkpoint.reconcile:
+        known = [d.key for d in page.dead if d.key is not None]
+        keys = (*(turn.page.left_out if turn.page else ()), *known)
+        page = attrs.evolve(page, keys=keys, keyless=len(page.dead) - len(known))
+    if page.next_cursor is not None:
+        return page
+    moved, in_turn = stream.movement.words, checkpoint.follows is None
+    if not moved:
+        return page if in_turn else attrs.evolve(page, rest=None)
+    if in_turn:
+        why = f"rows moved while it paged: {moved}"
+        return attrs.evolve(page, moved=f"{why}; a second pass follows", extra_due=why)
+    return attrs.evolve(
+        page,
+        rest=None,
+        moved=f"rows moved again: {moved}; what both passes missed is left to the next cycle",
+    )
 
 
 def _refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
@@ -151,7 +190,7 @@ def _refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
         )
 
 
-async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:
+async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Counts, str]:
     async def begin() -> tuple[Checkpoint, Counts, str]:
         # Read anew at each try: after an unknown outcome the cycle may have begun.
         checkpoint = await stream.store.read_checkpoint(stream.id)
@@ -161,7 +200,13 @@ async def _begin(stream: StreamContext) -> tuple[Checkpoint, Counts, str]:
         fingerprint = stream.source.fingerprint
         changed = checkpoint.cycle is not None and checkpoint.fingerprint != fingerprint
         abandon = "address, path, page, params or filter changed" if changed else ""
-        begun = await stream.store.begin_cycle(checkpoint, fingerprint=fingerprint, abandon=abandon)
+        begun = await stream.store.begin_cycle(
+            checkpoint,
+            fingerprint=fingerprint,
+            abandon=abandon,
+            extra=extra,
+            reconcile=stream.reconcile,
+        )
         return *begun, abandon
 
     return await stream.retry.through_outages(begin, stream.on_failure)

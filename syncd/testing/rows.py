@@ -3,6 +3,7 @@
 import attrs
 
 from syncd.sync.model import Counts, DeadLetter, Intent, Outcome, StreamId
+from syncd.testing.values import Key
 
 
 @attrs.define(kw_only=True)
@@ -49,10 +50,32 @@ class FakeCycle:
     counts: Counts = attrs.field(factory=Counts)
     aside: bool = False
     pages: int = 0
+    taken_up: int = 0
+    follows: int | None = None
+    reconcile: bool = False
+    noted: int = 0
+    keyless: int = 0
+    missing: int | None = None
+    deleted: int = 0
 
     @property
     def started(self) -> str:
         return repr(self.started_at)
+
+
+@attrs.define(kw_only=True)
+class FakeScans:
+    """What is known of one stream's scans, beside its checkpoint."""
+
+    seen: list[Key] = attrs.field(factory=list)
+    missing: dict[Key, int] = attrs.field(factory=dict)
+    """Key to the first scan that did not meet it."""
+
+    approved: set[Key] = attrs.field(factory=set)
+    question: str = ""
+    due: bool = False
+    reconciled_at: float = float("-inf")
+    usual_from: int = 0
 
 
 @attrs.define(kw_only=True)

@@ -5,6 +5,7 @@ it did its work; `away` makes every method raise until it is False again.
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -31,18 +32,22 @@ from syncd.sync.model import (
     Table,
 )
 from syncd.sync.ports import BudgetState, NotYet, Request, Settlement, Taken, TokenState
+from syncd.sync.ranges import Past, unusual
+from syncd.sync.scans import Reconciled
 from syncd.testing.rows import (
     FakeBudget,
     FakeCall,
     FakeCycle,
     FakeDeadLetter,
     FakeLease,
+    FakeScans,
 )
+from syncd.testing.scanning import DELETED, conclude, note
 from syncd.testing.values import Key, RefusedError, Values, key_of, sorted_out, summed, values_of
 
 COMMITTED = (
     *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
-    *("calls", "budgets", "leases", "_next_starts"),
+    *("calls", "budgets", "leases", "scans", "_next_starts"),
 )
 """Attributes that hold what was committed."""
 
@@ -90,6 +95,9 @@ class FakeStore:
     holder: object = attrs.field(default="this process", init=False)
     """Who acquires leases: change it to be another process on another host."""
 
+    scans: dict[StreamId, FakeScans] = attrs.field(
+        factory=lambda: defaultdict(FakeScans), init=False
+    )
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _letters: int = attrs.field(default=0, init=False)
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)
@@ -393,8 +401,7 @@ class FakeStore:
             return self._read(stream)
 
     def _plan_next_start(self, stream: StreamId, every: float) -> None:
-        whole = [c for c in self.cycles if c.stream == stream and not c.aside]
-        ended = [c for c in whole if c.outcome in ("ok", "suspicious")]
+        ended = self._whole(stream)
         if stream in self._next_starts and ended:
             self._next_starts[stream] = ended[-1].started_at + every
 
@@ -405,11 +412,37 @@ class FakeStore:
     def _read(self, stream: StreamId) -> Checkpoint:
         at = self._next_starts.get(stream)
         next_start = None if at is None else at - self._now()
-        paused = stream in self.paused
-        return attrs.evolve(self.checkpoints[stream], next_start=next_start, paused=paused)
+        found = self.checkpoints[stream]
+        cycle = None if found.cycle is None else self._cycle(found.cycle)
+        calls_of = cycle and self._cycle(cycle.follows or cycle.id)
+        return attrs.evolve(
+            found,
+            started=calls_of.started if calls_of else "",
+            next_start=next_start,
+            paused=stream in self.paused,
+            follows=cycle.follows if cycle else None,
+            reconcile=cycle is not None and cycle.reconcile,
+        )
+
+    def _whole(self, stream: StreamId) -> list[FakeCycle]:
+        """Its cycles in turn that came to their end."""
+        return [
+            c
+            for c in self.cycles
+            if c.stream == stream
+            and not c.aside
+            and c.follows is None
+            and c.outcome in ("ok", "suspicious")
+        ]
 
     async def begin_cycle(
-        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+        self,
+        checkpoint: Checkpoint,
+        *,
+        fingerprint: str,
+        abandon: str = "",
+        extra: bool = False,
+        reconcile: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
@@ -417,11 +450,25 @@ class FakeStore:
             if now.cycle is not None and not abandon:
                 cycle = self._cycle(now.cycle)
                 cycle.reason = ""
+                cycle.taken_up += 1
+                now = self._read(now.stream)
                 return attrs.evolve(now, resumed=True), cycle.counts
             if now.cycle is not None:
-                old = self._cycle(now.cycle)
-                old.outcome, old.reason = "abandoned", abandon
-            cycle = FakeCycle(id=len(self.cycles) + 1, stream=now.stream, started_at=self._now())
+                left = self._cycle(now.cycle)
+                left.outcome, left.reason = "abandoned", abandon
+            scans, whole = self.scans[now.stream], self._whole(now.stream)
+            scans.seen.clear()
+            if now.fingerprint not in ("", fingerprint):
+                scans.missing.clear()
+                scans.usual_from = len(self.cycles)
+            old = self._now() - scans.reconciled_at
+            cycle = FakeCycle(
+                id=len(self.cycles) + 1,
+                stream=now.stream,
+                started_at=self._now(),
+                follows=whole[-1].id if extra and whole else None,
+                reconcile=scans.due or (reconcile is not None and old > reconcile),
+            )
             self.cycles.append(cycle)
             begun = Checkpoint(
                 stream=now.stream,
@@ -444,7 +491,7 @@ class FakeStore:
                     values = values_of(table, row)
                 except RefusedError:
                     continue
-                old = there.get(key_of(table, source, values))
+                old = _live(there.get(key_of(table, source, values)))
                 if old is None or any(old[c] != values[c] for c in values if c not in ignored):
                     found.add(row.key)
             return found
@@ -468,6 +515,8 @@ class FakeStore:
                     self._letter_leaves(number)
             if page.aside:
                 now = attrs.evolve(now, cycle=checkpoint.cycle)
+            cycle = self._cycle(now.cycle or 0)
+            note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
             self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
             self._move(now, page)
             return self._committed(now)
@@ -483,7 +532,13 @@ class FakeStore:
                 aside=True,
             )
             self.cycles.append(cycle)
-            return attrs.evolve(self._read(now.stream), cycle=cycle.id, started=cycle.started)
+            return attrs.evolve(
+                self._read(now.stream),
+                cycle=cycle.id,
+                started=cycle.started,
+                follows=None,
+                reconcile=False,
+            )
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         async with self._at("reset"):
@@ -495,7 +550,39 @@ class FakeStore:
                 stream=now.stream, seq=now.seq + 1, fence=now.fence
             )
             self._next_starts.pop(now.stream, None)
+            self.scans[now.stream].missing.clear()
             self.parked.pop(now.stream, None)
+            return self._read(now.stream)
+
+    async def reconcile(
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+    ) -> Reconciled:
+        async with self._at("reconcile"):
+            now = self._unmoved(checkpoint)
+            there = self.tables[(table.schema, table.name)]
+            scans, of = self.scans[now.stream], self._cycle(cycle)
+            found, extra_due = conclude(scans, of, there, now.stream.source, moved, self._now())
+            self.checkpoints[now.stream] = attrs.evolve(
+                now, seq=now.seq + 1, extra_due=extra_due or now.extra_due
+            )
+            return found
+
+    async def reconciled(self, cycle: int) -> Reconciled:
+        async with self._at("reconciled"):
+            of = self._cycle(cycle)
+            return Reconciled(missing=of.missing or 0, deleted=of.deleted)
+
+    async def ask_to_reconcile(
+        self, checkpoint: Checkpoint, why: str, *, approve: bool = False
+    ) -> Checkpoint:
+        async with self._at("ask_to_reconcile"):
+            now = self._unmoved(checkpoint)
+            scans = self.scans[now.stream]
+            if approve:
+                scans.approved, scans.question = set(scans.missing), ""
+                scans.usual_from = len(self.cycles)
+            scans.due = True
+            self.checkpoints[now.stream] = attrs.evolve(now, seq=now.seq + 1, extra_due=why)
             return self._read(now.stream)
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
@@ -532,7 +619,7 @@ class FakeStore:
         old = there.get(key)
         if not row.called:
             values |= {c: old[c] if old else None for c in table.kept}
-        if old is not None and all(old[c] == values[c] for c in values):
+        if (live := _live(old)) is not None and all(live[c] == values[c] for c in values):
             return False
         there[key] = values
         return True
@@ -592,18 +679,11 @@ class FakeStore:
         if page.aside:
             cycle.outcome = "ok"
             return
-        before = next(
-            (
-                c.counts.seen
-                for c in reversed(self.cycles)
-                if c.stream == at.stream and c.outcome == "ok" and not c.aside
-            ),
-            0,
-        )
-        suspicious = before > 0 and cycle.counts.seen == 0
-        cycle.outcome = "suspicious" if suspicious else "ok"
-        if suspicious:
-            cycle.reason = f"no records, where the last good cycle saw {before}"
+        known = [c for c in self._whole(at.stream) if c.id > self.scans[at.stream].usual_from]
+        past = [Past(seen=c.counts.seen, written=c.counts.written) for c in reversed(known)]
+        odd = unusual(past, cycle.counts, extra=cycle.follows is not None)
+        cycle.outcome = "suspicious" if odd else "ok"
+        cycle.reason = "; ".join(filter(None, [odd, page.moved]))
 
     def _move(self, at: Checkpoint, page: PageCommit) -> None:
         if page.aside:
@@ -611,9 +691,9 @@ class FakeStore:
             self.checkpoints[at.stream] = attrs.evolve(now, seq=now.seq + 1)
             return
         ends = page.next_cursor is None
-        if ends:
+        if ends and page.rest is not None:
             started = self._cycle(at.cycle or 0).started_at
-            self._next_starts[at.stream] = started + (page.rest or 0.0)
+            self._next_starts[at.stream] = started + page.rest
         self.checkpoints[at.stream] = attrs.evolve(
             at,
             seq=at.seq + 1,
@@ -622,6 +702,7 @@ class FakeStore:
             cursor=page.next_cursor,
             pages=0 if ends else at.pages + 1,
             last_page=page.last_page,
+            extra_due=page.extra_due or at.extra_due,
         )
 
     def _committed(self, before: Checkpoint) -> Committed:
@@ -632,3 +713,8 @@ class FakeStore:
             outcome=cycle.outcome,
             reason=cycle.reason,
         )
+
+
+def _live(row: Values | None) -> Values | None:
+    """None for one that is deleted: it comes back as if it were new."""
+    return row if row is not None and row.get(DELETED) is None else None

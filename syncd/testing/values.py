@@ -39,7 +39,7 @@ def sorted_out(
                     key=row.key,
                     reason=str(error),
                     payload=payload,
-                    idempotency_key=idempotency_key(at.stream, at.cycle or 0, at.started, row.key)
+                    idempotency_key=idempotency_key(at.stream, at.calls_of, at.started, row.key)
                     if row.called
                     else None,
                 )

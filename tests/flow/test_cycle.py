@@ -441,6 +441,25 @@ async def test_the_same_page_for_ever_parks_the_stream_at_the_second_one(
     assert world.pages_asked() == [1, 2]
 
 
+async def test_a_page_full_of_rows_that_came_in_after_a_death_is_no_loop(
+    world: World, autojump_clock: Clock
+) -> None:
+    """contained: the next page holds what the last one held, and needs nobody."""
+    with trio.CancelScope() as life:
+
+        async def die_on_page_two(asked: Asked) -> None:
+            if asked.what == "page 2":
+                life.cancel()
+
+        world.api.faults = die_on_page_two
+        await world.cycle()
+    new = {f"new{n}": {"id": f"new{n}", "name": "n", "budget": 1} for n in range(10)}
+    world.api.records = {**new, **world.api.records}
+    world.api.faults = None
+    assert (await world.cycle()).outcome == "ok"
+    assert {f"c{n}" for n in range(1, 26)} <= set(world.rows)
+
+
 async def test_empty_pages_that_promise_more_end_at_the_second(
     world: World, autojump_clock: Clock
 ) -> None:

@@ -1,0 +1,60 @@
+"""Where does a stream stand, and is that where whoever wants to change it left it?"""
+
+from typing import Any
+
+import psycopg
+
+from syncd.errors import CheckpointMoved
+from syncd.store.connections import Connection, transaction
+from syncd.store.sql import sql
+from syncd.sync.displaced import displaced
+from syncd.sync.model import Checkpoint, StreamId
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+def read(connection: Connection, stream: StreamId, *, lock: bool) -> Checkpoint:
+    with transaction(connection) as cursor:
+        return standing(cursor, stream, lock=lock)
+
+
+def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpoint:
+    """As this transaction sees it; `lock` waits for a lost backend that may still commit."""
+    name = "lock_checkpoint" if lock else "read_checkpoint"
+    cursor.execute(sql(name), {"source": stream.source, "stream": stream.stream})
+    row = cursor.fetchone()
+    if row is None:
+        raise CheckpointMoved(
+            f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
+        )
+    seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused, *scan = row
+    extra_due, follows, reconcile = scan
+    started = ""
+    if cycle is not None:
+        # A statement of its own: what we waited for the lock to see may have begun it.
+        cursor.execute(sql("cycle_started"), {"cycle": follows or cycle})
+        (started,) = cursor.fetchone() or ("",)
+    return Checkpoint(
+        stream=stream,
+        seq=seq,
+        fence=fence,
+        cycle=cycle,
+        started=started,
+        cursor=cursor_text,
+        pages=pages,
+        fingerprint=fingerprint,
+        last_page=last_page,
+        next_start=next_start,
+        paused=paused,
+        extra_due=extra_due,
+        follows=follows,
+        reconcile=reconcile,
+    )
+
+
+def must_stand(cursor: Cursor, checkpoint: Checkpoint) -> Checkpoint:
+    """Lock it, and raise (`sync.displaced`) if it is not where it is expected."""
+    now = standing(cursor, checkpoint.stream, lock=True)
+    if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
+        raise displaced(checkpoint, now)
+    return now

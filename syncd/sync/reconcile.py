@@ -1,0 +1,57 @@
+"""What is in the table and not at the API any more?  The end of a cycle that was a scan.
+
+`sync.scans` tells what follows from what; the store finds the rows.  Here it is found out
+whether the list held still, and what to do if the answer of Postgres is lost.
+"""
+
+from syncd.errors import StoreUnavailable, TryAgain, UnexpectedAnswer
+from syncd.sync import events
+from syncd.sync.context import StreamContext
+from syncd.sync.displaced import displaced
+from syncd.sync.model import Checkpoint
+from syncd.sync.scans import Reconciled
+from syncd.sync.turn import Turn
+
+
+async def conclude(stream: StreamContext, at: Checkpoint, cycle: int) -> Checkpoint:
+    """Draw the conclusion of the scan `cycle`, whose last page was committed at `at`.
+
+    Raises what a cycle raises; nothing has been concluded then, and the next scan has to.
+    """
+    moved = stream.movement.words or await _changed_since(stream)
+    unknown = False
+
+    async def attempt() -> Reconciled:
+        nonlocal unknown
+        if unknown:
+            now = await stream.store.read_checkpoint(stream.id)
+            if (now.fence, now.seq) == (at.fence, at.seq + 1):
+                return await stream.store.reconciled(cycle)
+            unknown = False
+        try:
+            return await stream.store.reconcile(stream.table, at, cycle, moved=moved)
+        except StoreUnavailable:
+            unknown = True
+            raise
+
+    found = await stream.retry.through_outages(attempt, stream.on_failure)
+    stream.report(events.Reconciled(stream=stream.id, cycle=cycle, found=found))
+    now = await stream.retry.through_outages(
+        lambda: stream.store.read_checkpoint(stream.id), stream.on_failure
+    )
+    if now.fence != at.fence:
+        raise displaced(at, now)
+    return now
+
+
+async def _changed_since(stream: StreamContext) -> str:
+    """Ask for the first page once more: the list may have changed where nobody looked."""
+    if stream.resumed or stream.movement.pages < 2:
+        return ""
+    first = Turn(stream=stream, cycle=0, started="", cursor=None, number=1, page_before=None)
+    try:
+        page = await first.fetch("once more, to see whether rows moved")
+    except (TryAgain, UnexpectedAnswer) as error:
+        return f"the first page could not be looked at again: {error}"
+    same = page.fingerprint() == stream.movement.first_page
+    return "" if same else "the first page changed while the others were read"
