@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 
 import attrs
+import trio
 
 from syncd.errors import StoreUnavailable
 from syncd.sync.model import (
@@ -21,8 +22,11 @@ from syncd.sync.model import (
     idempotency_key,
 )
 from syncd.sync.ports import NotYet, Settlement, Taken
+from syncd.sync.scans import GUARD, GUARD_SHARE, Reconciled
 from syncd.testing import FakeApi, FakeStore
-from syncd.testing.values import key_of, values_of
+from syncd.testing.rows import FakeCycle
+from syncd.testing.scanning import DELETED
+from syncd.testing.values import Key, key_of, values_of
 
 __all__ = ["StoreUnavailable", "Violation", "WatchedApi", "WatchedStore"]
 
@@ -64,6 +68,18 @@ class WatchedStore(FakeStore):
     pages: dict[int, list[Served]] = attrs.field(factory=dict, init=False)
     """By cycle: the pages that were committed."""
 
+    committers: dict[int, set[str]] = attrs.field(factory=dict, init=False)
+    """By cycle: who committed its pages."""
+
+    taken_up: set[int] = attrs.field(factory=set, init=False)
+    """Cycles that were gone on with after a stop or a trouble."""
+
+    started: dict[int, float] = attrs.field(factory=dict, init=False)
+    """By cycle: when it was begun, on the API's clock."""
+
+    there_since: dict[tuple[StreamId, str], float] = attrs.field(factory=dict, init=False)
+    """By record: from when on the API has had it without a break."""
+
     began: dict[int, str] = attrs.field(factory=dict, init=False)
     """By cycle: the fingerprint that it was begun with."""
 
@@ -81,11 +97,67 @@ class WatchedStore(FakeStore):
             self.violations.append(found)
 
     async def begin_cycle(
-        self, checkpoint: Checkpoint, *, fingerprint: str, abandon: str = ""
+        self,
+        checkpoint: Checkpoint,
+        *,
+        fingerprint: str,
+        abandon: str = "",
+        extra: bool = False,
+        reconcile: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
-        begun = await super().begin_cycle(checkpoint, fingerprint=fingerprint, abandon=abandon)
-        self.began.setdefault(begun[0].cycle or 0, fingerprint)
+        begun = await super().begin_cycle(
+            checkpoint,
+            fingerprint=fingerprint,
+            abandon=abandon,
+            extra=extra,
+            reconcile=reconcile,
+        )
+        cycle = begun[0].cycle or 0
+        if begun[0].resumed:
+            self.taken_up.add(cycle)
+        self.started.setdefault(cycle, trio.current_time())
+        self.began.setdefault(cycle, fingerprint)
         return begun
+
+    # --- no delete on absence ------------------------------------------------------------------
+
+    async def reconcile(
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+    ) -> Reconciled:
+        there = self.tables[(table.schema, table.name)]
+        live = {k for k, row in there.items() if row.get(DELETED) is None}
+        approved = set(self.scans[checkpoint.stream].approved)
+        try:
+            return await super().reconcile(table, checkpoint, cycle, moved=moved)
+        finally:
+            gone = {k for k in live if there[k].get(DELETED) is not None}
+            if gone:
+                self._look_at_deletes(checkpoint.stream, gone, live, gone - approved)
+
+    def _look_at_deletes(
+        self, stream: StreamId, gone: set[Key], live: set[Key], unasked: set[Key]
+    ) -> None:
+        guarded = len(unasked) > GUARD and len(unasked) > GUARD_SHARE * len(live)
+        self.tell("no-delete", not guarded, f"{len(unasked)} rows went without asking")
+        scans = [c for c in self.cycles if c.stream == stream and self._is_whole_scan(c)]
+        for key in gone:
+            name = str(key[-1])
+            absent = [c for c in scans if f'["{name}"]' not in self._met(c)]
+            self.tell("no-delete", len(absent) > 1, f"{name} went after {len(absent)} scans")
+            since = self.there_since.get((stream, name))
+            earlier = self.started[absent[-2].id] if len(absent) > 1 else float("-inf")
+            always = since is not None and since <= earlier
+            self.tell("no-delete", not always, f"{name} went, which the API had all along")
+
+    def _is_whole_scan(self, cycle: FakeCycle) -> bool:
+        """Every page was read without a stop between, in the life of one daemon."""
+        pages = self.pages.get(cycle.id, [])
+        whole = bool(pages) and pages[0].cursor is None and pages[-1].next_cursor is None
+        unbroken = cycle.id not in self.taken_up and len(self.committers.get(cycle.id, ())) == 1
+        return whole and cycle.reconcile and unbroken
+
+    def _met(self, cycle: FakeCycle) -> set[str]:
+        return {key for page in self.pages[cycle.id] for key in page.keys}
 
     async def commit_page(
         self, table: Table, checkpoint: Checkpoint, page: PageCommit
@@ -137,6 +209,7 @@ class WatchedStore(FakeStore):
         again = any(s.cursor == found.cursor for s in self.pages.get(cycle, []))
         self.tell("resume", not again, f"page {found.cursor} committed twice in one cycle")
         self.pages.setdefault(cycle, []).append(found)
+        self.committers.setdefault(cycle, set()).add(WHO.get())
         versions = {s.version for s in self.pages[cycle]}
         self.tell("resume", len(versions) == 1, "one cycle has pages of different settings")
 

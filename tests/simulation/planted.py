@@ -17,6 +17,7 @@ from syncd.sync.turn import Turn
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource, FakeStore
 from syncd.testing.values import values_of
+from tests.simulation.planted_deletes import DELETES
 from tests.simulation.world import SimSource
 
 Patch = tuple[object, str, Any]
@@ -306,4 +307,5 @@ BUGS: tuple[Callable[[], list[Patch]], ...] = (
     paused_streams_go_on,
     few_records_move_the_checkpoint,
     a_budget_change_forgives_the_debt,
+    *DELETES,
 )

@@ -18,12 +18,14 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Page, Record, StreamId, Table, Verdict
-from syncd.sync.ports import Permit
+from syncd.sync.ports import APPROVE, Permit
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource
 from syncd.testing.api import Asked, Fault, record
+from syncd.testing.scanning import DELETED
 from syncd.testing.store import Trouble
+from syncd.testing.values import Values
 from tests.simulation.invariants import WHO, Violation, WatchedApi, WatchedStore
 from tests.simulation.schedule import Schedule, Step
 
@@ -34,7 +36,11 @@ LEAVES = 30.0  # seconds: a request's timeout, and a Postgres that loses stateme
 TIMEOUT = 15.0
 CALLED = StreamId(source="ads", stream="called")
 PLAIN = StreamId(source="ads", stream="plain")
+JOBS = ("sync", "keys", "pause", "resume", "reset", "retry", "reconcile", "approve")
+MANY = 12  # records that vanish at once, more than go without asking
 LONGEST = 2_000_000.0  # seconds in which everything is well again after the last step
+RESTLESS = 6_000.0  # seconds for which rows go on to move
+GONE = 100_000.0  # seconds in which what is gone is found
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -118,6 +124,14 @@ class World:
     limit: int = attrs.field(init=False)
     repeatable: bool = attrs.field(init=False)
     has_verify: bool = attrs.field(init=False)
+    reconcile: float | None = attrs.field(init=False)
+    restless: float = attrs.field(init=False)
+    """How often the API's records move while a page is asked for."""
+
+    forgetful: float = attrs.field(init=False)
+    """How often Postgres has crashed before a commit, and what is not logged is gone."""
+
+    vanished: dict[StreamId, dict[str, dict[str, object]]] = attrs.field(factory=dict, init=False)
     size: int = attrs.field(default=4, init=False)
     every: float = attrs.field(default=300.0, init=False)
     flaky: float = attrs.field(default=0.0, init=False)
@@ -141,10 +155,14 @@ class World:
         self.limit = self.rng.choice((4, 10, 25))
         self.repeatable = self.rng.random() < 0.5
         self.has_verify = self.rng.random() < 0.5
+        self.reconcile = self.rng.choice((None, 600.0, 900.0))
+        self.restless = self.rng.choice((0.0, 0.0, 0.0, 0.3))
+        self.forgetful = self.rng.choice((0.0, 0.0, 0.0, 0.3))
         self.store.troubles = self._trouble
         for stream in (CALLED, PLAIN):
             api = WatchedApi(stream=stream, store=self.store, limit=None, per=PER)
             api.fill(self.rng.randint(3, 18))
+            self.store.there_since |= {(stream, name): 0.0 for name in api.records}
             api.limits.append((float("-inf"), self.limit))
             api.faults = self._faults(api)
             self.apis[stream] = api
@@ -155,6 +173,8 @@ class World:
     # --- what stumbles -----------------------------------------------------------------------
 
     def _trouble(self, method: str) -> Trouble:
+        if method == "commit_page" and self.rng.random() < self.forgetful:
+            self._forget_what_was_not_logged()
         if not self.lossy or self.rng.random() >= self.lossy:
             return Trouble(before=0.002 if method == "commit_page" else 0.0)
         kind = self.rng.randrange(4)
@@ -184,6 +204,8 @@ class World:
             held = self.pausing.get(api.stream)
             if held is not None and held.ok and len(self.lives) == 1:
                 self.store.tell("drain", False, "a request of a stream that is paused")
+            if api.records and asked.what.startswith("page") and self._is_restless():
+                self._move_to_the_front(api, self.rng.choice(list(api.records)))
             if self.down:
                 raise ApiUnavailable("503", sent="refused")
             if self.rng.random() >= self.flaky:
@@ -258,6 +280,7 @@ class World:
             id=stream,
             table=table(stream),
             every=self.every,
+            reconcile=self.reconcile,
             concurrency=1 + self.rng.randrange(5),
             lease=life.supervisor.leases["ads"],
             source=source,
@@ -364,6 +387,8 @@ class World:
                 await self.born(expired=True)
             case "away":
                 self.store.away = True
+                if number % 3 == 0:
+                    self._forget_what_was_not_logged()
                 await trio.sleep(number / 10)
                 self.store.away = False
             case "lossy":
@@ -437,7 +462,7 @@ class World:
     def _job(self, number: int) -> None:
         for life in self.lives[:1]:
             runner = list(life.supervisor.runners.values())[number % 2]
-            kind = ("sync", "keys", "pause", "resume", "reset", "retry")[number % 6]
+            kind = JOBS[number % len(JOBS)]
             subjects: list[str] = []
             if kind == "keys":
                 subjects = [f"c{1 + number % 20}"]
@@ -448,7 +473,9 @@ class World:
                 self.store.paused.add(runner.id)
             if kind == "resume":
                 self.store.paused.discard(runner.id)
-            name = "sync" if kind == "keys" else kind
+            if kind == "approve":
+                subjects = [APPROVE]
+            name = {"keys": "sync", "approve": "reconcile"}.get(kind, kind)
             job = Job(kind=name, subjects=subjects)  # type: ignore[arg-type]  # of the list
             self.pausing.pop(runner.id, None)
             if kind == "pause" and len(self.lives) == 1:
@@ -460,22 +487,42 @@ class World:
         ids = list(api.records)
         kind = number % 4
         if kind == 0:
-            name = f"n{number}"
-            api.records[name] = {"id": name, "name": "new", "budget": number}
+            before = self.vanished.get(api.stream)
+            name, values = f"n{number}", {"name": "new", "budget": number}
+            if before and number % 3:
+                name, values = before.popitem()
+            if name not in api.records:
+                self.store.there_since[api.stream, name] = trio.current_time()
+            api.records[name] = {"id": name, **values}
         elif kind == 1 and ids:
             api.records[ids[number % len(ids)]]["name"] = f"name {number}"
         elif kind == 2 and len(ids) > 1:
-            api.records.pop(ids[number % len(ids)])
+            many = MANY if number % 5 == 0 else 1
+            for gone in ids[number % len(ids) :][:many]:
+                self._vanishes(api, gone)
         elif ids:
-            moved = ids[number % len(ids)]
-            found = api.records.pop(moved)
-            api.records = {moved: found, **api.records}
+            self._move_to_the_front(api, ids[number % len(ids)])
+
+    def _move_to_the_front(self, api: WatchedApi, name: str) -> None:
+        found = api.records.pop(name)
+        api.records = {name: found, **api.records}
+
+    def _is_restless(self) -> bool:
+        return self.rng.random() < self.restless
+
+    def _forget_what_was_not_logged(self) -> None:
+        for scans in self.store.scans.values():
+            scans.seen.clear()
+
+    def _vanishes(self, api: WatchedApi, name: str) -> None:
+        self.vanished.setdefault(api.stream, {})[name] = api.records.pop(name)
+        self.store.there_since.pop((api.stream, name), None)
 
     # --- the end -------------------------------------------------------------------------------
 
     async def _heal(self) -> None:
         """Let everything be well, and see whether it becomes so."""
-        self.flaky = self.lossy = 0.0
+        self.flaky = self.lossy = self.forgetful = 0.0
         self.store.paused.clear()
         self.pausing.clear()
         for life in list(self.lives):
@@ -486,29 +533,71 @@ class World:
         born = await self.born()
         assert born is not None
         life = born
+        if self.restless and self.reconcile:
+            await trio.sleep(RESTLESS)
+            self._look()
+        self.restless = 0.0
+        for runner in life.supervisor.runners.values():
+            runner.ask(Job(kind="resume"))  # rows that move may look like pages that repeat
         for stream in self.apis:
-            with trio.move_on_after(LONGEST) as late:
-                while not self._whole(stream, healed_from):
-                    await trio.sleep(7.0)
-                    self._look()
-            if late.cancelled_caught:
-                state = life.supervisor.runners[stream].state
-                raise Violation(f"contained: {stream} is {state} and does not become whole")
+            await self._becomes_whole(stream, life, healed_from)
+            await self._found_gone(stream, life)
+            await self._comes_back(stream, life)
         self._look()
         self._at_the_end()
 
+    async def _becomes_whole(self, stream: StreamId, life: Life, since: int) -> None:
+        with trio.move_on_after(LONGEST) as late:
+            while not self._whole(stream, since):
+                await trio.sleep(7.0)
+                self._look()
+        if late.cancelled_caught:
+            state = life.supervisor.runners[stream].state
+            raise Violation(f"contained: {stream} is {state} and does not become whole")
+
+    async def _comes_back(self, stream: StreamId, life: Life) -> None:
+        """A record that the API has again is in the table again."""
+        back = self.vanished.pop(stream, {})
+        self.apis[stream].records |= back
+        if back:
+            now = len(self.store.cycles)
+            await self._becomes_whole(stream, life, now + 1)
+
+    async def _found_gone(self, stream: StreamId, life: Life) -> None:
+        """What the API does not have any more leaves when an operator asks for it."""
+        runner, scans = life.supervisor.runners[stream], self.store.scans[stream]
+        with trio.move_on_after(GONE) as late:
+            while set(self._live(stream)) != set(self.apis[stream].records):
+                if not scans.due or scans.question:
+                    subjects = [APPROVE] if scans.question else []
+                    job = Job(kind="reconcile", subjects=subjects)
+                    runner.ask(job)
+                    await job.done.wait()
+                await trio.sleep(7.0)
+                self._look()
+        if late.cancelled_caught:
+            raise Violation(f"no-delete: {stream} keeps rows that are gone, though it was asked")
+
+    def _live(self, stream: StreamId) -> dict[str, Values]:
+        shape = table(stream)
+        rows = self.store.tables[(shape.schema, shape.name)]
+        return {str(r["id"]): r for r in rows.values() if r.get(DELETED) is None}
+
     def _whole(self, stream: StreamId, since: int) -> bool:
         return any(
-            c.stream == stream and c.id > since and c.outcome == "ok" and not c.aside
+            # An empty list, and one that has lost most of its records, stay suspicious for long.
+            c.stream == stream
+            and c.id > since
+            and c.outcome in ("ok", "suspicious")
+            and not c.aside
+            and c.follows is None
             for c in self.store.cycles
         )
 
     def _at_the_end(self) -> None:
         tell = self.store.tell
         for stream, api in self.apis.items():
-            shape = table(stream)
-            rows = self.store.tables[(shape.schema, shape.name)]
-            by_id = {str(r["id"]): r for r in rows.values()}
+            by_id = self._live(stream)
             missing = set(api.records) - set(by_id)
             tell("accounted", not missing, f"{stream} lacks {sorted(missing)}")
             for name, values in api.records.items():
