@@ -125,6 +125,7 @@ class View:
             "backoff": "retry",
             "hint": "the API asked to wait: next try",
             "database": "Postgres is away: next try",
+            "api": "the API is failing: next probe",
         }[self.wait_why]
         return f"{what} in {seconds(left)}"
 

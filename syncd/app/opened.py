@@ -20,12 +20,13 @@ from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
 from syncd.sync import events
+from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import Store
-from syncd.sync.retry import Retry
+from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
@@ -66,10 +67,16 @@ class App:
     supervisor: Supervisor = attrs.field(init=False)
     _waits: Waits = attrs.field(factory=Waits, init=False)
     _budgets: dict[str, Budget] = attrs.field(factory=dict, init=False)
+    _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
+    """By source; they outlive a reload, as what they know of the API does."""
+
+    _outage: Outage = attrs.field(init=False)
     _ledger: Ledger = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._ledger = Ledger(self.store)
+        # A statement that does nothing, but takes a Postgres that may be written to.
+        self._outage = Outage(ask=lambda: self.store.renew_leases([]), rng=self.rng)
         self.supervisor = Supervisor(
             store=self.store,
             waits=self._waits,
@@ -136,7 +143,9 @@ class App:
                 waits=waits,
                 rng=self.rng,
                 patience=self.patience,
+                outage=self._outage,
             ),
+            breaker=self._breakers.setdefault(stream.source, Breaker(rng=self.rng)),
             waits=waits,
             report=self.report,
             keep=settings.keep_dead_letters,
@@ -191,6 +200,8 @@ class App:
         self.supervisor.sources = set(new.sources)
         self.supervisor.drain = new.drain
         self.settings = new
+        for breaker in self._breakers.values():
+            breaker.hurry()  # as below
         clients: dict[str, _Shared] = {}
         for change in planned.changes:
             self._apply(change, new, clients)

@@ -25,6 +25,7 @@ _WAITS: dict[events.Why, str] = {
     "backoff": "next try",
     "hint": "the API asked to wait, next try",
     "database": "Postgres is away, next try",
+    "api": "the API is failing, next probe",
 }
 
 

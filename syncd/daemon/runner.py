@@ -111,6 +111,8 @@ class Runner:
             job.end("syncd does not run this stream any more", ok=False)
             return
         self._jobs.append(job)
+        if job.kind != "pause":
+            self.stream.breaker.hurry()
         self.notice()
 
     def hold(self, lease: Lease) -> None:
@@ -124,7 +126,7 @@ class Runner:
 
     def notice(self) -> None:
         """Wake up: something is to be done, or what failed is worth another try."""
-        self.stream.halt = True
+        self.stream.stop_at_boundary()
         self._news.set()
 
     # --- its life -----------------------------------------------------------------------------
@@ -272,10 +274,9 @@ class Runner:
             self.stream.unsent.clear()  # whoever had the source may have sent them
             # It may have been lost by a restore of the database: then answers were as well.
             await store_answers_again(self.stream)
-        self.stream.halt = False
-        self.stream.waits.reopen()
+        self.stream.run_on()
         while self._to_close:
-            await self._to_close.pop().close()
+            await _close(self._to_close.pop())
 
     async def _open(self) -> None:
         stream = self.stream
@@ -377,4 +378,9 @@ class Runner:
         to_close = [*self._to_close, self.stream, *([self._next] if self._next else [])]
         with trio.move_on_after(CLOSING, shield=True):
             for stream in to_close:
-                await stream.close()
+                await _close(stream)
+
+
+async def _close(stream: StreamContext) -> None:
+    stream.leave()
+    await stream.close()

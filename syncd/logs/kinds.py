@@ -63,6 +63,16 @@ STILL_FAILING = Kind(
 FAILING_NO_MORE = Kind(
     "requests-succeed", "INFO", "requests succeed again", "b76829d8d451410fb8135458b83cfb60"
 )
+API_FAILING = Kind(
+    "api-failing",
+    "WARNING",
+    "the API is failing: only a probe is sent now and then",
+    "9962f39fdcb04fed84c8a3094732d4c8",
+)
+API_STILL_FAILING = Kind(
+    "api-still-failing", "WARNING", "the API is still failing", "00f43f00f1ac41d39c8f57c3e6bca492"
+)
+API_WELL = Kind("api-well", "INFO", "the API is well again", "3208164ab2f0482d906028d83af0dbb4")
 AWAY = Kind("postgres-away", "WARNING", "Postgres is away", "69dac703fd83422fb6572c276ed2b602")
 STILL_AWAY = Kind(
     "postgres-still-away", "WARNING", "Postgres is still away", "835ab53d8d0f4fdd85469359bbcacc1c"

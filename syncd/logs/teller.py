@@ -17,6 +17,7 @@ from syncd.sync.model import StreamId
 
 FAILING = Words(starts=kinds.FAILING, lasts=kinds.STILL_FAILING, ends=kinds.FAILING_NO_MORE)
 AWAY = Words(starts=kinds.AWAY, lasts=kinds.STILL_AWAY, ends=kinds.BACK)
+DOWN = Words(starts=kinds.API_FAILING, lasts=kinds.API_STILL_FAILING, ends=kinds.API_WELL)
 HELD = Words(starts=kinds.HELD, lasts=kinds.STILL_HELD, ends=kinds.HELD_NO_MORE)
 
 NEEDS_POSTGRES = (
@@ -107,6 +108,8 @@ class Teller:
         ended: list[Told | None] = []
         if isinstance(event, NEEDS_POSTGRES):
             ended.append(self._troubles.ended(event.stream, AWAY))
+        if isinstance(event, events.BreakerClosed):
+            ended.append(self._troubles.ended(event.stream.source, DOWN))
         answered = isinstance(event, events.CallAnswered) and event.ok
         if answered or isinstance(event, events.PageFetched):
             ended.append(self._troubles.ended(event.stream, HELD))
@@ -130,6 +133,16 @@ class Teller:
             case events.Waiting(why="database"):
                 return self._troubles.happened(
                     event.stream, AWAY, reason=event.reason, again_in=round(event.seconds, 1)
+                )
+            case events.BreakerOpened():
+                # Of the source: its streams share the API, whoever's request it was.
+                return self._troubles.happened(
+                    event.stream.source,
+                    DOWN,
+                    failed=event.failed,
+                    attempts=event.attempts,
+                    again_in=round(event.seconds, 1),
+                    reason=event.reason,
                 )
             case events.Waiting(why="hint"):
                 return self._troubles.happened(

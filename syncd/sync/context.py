@@ -12,6 +12,7 @@ import trio
 
 from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import events
+from syncd.sync.breaker import Breaker, Closed, Open
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Counts, Intent, Lease, PageCommit, StreamId, Table
@@ -66,6 +67,9 @@ class StreamContext:
     ledger: Ledger
     budget: Budget
     retry: Retry
+    breaker: Breaker = attrs.field(factory=Breaker)
+    """The source's: all its streams share it."""
+
     waits: Waits
     report: events.Report = events.nobody
     keep: float = float("inf")
@@ -77,8 +81,11 @@ class StreamContext:
     close: Callable[[], Awaitable[None]] = _nothing_to_close
     """What to do when the stream runs with other settings, or no more."""
 
-    halt: bool = False
+    halt: bool = attrs.field(default=False, init=False)
     """Somebody waits for the page boundary: `run_cycle` returns there."""
+
+    _until_halt: Waits = attrs.field(init=False)
+    """A wait for an API that is failing, with nothing in flight, is as good as a boundary."""
 
     began: Stopwatch | None = attrs.field(default=None, init=False)
     """Since this process began the running cycle, or the last one, or took it up."""
@@ -99,6 +106,24 @@ class StreamContext:
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     """Calls under way by idempotency key, and what tells when their page has made them."""
 
+    def __attrs_post_init__(self) -> None:
+        self._until_halt = Waits(self.waits)
+
+    def stop_at_boundary(self) -> None:
+        """Have `run_cycle` return at the page boundary, or where nothing can be done."""
+        self.halt = True
+        self._until_halt.end()
+
+    def run_on(self) -> None:
+        """Whatever was to be done at the boundary is done."""
+        self.halt = False
+        self.waits.reopen()
+        self._until_halt.reopen()
+
+    def leave(self) -> None:
+        """The stream runs with other settings, or no more."""
+        self._until_halt.leave()
+
     def go_on_from(self, before: "StreamContext") -> None:
         """Take over what is known of the running cycle from other settings of the stream."""
         self.began, self.before, self.resumed = before.began, before.before, before.resumed
@@ -112,13 +137,22 @@ class StreamContext:
     @asynccontextmanager
     async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:
         """One attempt's permit, with what it sent counted whatever becomes of it."""
-        async with self.budget.permit(
-            lease=self.lease,
-            spent_on=spent_on,
-            waits=self.waits,
-            intent=intent,
-            on_wait=self._waiting_for_budget,
-        ) as permit:
+        async with (
+            self.breaker.attempt(
+                waits=self.waits,
+                until=self._until_halt,
+                patience=self.retry.patience,
+                on_wait=self._waiting_for_the_api,
+                tell=self._breaker_changed,
+            ) as waits,
+            self.budget.permit(
+                lease=self.lease,
+                spent_on=spent_on,
+                waits=waits,
+                intent=intent,
+                on_wait=self._waiting_for_budget,
+            ) as permit,
+        ):
             try:
                 yield permit
             finally:
@@ -139,6 +173,16 @@ class StreamContext:
                 events.Retrying(stream=self.id, attempt=attempt, reason=str(error), key=key)
             )
         self.report(events.Waiting(stream=self.id, why=why, seconds=pause, reason=str(error)))
+
+    def _breaker_changed(self, change: Open | Closed) -> None:
+        if isinstance(change, Open):
+            told = attrs.asdict(change)
+            self.report(events.BreakerOpened(stream=self.id, **told))
+        else:
+            self.report(events.BreakerClosed(stream=self.id, seconds=change.seconds))
+
+    def _waiting_for_the_api(self, seconds: float, reason: str) -> None:
+        self.report(events.Waiting(stream=self.id, why="api", seconds=seconds, reason=reason))
 
     def _waiting_for_budget(self, seconds: float) -> None:
         why: events.Why = "hint" if self.budget.held else "budget"

@@ -51,7 +51,7 @@ class CallAnswered(Event):
     ok: bool
 
 
-Why = Literal["budget", "backoff", "hint", "database"]
+Why = Literal["budget", "backoff", "hint", "database", "api"]
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +71,31 @@ class Retrying(Event):
     reason: str
     key: str | None = None
     """The record whose call it was; None for a list request."""
+
+
+@attrs.frozen(kw_only=True)
+class BreakerOpened(Event):
+    """The API is failing, nobody of the source asks; or a probe has failed.
+
+    `stream` names whose request it was.
+    """
+
+    failed: int
+    attempts: int
+    """Of so many; both 1 after a probe."""
+
+    seconds: float
+    """Until the next probe."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class BreakerClosed(Event):
+    """A probe was answered; `stream` names whose it was."""
+
+    seconds: float
+    """For which it was open."""
 
 
 @attrs.frozen(kw_only=True)

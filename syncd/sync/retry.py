@@ -7,7 +7,10 @@ stretched upwards only; it holds the budget, so that it stops all who share it
 and outlives a restart.
 
 A Postgres that is away is another matter: nobody's attempt is counted, we wait
-until it is back.
+until it is back, and one asks for all.
+
+Nor is it a try to wait for an API that fails everybody (`sync.breaker`): a wait is no
+failure.  Only the probes are tries, of who makes them.
 """
 
 import random
@@ -18,6 +21,7 @@ import attrs
 import trio
 
 from syncd.errors import ApiUnavailable, RateLimited, StoreUnavailable, TryAgain
+from syncd.sync.breaker import CalledBackError, StillOpenError
 from syncd.sync.ports import Budget
 from syncd.sync.waits import Waits
 
@@ -41,6 +45,69 @@ def stretched(hint: float, own: float, *, rng: random.Random) -> float:
     return max(hint * rng.uniform(1.0, 1.02), own)
 
 
+@attrs.define(eq=False)
+class _Round:
+    """One question to Postgres, and those who wait for its answer."""
+
+    over: trio.Event = attrs.field(factory=trio.Event, init=False)
+    there: bool = attrs.field(default=False, init=False)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Outage:
+    """A Postgres that is away, as all streams of one process see it.
+
+    Each finds it out by itself, and then one asks for all whether it is back.  Nobody is
+    held up who has met no trouble: what one stream's lock or table costs is its own.
+    """
+
+    ask: Callable[[], Awaitable[object]] | None = None
+    """Raises StoreUnavailable as long as it is away; None: each finds out by trying."""
+
+    rng: random.Random = attrs.field(factory=random.Random)
+    _rounds: int = attrs.field(default=0, init=False)
+    """So often in a row it was asked and was away."""
+
+    _asked_at: float = attrs.field(default=0.0, init=False)
+    """Our time at which it will be asked the next time, while somebody is about to."""
+
+    _asking: _Round | None = attrs.field(default=None, init=False)
+
+    async def round(self, failures: int, tell: Callable[[float], None], waits: Waits) -> bool:
+        """Wait until it was asked once more; true: it answers, as far as can be told.
+
+        tell: hears how long that takes, in seconds.
+        failures: of the caller, who waits no less for a Postgres that fails him alone.
+        """
+        asking = self._asking
+        if asking is not None:
+            tell(max(0.0, self._asked_at - trio.current_time()))
+            with waits.interruptible():
+                await asking.over.wait()
+            return asking.there
+        asking = self._asking = _Round()
+        try:
+            most = max(failures, self._rounds + 1)
+            pause = backoff(most, base=STORE_BASE, cap=STORE_CAP, rng=self.rng)
+            self._asked_at = trio.current_time() + pause
+            tell(pause)
+            await waits.sleep(pause)
+            asking.there = await self._there()
+        finally:  # whoever is told to leave leaves it to the next
+            self._asking = None
+            asking.over.set()
+        self._rounds = 0 if asking.there else self._rounds + 1
+        return asking.there
+
+    async def _there(self) -> bool:
+        try:
+            if self.ask is not None:
+                await self.ask()
+        except StoreUnavailable:
+            return False
+        return True
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Retry:
     """Asks again for one source, as its settings allow."""
@@ -56,7 +123,10 @@ class Retry:
     waits: Waits
     rng: random.Random
     patience: float = float("inf")
-    """How long a Postgres that is away is waited for, in seconds."""
+    """How long a Postgres that is away, or an API that is failing, is waited for, in seconds."""
+
+    outage: Outage = attrs.field(factory=Outage)
+    """Of all streams of this process."""
 
     async def run(self, attempt: Callable[[], Awaitable[T]], on_failure: OnFailure) -> T:
         """Make attempts until one succeeds; raises the last TryAgain when they are used up."""
@@ -68,6 +138,10 @@ class Retry:
                 return await attempt()
             except StoreUnavailable as error:
                 await away.wait(error, on_failure)
+            except CalledBackError:
+                continue  # nothing was sent; the next attempt waits for the API to be well
+            except StillOpenError:
+                raise  # it was waited for all the patience there is
             except TryAgain as error:
                 if isinstance(error, ApiUnavailable) and error.stale_connection and not stale:
                     # The server had closed an idle connection: that says nothing of its
@@ -111,7 +185,7 @@ class Retry:
 
 @attrs.define(eq=False)
 class _Away:
-    """One stretch of time in which Postgres did not answer."""
+    """One stretch of time in which Postgres failed one step."""
 
     _retry: Retry
     to_the_end: bool = attrs.field(default=False, kw_only=True)
@@ -119,16 +193,26 @@ class _Away:
     _since: float = attrs.field(factory=trio.current_time, init=False)
 
     async def wait(self, error: StoreUnavailable, on_failure: OnFailure) -> None:
+        """Return when the step is worth another try."""
+        while not await self._wait(error, on_failure):
+            pass
+
+    async def _wait(self, error: StoreUnavailable, on_failure: OnFailure) -> bool:
         retry = self._retry
         self._failures += 1
         if self._failures == 1:
             self._since = trio.current_time()
         elif trio.current_time() - self._since > retry.patience:
             raise error
-        own = backoff(self._failures, base=STORE_BASE, cap=STORE_CAP, rng=retry.rng)
-        pause = own if error.hint is None else stretched(error.hint, own, rng=retry.rng)
-        on_failure(self._failures, error, pause)
-        if self.to_the_end:
-            await trio.sleep(pause)
-        else:
-            await retry.waits.sleep(pause)
+        # One that must be done goes on trying while syncd leaves.
+        waits = Waits() if self.to_the_end else retry.waits
+        if error.hint is not None:
+            own = backoff(self._failures, base=STORE_BASE, cap=STORE_CAP, rng=retry.rng)
+            pause = stretched(error.hint, own, rng=retry.rng)
+            on_failure(self._failures, error, pause)
+            await waits.sleep(pause)
+            return True
+        failures = self._failures
+        return await retry.outage.round(
+            failures, lambda pause: on_failure(failures, error, pause), waits
+        )

@@ -39,8 +39,6 @@ class Waits:
     def end(self) -> None:
         """End all waits that are under way, and each later one as it begins."""
         self._ended = True
-        for part in self._parts:
-            part._cancel()  # noqa: SLF001 - of the same class
         self._cancel()
 
     def reopen(self) -> None:
@@ -53,6 +51,8 @@ class Waits:
             self._whole._parts.remove(self)  # noqa: SLF001 - our class
 
     def _cancel(self) -> None:
+        for part in self._parts:
+            part._cancel()  # noqa: SLF001 - of the same class
         for scope in self._scopes:
             scope.cancel()
 

@@ -11,6 +11,7 @@ from syncd.config.settings import BudgetSettings
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.sync import events
+from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
@@ -28,6 +29,7 @@ class Life:
     supervisor: Supervisor
     waits: Waits
     budgets: dict[str, TokenBucket] = attrs.field(factory=dict)
+    breakers: dict[str, Breaker] = attrs.field(factory=dict)
 
     def context(
         self,
@@ -60,6 +62,7 @@ class Life:
                 waits=waits,
                 rng=fleet.rng,
             ),
+            breaker=self.breakers.setdefault(stream.source, Breaker(rng=fleet.rng)),
             waits=waits,
             report=fleet.hear,
         )

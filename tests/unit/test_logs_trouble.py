@@ -64,6 +64,10 @@ def answered(*, ok: bool = True) -> events.CallAnswered:
     return events.CallAnswered(stream=SHOP, key="[1]", ok=ok)
 
 
+def opened(stream: StreamId) -> events.BreakerOpened:
+    return events.BreakerOpened(stream=stream, failed=7, attempts=10, seconds=14.04, reason="503")
+
+
 def said(lines: list[Line]) -> list[str]:
     return [line.kind.sentence for line in lines]
 
@@ -113,6 +117,27 @@ def test_failures_among_answers_make_two_lines_a_page(teller: Teller, clock: Clo
     lines += teller.hear(committed(1))
     assert said(lines) == ["request failed", "requests succeed again", "page committed"]
     assert lines[1].fields == {"cycle": 3, "page": 1, "times": 20, "lasted": 20.0}
+
+
+def test_an_api_that_fails_everybody_is_one_trouble_of_its_source(
+    teller: Teller, clock: Clock
+) -> None:
+    """contained: one line when the breaker opens, one when it closes, whoever's request it was."""
+    other = StreamId(source=SHOP.source, stream="other")
+    [opens] = teller.hear(opened(SHOP))
+    assert opens.kind.name == "api-failing"
+    assert opens.fields == {"failed": 7, "attempts": 10, "again_in": 14.0, "reason": "503"}
+    clock.now += 14
+    assert teller.hear(opened(other)) == []
+    clock.now += 60
+    [still] = teller.hear(opened(SHOP))
+    assert still.kind.name == "api-still-failing"
+    assert (still.fields["times"], still.fields["lasted"]) == (3, 74.0)
+    clock.now += 6
+    [closes] = teller.hear(events.BreakerClosed(stream=other, seconds=80))
+    assert closes.kind.name == "api-well"
+    assert closes.fields == {"times": 3, "lasted": 80.0}
+    assert teller.hear(events.BreakerClosed(stream=SHOP, seconds=80)) == []
 
 
 def test_a_hint_ends_with_an_answer_after_it(teller: Teller, clock: Clock) -> None:

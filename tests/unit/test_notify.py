@@ -248,6 +248,7 @@ def waiting(why: events.Why, seconds: float = 4) -> events.Waiting:
         ([STARTED, waiting("backoff", 90)], "page 1, next try in 2 min"),
         ([STARTED, waiting("hint", 7500)], "page 1, the API asked to wait, next try in 2 h 5 min"),
         ([waiting("database")], "page 1, Postgres is away, next try in 4 s"),
+        ([waiting("api", 40)], "page 1, the API is failing, next probe in 40 s"),
         (
             [waiting("budget"), events.LoggedIn(stream=CAMPAIGNS, expires_in=9)],
             "page 1, next token in 4 s",

@@ -3,12 +3,13 @@
 import random
 from typing import cast
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from syncd.errors import ApiUnavailable, Draining, RateLimited, StoreUnavailable, TryAgain
-from syncd.sync.retry import CAP, Retry, backoff, stretched
+from syncd.sync.retry import CAP, STORE_CAP, Outage, Retry, backoff, stretched
 from syncd.sync.waits import Waits
 
 
@@ -189,3 +190,71 @@ async def test_what_must_be_kept_goes_on_trying_while_we_leave(
     retry.waits.end()
     attempts = Attempts(StoreUnavailable("away"), StoreUnavailable("away"))
     assert await retry.through_outages(attempts, nothing, to_the_end=True) == "done"
+
+
+class Postgres:
+    """Away until a moment; counts who asked."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.asked: list[float] = []
+
+    async def ask(self) -> None:
+        self.asked.append(trio.current_time())
+        await trio.sleep(0.01)
+        if trio.current_time() < self.until:
+            raise StoreUnavailable("away")
+
+
+async def test_of_many_one_asks_for_all_whether_postgres_is_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """contained: a thousand streams do not hammer a Postgres that is starting."""
+    postgres = Postgres(until=300.0)
+    outage = Outage(ask=postgres.ask, rng=random.Random(1))
+    steps = [Attempts(StoreUnavailable("away")) for _ in range(50)]
+    async with trio.open_nursery() as nursery:
+        for step in steps:
+            retry = attrs.evolve(a_retry(), outage=outage)
+            nursery.start_soon(retry.through_outages, step, nothing)
+    assert all(len(step.made) == 2 for step in steps)
+    assert 300 <= trio.current_time() <= 300 + STORE_CAP + 1
+    assert len(postgres.asked) < 60
+
+
+async def test_who_asks_for_all_and_leaves_leaves_it_to_the_next(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """drain: a stream that is retired takes nobody's hope along."""
+    postgres = Postgres(until=100.0)
+    outage = Outage(ask=postgres.ask, rng=random.Random(1))
+    leaving, staying = (attrs.evolve(a_retry(), outage=outage, waits=Waits()) for _ in range(2))
+    made = Attempts(StoreUnavailable("away"))
+
+    async def leaves() -> None:
+        with pytest.raises(Draining):
+            await leaving.through_outages(Attempts(StoreUnavailable("away")), nothing)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leaves)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(staying.through_outages, made, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        leaving.waits.end()
+    assert len(made.made) == 2
+
+
+async def test_trouble_with_postgres_of_one_stream_holds_no_other_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """contained: a table that somebody keeps locked costs its stream alone, and ever less often."""
+    outage = Outage(ask=Postgres(until=0.0).ask, rng=random.Random(1))
+    locked = Attempts(*[StoreUnavailable("lock timeout")] * 40)
+    other = Attempts()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attrs.evolve(a_retry(), outage=outage).through_outages, locked, nothing)
+        await trio.sleep(30)
+        started = trio.current_time()
+        await attrs.evolve(a_retry(), outage=outage).through_outages(other, nothing)
+        assert trio.current_time() == started
+    assert locked.made[-1] > 100
