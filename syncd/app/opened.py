@@ -15,6 +15,7 @@ import trio
 from syncd.api.client import ApiClient
 from syncd.app import wiring
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
+from syncd.daemon.posting import Posting
 from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
@@ -145,13 +146,22 @@ class App:
                 patience=self.patience,
                 outage=self._outage,
             ),
-            breaker=self._breakers.setdefault(stream.source, Breaker(rng=self.rng)),
+            breaker=self._breaker(stream.source),
             waits=waits,
             report=self.report,
             keep=settings.keep_dead_letters,
             reconcile=of_stream.reconcile,
             close=shared.leave,
         )
+
+    def _breaker(self, source: str) -> Breaker:
+        found = self._breakers.get(source)
+        if found is None:
+            found = self._breakers[source] = Breaker(rng=self.rng)
+            self.supervisor.serve(
+                Posting(found, self.store, lambda: self.supervisor.leases.get(source))
+            )
+        return found
 
     def _client(self, settings: SourceSettings) -> _Shared:
         first = StreamId(source=settings.name, stream=next(iter(settings.streams)))

@@ -23,7 +23,7 @@ from syncd.commands.screen import (
     tied,
 )
 from syncd.config.settings import BudgetSettings, Settings
-from syncd.store.looking import Budget, Cycle, Holder, Looking, Picture, Seen
+from syncd.store.looking import Budget, Cycle, Failing, Holder, Looking, Picture, Seen
 from syncd.sync.model import StreamId
 
 GRACE = 10.0  # seconds after which a cycle that has not begun is called late
@@ -200,6 +200,9 @@ def show(screen: Screen, picture: Picture, settings: Settings) -> None:
     screen.say()
     for sentence in _who(picture, now):
         screen.say(sentence)
+    for holder in picture.holders:
+        if holder.failing is not None:
+            screen.say(_failing(holder.source, holder.failing, now))
     sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
     there = {b.name: b for b in picture.budgets}
     for budget in _budgets(settings, sources):
@@ -245,6 +248,15 @@ def _daemon(holder: Holder | None, now: float) -> str:
     if holder.runs:
         return f"run by {who} for {span(now - holder.since)}"
     return f"no daemon runs ({who} is gone, last heard of {ago(now - holder.heard)})"
+
+
+def _failing(source: str, failing: Failing, now: float) -> str:
+    left = failing.next_probe - now
+    probe = f"next probe in {ahead(left)}" if left > 0 else "a probe is due or under way"
+    since = span(now - failing.since)
+    return plain(
+        f"API of {source}: failing for {since}, so its streams wait; {probe} ({failing.reason})"
+    )
 
 
 def _budget(settings: BudgetSettings, found: Budget | None, now: float) -> str:
@@ -334,6 +346,15 @@ def _source_object(name: str, holder: Holder | None) -> dict[str, Any]:
         "pid": holder and holder.pid,
         "since": moment(holder.since) if holder else None,
         "last_heard": moment(holder.heard) if holder else None,
+        "breaker": holder and holder.failing and _failing_object(holder.failing),
+    }
+
+
+def _failing_object(failing: Failing) -> dict[str, Any]:
+    return {
+        "open_since": moment(failing.since),
+        "reason": failing.reason,
+        "next_probe_at": moment(failing.next_probe),
     }
 
 

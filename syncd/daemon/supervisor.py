@@ -12,19 +12,25 @@ and committed, then it is raised.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import attrs
 import trio
 
 from syncd.daemon.runner import Result, Runner
 from syncd.errors import Draining, LeaseHeld, StoreUnavailable, StreamBroken
-from syncd.sync.bucket import TokenBucket
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import Store
-from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 RENEW = 10.0  # seconds between renewals; a lease lasts 30
+
+
+class Service(Protocol):
+    """What serves the streams and outlives them."""
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -48,7 +54,7 @@ class Supervisor:
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _serving: trio.Nursery | None = attrs.field(default=None, init=False)
     _streams: trio.Nursery | None = attrs.field(default=None, init=False)
-    _budgets: list[TokenBucket | Unlimited] = attrs.field(factory=list, init=False)
+    _services: list[Service] = attrs.field(factory=list, init=False)
 
     @property
     def results(self) -> dict[StreamId, Result]:
@@ -74,11 +80,11 @@ class Supervisor:
         self._scope.cancel()
         self.store.hurry()
 
-    def serve(self, budget: TokenBucket | Unlimited) -> None:
-        """Keep a budget's tokens settled, for as long as we run."""
-        self._budgets.append(budget)
+    def serve(self, service: Service) -> None:
+        """Run what the streams need, such as a budget, for as long as we run."""
+        self._services.append(service)
         if self._serving is not None:
-            self._serving.start_soon(budget.run)
+            self._serving.start_soon(service.run)
 
     def start(self, runner: Runner) -> None:
         """Run a stream from now on, or as soon as we run."""
@@ -92,8 +98,8 @@ class Supervisor:
             self._serving = serving
             serving.start_soon(self._renew_leases)
             serving.start_soon(self._hurry_in_the_end)
-            for budget in self._budgets:
-                serving.start_soon(budget.run)
+            for service in self._services:
+                serving.start_soon(service.run)
             with self._scope:
                 async with trio.open_nursery() as streams:
                     if forever:

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from syncd.errors import LeaseHeld
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.sync.model import Lease
+from syncd.sync.ports import ApiFailing
 
 LASTS = 30.0  # seconds
 
@@ -82,6 +85,16 @@ def renew(connection: Connection, leases: Sequence[Lease]) -> list[Lease]:
 def release(connection: Connection, leases: Sequence[Lease]) -> None:
     with transaction(connection) as cursor:
         cursor.execute(sql("release_leases"), arrays(leases))
+
+
+def post_failing(connection: Connection, lease: Lease, failing: ApiFailing | None) -> None:
+    told: dict[str, Any] = {"since": None, "reason": None, "next_probe": None}
+    if failing is not None:
+        # An API's words may hold what no text of Postgres can.
+        reason = failing.reason.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        told = {"since": failing.since, "reason": reason, "next_probe": failing.next_probe}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("post_failing"), {**attrs.asdict(lease), **told})
 
 
 def arrays(leases: Sequence[Lease]) -> dict[str, list[Any]]:

@@ -103,6 +103,18 @@ class Holder:
     runs: bool
     """False when its lease has run out, or the process is provably gone."""
 
+    failing: "Failing | None" = None
+    """Its API fails everybody, so that nobody asks it; only told of one that runs."""
+
+
+@attrs.frozen(kw_only=True)
+class Failing:
+    """Why nobody asks an API."""
+
+    since: float
+    reason: str
+    next_probe: float
+
 
 @attrs.frozen(kw_only=True)
 class Budget:
@@ -287,9 +299,12 @@ def _picture(
             pid=int(holder.get("pid", 0)),
             since=taken,
             heard=expires - leases.LASTS,
-            runs=valid and not leases.is_gone(holder),
+            runs=(runs := valid and not leases.is_gone(holder)),
+            failing=Failing(since=since, reason=reason, next_probe=probe)
+            if runs and since is not None
+            else None,
         )
-        for source, holder, taken, expires, valid in cursor
+        for source, holder, taken, expires, valid, since, reason, probe in cursor
     ]
     cursor.execute(sql("look_at_budgets"), {"budgets": list(budgets)})
     tokens = [

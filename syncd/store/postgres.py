@@ -35,7 +35,7 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import BudgetState, NotYet, Request, Settlement, Taken
+from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
 from syncd.sync.scans import Reconciled
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
@@ -135,6 +135,9 @@ class PostgresStore:
 
     async def release_leases(self, held: Sequence[Lease]) -> None:
         await self.connections.run(lambda c: leases.release(c, held))
+
+    async def post_failing(self, lease: Lease, failing: ApiFailing | None) -> None:
+        await self.connections.run(lambda c: leases.post_failing(c, lease, failing))
 
     # --- streams and pages -------------------------------------------------------------------
 

@@ -214,7 +214,8 @@ WHERE source = %(source)s;
 UPDATE syncd.lease
 SET fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
     holder = %(holder)s, taken_at = clock_timestamp(),
-    expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
+    expires_at = clock_timestamp() + make_interval(secs => %(lasts)s),
+    failing_since = NULL, failing_reason = NULL, next_probe = NULL
 WHERE source = %(source)s RETURNING fence;
 
 -- name: raise_fences
@@ -227,9 +228,18 @@ FROM unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
 WHERE l.source = ours.source AND l.fence = ours.fence RETURNING l.source, l.fence;
 
 -- name: release_leases
-UPDATE syncd.lease AS l SET expires_at = 'epoch', holder = NULL
+UPDATE syncd.lease AS l SET expires_at = 'epoch', holder = NULL,
+    failing_since = NULL, failing_reason = NULL, next_probe = NULL
 FROM unnest(%(sources)s::text[], %(fences)s::bigint[]) AS ours (source, fence)
 WHERE l.source = ours.source AND l.fence = ours.fence;
+
+-- name: post_failing
+-- Null for all three: the API is well.
+UPDATE syncd.lease
+SET failing_since = clock_timestamp() - make_interval(secs => %(since)s::float8),
+    failing_reason = %(reason)s,
+    next_probe = clock_timestamp() + make_interval(secs => %(next_probe)s::float8)
+WHERE source = %(source)s AND fence = %(fence)s;
 
 -- name: ensure_checkpoint
 INSERT INTO syncd.checkpoint (source, stream, fence) VALUES (%(source)s, %(stream)s, %(fence)s)
@@ -585,7 +595,9 @@ ORDER BY id DESC LIMIT %(limit)s;
 -- name: look_at_leases
 -- Who runs each source; released leases have no holder.
 SELECT source, holder, extract(epoch FROM taken_at)::float8,
-       extract(epoch FROM expires_at)::float8, expires_at > clock_timestamp()
+       extract(epoch FROM expires_at)::float8, expires_at > clock_timestamp(),
+       extract(epoch FROM failing_since)::float8, failing_reason,
+       extract(epoch FROM next_probe)::float8
 FROM syncd.lease WHERE source = ANY (%(sources)s) AND holder IS NOT NULL;
 
 -- name: look_at_budgets

@@ -151,9 +151,10 @@ class Breaker:
             self.open.probe_at = min(self.open.probe_at, trio.current_time())
             self._announce()
 
-    async def changed(self) -> None:
-        """Wait for the next change of any kind."""
-        await self._news.wait()
+    @property
+    def news(self) -> trio.Event:
+        """Set with the next change of any kind."""
+        return self._news
 
     async def _admitted(self, until: Waits, patience: float, on_wait: OnWait) -> bool:
         """Wait until an attempt may be made; true: it is the probe."""

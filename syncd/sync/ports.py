@@ -206,6 +206,18 @@ class Settlement:
     reason: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class ApiFailing:
+    """Why nobody of a source asks its API."""
+
+    since: float
+    """Seconds ago."""
+
+    reason: str
+    next_probe: float
+    """Seconds until one request is sent to see whether it is well again."""
+
+
 RequestKind = Literal["sync", "pause", "resume", "reset", "retry", "reload", "reconcile"]
 
 REPEAT = "--repeat"
@@ -242,6 +254,12 @@ class Store(TokenStore, Protocol):
         """Renew all in one statement; returns those that were still ours."""
 
     async def release_leases(self, leases: Sequence[Lease]) -> None: ...
+
+    async def post_failing(self, lease: Lease, failing: ApiFailing | None) -> None:
+        """Write for who looks why nobody asks the source's API; None: it is well.
+
+        Taking or releasing the lease clears it; if the lease was taken nothing is written.
+        """
 
     async def open_stream(
         self, stream: StreamId, table: Table, lease: Lease, *, every: float

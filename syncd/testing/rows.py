@@ -3,6 +3,7 @@
 import attrs
 
 from syncd.sync.model import Counts, DeadLetter, Intent, Outcome, StreamId
+from syncd.sync.ports import ApiFailing
 from syncd.testing.values import Key
 
 
@@ -109,3 +110,4 @@ class FakeLease:
     fence: int = 0
     holder: object = None
     expires_at: float = float("-inf")
+    failing: ApiFailing | None = None

@@ -31,7 +31,7 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import BudgetState, NotYet, Request, Settlement, Taken, TokenState
+from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken, TokenState
 from syncd.sync.ranges import Past, unusual
 from syncd.sync.scans import Reconciled
 from syncd.testing.rows import (
@@ -353,6 +353,7 @@ class FakeStore:
             # Grows with time as well: none is given twice when an older state comes back.
             lease.fence = max(lease.fence + 1, int(now * 1_000_000))
             lease.holder, lease.expires_at = self.who(), now + LASTS
+            lease.failing = None
             self._raise_fences(source, lease.fence)
             return Lease(source=source, fence=lease.fence)
 
@@ -372,7 +373,13 @@ class FakeStore:
             for lease in leases:
                 found = self.leases[lease.source]
                 if found.fence == lease.fence:
-                    found.holder, found.expires_at = None, float("-inf")
+                    found.holder, found.expires_at, found.failing = None, float("-inf"), None
+
+    async def post_failing(self, lease: Lease, failing: ApiFailing | None) -> None:
+        async with self._at("post_failing"):
+            found = self.leases[lease.source]
+            if found.fence == lease.fence:
+                found.failing = failing
 
     def _must_hold(self, lease: Lease | None) -> None:
         if lease is not None and self.leases[lease.source].fence != lease.fence:

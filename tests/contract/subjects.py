@@ -24,7 +24,7 @@ from syncd.sync.model import (
     Table,
     idempotency_key,
 )
-from syncd.sync.ports import Store
+from syncd.sync.ports import ApiFailing, Store
 from syncd.testing import FakeStore
 
 ADS = StreamId(source="ads", stream="campaigns")
@@ -102,6 +102,9 @@ class Subject(Protocol):
     async def go_back(self, checkpoint: Checkpoint) -> None:
         """The database is an older one, with this checkpoint."""
 
+    async def failing(self, source: str) -> ApiFailing | None:
+        """What is posted of its API."""
+
 
 @attrs.define(eq=False)
 class FakeSubject:
@@ -146,6 +149,9 @@ class FakeSubject:
 
     async def go_back(self, checkpoint: Checkpoint) -> None:
         self.store.checkpoints[checkpoint.stream] = checkpoint
+
+    async def failing(self, source: str) -> ApiFailing | None:
+        return self.store.leases[source].failing
 
 
 @attrs.define(eq=False)
@@ -233,6 +239,18 @@ class PostgresSubject:
             checkpoint.stream.source,
             checkpoint.stream.stream,
         )
+
+    async def failing(self, source: str) -> ApiFailing | None:
+        (row,) = await self.select(
+            sql.SQL(
+                "SELECT extract(epoch FROM clock_timestamp() - failing_since)::float8 AS since,"
+                " failing_reason AS reason,"
+                " extract(epoch FROM next_probe - clock_timestamp())::float8 AS next_probe"
+                " FROM syncd.lease WHERE source = %s"
+            ),
+            source,
+        )
+        return None if row["reason"] is None else ApiFailing(**row)
 
 
 # --- records, pages, calls --------------------------------------------------------------------

@@ -12,7 +12,7 @@ from syncd.errors import SchemaError, StoreRefused
 from syncd.store import migrate
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync.model import Counts, Table
-from syncd.sync.ports import Settlement, Taken
+from syncd.sync.ports import ApiFailing, Settlement, Taken
 from tests.contract.subjects import (
     ADS,
     TABLE,
@@ -99,6 +99,7 @@ async def whole_life(store: PostgresStore, table: Table) -> Stream:
     await stream.commit(page(row("1", name="new"), row("3"), next_cursor=None))
     await stream.whole_cycle(row("1"), row("3"))
     await store.renew_leases([stream.lease])
+    await store.post_failing(stream.lease, ApiFailing(since=1.0, reason="503", next_probe=9.0))
     await store.standing(ADS)
     await store.calls(ADS)
     await store.dead_letter_count(ADS)

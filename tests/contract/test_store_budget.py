@@ -10,7 +10,7 @@ import trio
 from syncd.errors import CallDone, CheckpointMoved, LeaseHeld, StoreRefused
 from syncd.store.leases import LASTS
 from syncd.sync.model import Intent, Lease, LedgerEntry
-from syncd.sync.ports import NotYet, Settlement, Store, Taken
+from syncd.sync.ports import ApiFailing, NotYet, Settlement, Store, Taken
 from tests.contract.subjects import ADS, TABLE, Subject, intent
 
 SHORT = 0.2  # seconds of real time; only "not before" is asked of it
@@ -430,6 +430,29 @@ async def test_lease_each_taking_raises_the_fence(subject: Subject) -> None:
     fences = [(await subject.store.acquire_lease("ads")).fence for _ in range(3)]
     assert fences == sorted(set(fences))
     assert (await subject.store.acquire_lease("shop")).source == "shop"
+
+
+async def test_contained_who_looks_sees_that_an_api_is_failing(subject: Subject) -> None:
+    """Until it is well again, or whoever found it out has the source no more."""
+    lease = await subject.store.acquire_lease("ads")
+    assert await subject.failing("ads") is None
+    failing = ApiFailing(since=90.0, reason="503: \0 \ud800 it's 'down'", next_probe=40.0)
+    await subject.store.post_failing(lease, failing)
+    found = await subject.failing("ads")
+    assert found is not None
+    assert 90 <= found.since < 95
+    assert 35 < found.next_probe <= 40
+    assert found.reason.endswith("it's 'down'")
+    await subject.store.post_failing(lease, None)
+    assert await subject.failing("ads") is None
+    await subject.store.post_failing(lease, failing)
+    after = await subject.store.acquire_lease("ads")
+    assert await subject.failing("ads") is None
+    await subject.store.post_failing(lease, failing)
+    assert await subject.failing("ads") is None, "posted by one who has lost the lease"
+    await subject.store.post_failing(after, failing)
+    await subject.store.release_leases([after])
+    assert await subject.failing("ads") is None
 
 
 async def test_lease_of_another_is_not_taken(subject: Subject) -> None:

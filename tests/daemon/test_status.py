@@ -33,6 +33,8 @@ INSERT INTO syncd.lease (source, fence, holder, taken_at, expires_at) VALUES
      now() - interval '2 days 1 hour', now() + interval '5 min'),
     ('crm', 1, '{"host": "web2", "boot": "b", "pid": 99}',
      now() - interval '3 days 1 hour', now() - interval '2 hours 5 min');
+UPDATE syncd.lease SET failing_since = now() - interval '12.5 min', failing_reason = '503 [red]',
+    next_probe = now() + interval '3.5 min';
 INSERT INTO syncd.cycle (source, stream, started_at, ended_at, outcome, reason, taken_up, pages,
     seen, written, unchanged, dead, calls, requests, retried) VALUES
     ('ads', 'campaigns', now() - interval '20.5 min', now() - interval '15.5 min', 'ok', '', 0, 10,
@@ -164,6 +166,8 @@ crm.people     stopped at page 3,       -              -        -     -        1
 
 ads: run by pid 4711 on web1 for 2 days
 crm: no daemon runs (pid 99 on web2 is gone, last heard of 2 h 5 min ago)
+API of ads: failing for 12 min, so its streams wait; next probe in 4 min (503
+[red])
 budget of source ads: 1 of 3 tokens free, the next in 4 min; held for 5 min,
 because the API asked for it; counted from each answer, since a request was
 refused unexplained
@@ -223,6 +227,9 @@ async def test_json_has_the_same_for_programs(seeded: Syncd) -> None:
         ("ads", True, 4711),
         ("crm", False, 99),
     ]
+    ads, crm = (s["breaker"] for s in told["sources"])
+    assert ads["open_since"] < told["at"] < ads["next_probe_at"]
+    assert (ads["reason"], crm) == ("503 [red]", None), "crm's daemon is gone, and what it knew"
     ads, crm = told["budgets"]
     assert (ads["requests"], ads["free"], ads["counted_from"]) == (3, 1, "answers")
     assert ads["held_until"] > told["at"]
