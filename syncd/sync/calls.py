@@ -23,6 +23,7 @@ from syncd.errors import (
     Draining,
     RateLimited,
     StreamBroken,
+    SyncdError,
     TryAgain,
 )
 from syncd.sync import events
@@ -110,7 +111,7 @@ class _PageCalls:
     """By record key: calls whose outcome is unknown and can be asked for."""
 
     _exhausted: list[tuple[Record, TryAgain]] = attrs.field(factory=list, init=False)
-    _stop: StreamBroken | Draining | None = attrs.field(default=None, init=False)
+    _stop: SyncdError | None = attrs.field(default=None, init=False)
 
     async def look_up(self, records: list[Record]) -> list[Record]:
         """Take from the ledger what was settled before; returns the records still to call."""
@@ -203,6 +204,10 @@ class _PageCalls:
                 await self._call(record)
             except TryAgain as error:
                 self._exhausted.append((record, error))
+                if self.stream.breaker.open is not None:
+                    # It fails everybody: that is no matter of this record, whatever was
+                    # answered before.
+                    self._stop = self._stop or error
             except (StreamBroken, Draining) as error:
                 self._stop = self._stop or error
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 import attrs
 import trio
 
-from syncd.errors import ApiUnavailable, RateLimited, StoreUnavailable, TryAgain
+from syncd.errors import ApiUnavailable, RateLimited, StoreUnavailable, StreamBroken, TryAgain
 from syncd.sync.breaker import CalledBackError, StillOpenError
 from syncd.sync.ports import Budget
 from syncd.sync.waits import Waits
@@ -105,6 +105,8 @@ class Outage:
                 await self.ask()
         except StoreUnavailable:
             return False
+        except StreamBroken:
+            return True  # it answers; whom it refuses what, each finds out by himself
         return True
 
 

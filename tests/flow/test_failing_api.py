@@ -169,6 +169,32 @@ async def test_calls_that_wait_for_tokens_are_called_back(
             await fleet.cycles(stream, 1)
 
 
+async def test_records_are_not_put_aside_for_an_api_that_fails_everybody(
+    fleet: Fleet, api: Api, autojump_clock: Clock
+) -> None:
+    """contained, accounted: it went down in mid-page, after it had answered some calls."""
+    api.down = False
+    stream = STREAMS[0]
+    fleet.apis[stream].fill(10)
+
+    async def breaks_down(asked: Asked) -> None:
+        if asked.number == 5:
+            api.down = True
+        await api.faults(asked)
+
+    fleet.apis[stream].faults = breaks_down
+    async with fleet.life("ads") as life:
+        life.start(stream)
+        await fleet.until(lambda e: isinstance(e, events.BreakerOpened))
+        await fleet.until(lambda e: isinstance(e, events.Failing), within=20_000)
+        await trio.sleep(3 * 3600)
+        api.down = False
+        await fleet.cycles(stream, 1)
+    assert not fleet.store.dead_letters
+    assert len(fleet.rows(stream)) == 10
+    assert set(fleet.apis[stream].carried_out.values()) == {1}
+
+
 async def _until_closed(fleet: Fleet) -> list[events.BreakerClosed]:
     await fleet.until(lambda e: isinstance(e, events.BreakerClosed))
     return [e for _, e in fleet.heard if isinstance(e, events.BreakerClosed)]
