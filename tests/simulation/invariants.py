@@ -1,13 +1,16 @@
 """The promises as code: what must hold after each step, and at the end."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import attrs
 import trio
 
 from syncd.errors import StoreUnavailable
+from syncd.sync.breaker import Breaker
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -23,6 +26,7 @@ from syncd.sync.model import (
 )
 from syncd.sync.ports import NotYet, Settlement, Taken
 from syncd.sync.scans import GUARD, GUARD_SHARE, Reconciled
+from syncd.sync.waits import Waits
 from syncd.testing import FakeApi, FakeStore
 from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED
@@ -38,6 +42,10 @@ COMMITTING: ContextVar[tuple[Table, Checkpoint, PageCommit] | None] = ContextVar
     "COMMITTING", default=None
 )
 """What a task is about to commit."""
+
+
+BREAKER: ContextVar["WatchedBreaker | None"] = ContextVar("BREAKER", default=None)
+"""The one that stands before a task's requests."""
 
 
 class Violation(AssertionError):
@@ -231,7 +239,15 @@ class WatchedStore(FakeStore):
             )
             right = intent.idempotency_key in {first, *known} or of_letter
             self.tell("no-blind-repeat", right, "a call's key does not follow from what it is for")
-        return await super().take_token(budget, lease=lease, intent=intent, **others)  # type: ignore[arg-type]  # passed on
+        breaker = BREAKER.get()
+        before = breaker and breaker.open
+        answer = await super().take_token(budget, lease=lease, intent=intent, **others)  # type: ignore[arg-type]  # passed on
+        # One that opened while the statement was under way may come too late for it.
+        if breaker is not None and before is not None and breaker.open is before:
+            probes = breaker.probe is trio.lowlevel.current_task()
+            free = isinstance(answer, NotYet)
+            self.tell("budget", probes or free, "a token was spent while the breaker is open")
+        return answer
 
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
         await super().settle_calls(settlements)
@@ -241,6 +257,34 @@ class WatchedStore(FakeStore):
         """Whether its answer was settled, and whoever settled it has heard of that."""
         call = self.calls.get(key)
         return key in self._settled and call is not None and call.outcome == "done"
+
+
+@attrs.define(eq=False, kw_only=True)
+class WatchedBreaker(Breaker):
+    """A breaker that knows who is inside, whatever it believes itself."""
+
+    probe: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
+    """Who was let in while it was open, and has not left."""
+
+    @asynccontextmanager
+    async def attempt(self, **others: Any) -> AsyncIterator[Waits]:
+        async with Breaker.attempt(
+            self, **others
+        ) as tokens:  # super() finds no cell in a wrapped one
+            found = self.open
+            if found is not None:
+                must("contained", self.probe is None, "a second probe beside the first")
+                self.probe = trio.lowlevel.current_task()
+            try:
+                yield tokens
+            finally:
+                if found is not None:
+                    self.probe = None
+
+    def look(self, store: WatchedStore) -> None:
+        """Between two steps of the streams."""
+        lost = self.open is not None and self.open.probing and self.probe is None
+        store.tell("contained", not lost, "a probe that nobody makes keeps all waiting")
 
 
 @attrs.define(eq=False, kw_only=True)

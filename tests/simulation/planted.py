@@ -1,15 +1,17 @@
 """Bugs that the search has to find: each breaks one rule that the code keeps."""
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
 from syncd.daemon.runner import Runner
-from syncd.errors import StoreUnavailable, TryAgain
+from syncd.errors import Draining, StoreUnavailable, TryAgain
 from syncd.sync import stream as loop
+from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket, TokenPermit
 from syncd.sync.calls import _PageCalls
 from syncd.sync.model import Checkpoint, Committed, Counts, Intent, PageCommit, Record, Table
@@ -281,6 +283,42 @@ def a_budget_change_forgives_the_debt() -> list[Patch]:
     return [(TokenBucket, "change", change)]
 
 
+def a_probe_that_was_not_sent_keeps_its_right() -> list[Patch]:
+    attempt = Breaker.attempt
+
+    @asynccontextmanager
+    async def keep(self: Breaker, **others: Any) -> AsyncIterator[Waits]:
+        probes = None
+        try:
+            async with attempt(self, **others) as tokens:
+                probes = self.open  # who is let in while it is open is the probe
+                yield tokens
+        except (Draining, StoreUnavailable, trio.Cancelled):
+            if probes is not None:
+                probes.probing = True
+            raise
+
+    return [(Breaker, "attempt", keep)]
+
+
+def tokens_spent_by_who_waited_when_the_breaker_opened() -> list[Patch]:
+    failed = Breaker._failed
+
+    def forget(self: Breaker, *told: Any, probes: bool) -> None:
+        self._tokens.clear()
+        failed(self, *told, probes=probes)
+
+    return [(Breaker, "_failed", forget)]
+
+
+def an_open_breaker_lets_all_in() -> list[Patch]:
+    async def let_in(self: Breaker, *_: Any) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
+    return [(Breaker, "_admitted", let_in)]
+
+
 BUGS: tuple[Callable[[], list[Patch]], ...] = (
     checkpoint_before_the_rows,
     token_refunded_on_failure,
@@ -308,4 +346,7 @@ BUGS: tuple[Callable[[], list[Patch]], ...] = (
     few_records_move_the_checkpoint,
     a_budget_change_forgives_the_debt,
     *DELETES,
+    a_probe_that_was_not_sent_keeps_its_right,
+    tokens_spent_by_who_waited_when_the_breaker_opened,
+    an_open_breaker_lets_all_in,
 )

@@ -10,6 +10,7 @@ import trio
 
 from syncd.config.settings import BudgetSettings
 from syncd.daemon.jobs import Job
+from syncd.daemon.posting import Posting
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ApiUnavailable, LeaseHeld, StoreUnavailable, SyncdError, UnexpectedAnswer
@@ -19,14 +20,21 @@ from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Page, Record, StreamId, Table, Verdict
 from syncd.sync.ports import APPROVE, Permit
-from syncd.sync.retry import Retry
+from syncd.sync.retry import Outage, Retry
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource
 from syncd.testing.api import Asked, Fault, record
 from syncd.testing.scanning import DELETED
 from syncd.testing.store import Trouble
 from syncd.testing.values import Values
-from tests.simulation.invariants import WHO, Violation, WatchedApi, WatchedStore
+from tests.simulation.invariants import (
+    BREAKER,
+    WHO,
+    Violation,
+    WatchedApi,
+    WatchedBreaker,
+    WatchedStore,
+)
 from tests.simulation.schedule import Schedule, Step
 
 T = TypeVar("T")
@@ -107,6 +115,8 @@ class Life:
     supervisor: Supervisor
     waits: Waits
     bucket: TokenBucket
+    breaker: WatchedBreaker
+    outage: Outage
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     over: trio.Event = attrs.field(factory=trio.Event)
     fatal: BaseException | None = None
@@ -294,7 +304,9 @@ class World:
                 budget=life.bucket,
                 waits=waits,
                 rng=self.rng,
+                outage=life.outage,
             ),
+            breaker=life.breaker,
             waits=waits,
             report=self._hear,
         )
@@ -309,10 +321,18 @@ class World:
         settings = BudgetSettings(name="ads", requests=self.limit, per=PER)
         bucket = TokenBucket(settings, self.store, TIMEOUT)
         supervisor = Supervisor(store=self.store, waits=waits, drain=DRAIN, sources={"ads"})
-        life = Life(name=name, supervisor=supervisor, waits=waits, bucket=bucket)
+        life = Life(
+            name=name,
+            supervisor=supervisor,
+            waits=waits,
+            bucket=bucket,
+            breaker=WatchedBreaker(rng=self.rng),
+            outage=Outage(ask=lambda: self.store.renew_leases([]), rng=self.rng),
+        )
         with life.scope:
             try:
                 WHO.set(name)
+                BREAKER.set(life.breaker)
                 acquire = partial(self.store.acquire_lease, "ads")
                 supervisor.leases["ads"] = await self._patiently(acquire)
             except LeaseHeld:
@@ -320,6 +340,8 @@ class World:
                 return
             await self._patiently(bucket.open)
             supervisor.serve(bucket)
+            leases = supervisor.leases
+            supervisor.serve(Posting(life.breaker, self.store, lambda: leases.get("ads")))
             for stream in self.apis:
                 context = self.context(stream, life, Waits(waits))
                 supervisor.start(Runner(stream=context, rng=self.rng))
@@ -367,6 +389,8 @@ class World:
             nursery.cancel_scope.cancel()
 
     def _look(self) -> None:
+        for life in self.lives:
+            life.breaker.look(self.store)
         if self.store.violations:
             raise self.store.violations[0]
 
