@@ -176,6 +176,7 @@ async def test_no_blind_repeat_where_verify_fails_for_good_the_record_is_put_asi
     async def fail(_: Asked) -> None:
         raise ApiUnavailable("GET answered 500")
 
+    world.api.fill(20)  # of few, half of all requests would fail: that is an API that is down
     losing(world, 0.0).verify = fail
     await world.cycle()
     assert len(asked_for(world.api, "verify")) == 6

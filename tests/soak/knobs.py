@@ -10,6 +10,7 @@ LIMIT = 10  # requests in a window, as the mock has it
 WINDOW = 60.0  # seconds, at speed 1
 SLACK = 0.25  # seconds; the machine has other things to do
 TIMEOUT = 1.0  # seconds; each tenth list request is never answered
+RECONCILE = 15  # seconds from one scan for what is gone to the next
 LATE = 0.5  # seconds that some requests of `tardy` are counted late: longer than the slack
 
 CALLED = {"adplatform": "with-key", "careful": "never", "tardy": "with-key"}
@@ -46,6 +47,7 @@ headers = {{ "X-Client-Id" = "{source}" }}
 budget = {{ requests = {requests}, per = "{per:.3f}s", slack = "{slack}s" }}
 [sources.{source}.streams.campaigns]
 every = "{every}s"
+reconcile = "{reconcile}s"
 path = "/api/campaigns"
 records = "data"
 key = ["id"]
@@ -116,6 +118,7 @@ class Knobs:
             per=WINDOW / speed * self.stretch,
             slack=SLACK,
             every=self.every,
+            reconcile=RECONCILE,
             size=self.size,
             table=table_of(source),
             columns=COLUMNS,
