@@ -26,6 +26,7 @@ from syncd.sync.model import (
 )
 from syncd.sync.ports import ApiFailing, Store
 from syncd.testing import FakeStore
+from syncd.testing.scanning import DELETED
 
 ADS = StreamId(source="ads", stream="campaigns")
 OTHER = StreamId(source="ads", stream="adsets")
@@ -79,6 +80,13 @@ class Subject(Protocol):
     async def rows(self, table: Table = TABLE) -> dict[str, Values]:
         """The table's rows by their id, in the columns that the user named."""
 
+    async def gone(self, table: Table = TABLE) -> set[str]:
+        """The ids of rows that are marked as deleted."""
+        raise NotImplementedError
+
+    async def forget_seen(self) -> None:
+        """Postgres has crashed: what it does not log is gone."""
+
     async def dead(self, stream: StreamId = ADS) -> list[Aside]: ...
 
     async def cycle(self, number: int) -> Ended: ...
@@ -113,6 +121,14 @@ class FakeSubject:
     async def rows(self, table: Table = TABLE) -> dict[str, Values]:
         rows = self.store.tables[(table.schema, table.name)].values()
         return {str(row["id"]): dict(row) for row in rows}
+
+    async def gone(self, table: Table = TABLE) -> set[str]:
+        rows = self.store.tables[(table.schema, table.name)].values()
+        return {str(row["id"]) for row in rows if row.get(DELETED) is not None}
+
+    async def forget_seen(self) -> None:
+        for scans in self.store.scans.values():
+            scans.seen.clear()
 
     async def dead(self, stream: StreamId = ADS) -> list[Aside]:
         return [
@@ -177,6 +193,14 @@ class PostgresSubject:
         named = sql.Identifier(table.schema, table.name)
         found = await self.select(sql.SQL("SELECT {} FROM {}").format(columns, named))
         return {str(row["id"]): row for row in found}
+
+    async def gone(self, table: Table = TABLE) -> set[str]:
+        named = sql.Identifier(table.schema, table.name)
+        marked = sql.SQL("SELECT id FROM {} WHERE _syncd_deleted_at IS NOT NULL").format(named)
+        return {str(row["id"]) for row in await self.select(marked)}
+
+    async def forget_seen(self) -> None:
+        await self.select(sql.SQL("TRUNCATE syncd.seen"))
 
     async def dead(self, stream: StreamId = ADS) -> list[Aside]:
         found = await self.select(
