@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import TypeVar
 
@@ -38,6 +39,9 @@ from tests.simulation.invariants import (
 from tests.simulation.schedule import Schedule, Step
 
 T = TypeVar("T")
+FENCE: ContextVar[int] = ContextVar("FENCE")
+"""The fencing token of who makes the request that this task has under way."""
+
 PER = 60.0
 DRAIN = 100.0
 LEAVES = 30.0  # seconds: a request's timeout, and a Postgres that loses statements
@@ -70,7 +74,7 @@ class SimSource(FakeSource):
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
         number = int(cursor or 1)
         what = f"page {number} for {permit.spent_on}"  # type: ignore[attr-defined]  # TokenPermit
-        self.world.flying[what] = _fence(permit)
+        FENCE.set(_fence(permit))
         answer = await self._request(what, None, self.world.latency(), permit)
         page = answer if isinstance(answer, Page) else self._page(number)
         self.api.look_at_page(cursor, page, trio.current_time(), self.settings)
@@ -87,7 +91,7 @@ class SimSource(FakeSource):
 
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         self.api.call_takes = self.world.latency() + 0.5
-        self.world.flying[idempotency_key] = _fence(permit)
+        FENCE.set(_fence(permit))
         self.api.under_way[idempotency_key] += 1
         try:
             return await super().call(record, idempotency_key, permit)
@@ -101,7 +105,7 @@ class SimSource(FakeSource):
             self.api.under_way[idempotency_key] -= 1
 
     async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
-        self.world.flying[f"verify {record.key}"] = _fence(permit)
+        FENCE.set(_fence(permit))
         verdict = await super().verify(record, idempotency_key, permit)
         self.api.look_at_verify(idempotency_key, verdict)
         return verdict
@@ -151,9 +155,6 @@ class World:
     jumps: list[float] = attrs.field(factory=list, init=False)
     births: list[float] = attrs.field(factory=list, init=False)
     arrived: set[str] = attrs.field(factory=set, init=False)
-    flying: dict[str, int] = attrs.field(factory=dict, init=False)
-    """Requests under way, and the fencing token of who makes them."""
-
     steps: int = attrs.field(default=0, init=False)
     pausing: dict[StreamId, Job] = attrs.field(factory=dict, init=False)
     log: list[str] = attrs.field(factory=list, init=False)
@@ -202,7 +203,7 @@ class World:
             if not self._misled(now):
                 api.look_at(now, self.arrivals)
             key = asked.idempotency_key
-            fence = self.flying[key or asked.what]
+            fence = FENCE.get()
             if key is not None:
                 self.arrived.add(key)
                 # Of two at once the one that lost the lease may settle what the other has
