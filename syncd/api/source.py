@@ -108,7 +108,7 @@ class ApiSource:
         if answer.status >= 400:
             raise UnexpectedAnswer(
                 f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
-                hint=HINTS.get(answer.status, "Check path and params"),
+                hint=_what_to_check(answer.status, first=cursor is None),
             )
         try:
             return self._page(cursor, answer)
@@ -227,6 +227,16 @@ class ApiSource:
             hint=hint,
             sent="refused" if status in NOT_CARRIED_OUT else "unknown",
         )
+
+
+def _what_to_check(status: int, *, first: bool) -> str:
+    """An end by 404 is none: the page before said that this one follows, and its flag decides."""
+    if status == 404 and not first:
+        return (
+            "The page before said that this one follows, so the list is not taken to end here; "
+            "check how the API pages, then `syncd resume` to ask again, or `syncd reset`"
+        )
+    return HINTS.get(status, "Check path and params")
 
 
 def _target(answer: Answer) -> str:

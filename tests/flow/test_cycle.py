@@ -474,6 +474,33 @@ async def test_empty_pages_that_promise_more_end_at_the_second(
     assert len(world.api.asked) == 2
 
 
+async def test_a_404_where_a_page_should_follow_is_no_whole_cycle(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 18, no-delete-on-absence: it parks where it stands; the scan counts for nothing."""
+    world.source.has_call = False
+    await world.cycle()
+    page_is_there = False
+
+    async def no_page_three(asked: Asked) -> None:
+        if asked.what == "page 3" and not page_is_there:
+            raise UnexpectedAnswer("answered 404")
+
+    world.api.faults = no_page_three
+    # Each would be the second scan that misses the last five, were it a whole one.
+    for _ in range(3):
+        with pytest.raises(UnexpectedAnswer, match="404"):
+            await world.cycle(reconcile=0.0)
+    assert CAMPAIGNS in world.store.parked
+    assert [c.outcome for c in world.store.cycles] == ["ok", None]
+    page_is_there = True
+    done = await world.cycle(reconcile=0.0)
+    assert (done.outcome, done.totals.seen) == ("ok", 25)
+    assert world.store.scans[CAMPAIGNS].missing == {}
+    assert len(world.rows) == 25
+    assert all(row.get("_syncd_deleted_at") is None for row in world.rows.values())
+
+
 async def test_no_records_where_there_were_some_is_suspicious(
     world: World, autojump_clock: Clock
 ) -> None:

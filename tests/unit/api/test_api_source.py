@@ -168,6 +168,22 @@ async def test_what_each_answer_to_a_list_means(
     assert ("refused" in permit.notes) == (kind is RateLimited)
 
 
+async def test_a_404_where_a_page_should_follow_is_not_the_end(
+    server: RawServer, permit: NotingPermit
+) -> None:
+    """CASES 18, accounted: `has_more` wins; the sentence does not blame the address."""
+    server.will(ok(page('{"id": "a"}')), answer(404, b'{"error": "no such page"}'))
+    async with ApiClient(server.source()) as client:
+        source = source_of(server, client)
+        cursor = (await source.fetch(None, permit)).next_cursor
+        assert cursor == "2"
+        with pytest.raises(UnexpectedAnswer, match="answered 404: no such page") as caught:
+            await source.fetch(cursor, permit)
+
+    assert caught.value.hint.startswith("The page before said that this one follows")
+    assert "base_url" not in caught.value.hint
+
+
 async def test_no_redirect_is_followed(
     server: RawServer, permit: NotingPermit, nursery: trio.Nursery
 ) -> None:
