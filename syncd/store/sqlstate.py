@@ -18,8 +18,13 @@ POSTGRES_OWN = ("53", "54", "55", "57", "58", "72", "P0", "XX")
 """Of the classes that the standard leaves to implementations: those that begin with 5 to 9 or
 I to Z.  The others are a user's, named by `RAISE … USING ERRCODE`."""
 
-RECONNECT = ("08", "57P", "0A000", "25006", "25P03")
-"""The connection or the server is no use any more; 25006: a failover left us on a replica."""
+RECONNECT = ("08", "57P", "0A000", "25006", "25P03", "25P04")
+"""The connection or the server is no use any more; 25006: a failover left us on a replica.
+
+25P03 and 25P04 are timeouts that an owner has set for all (idle_in_transaction_session_timeout,
+and Postgres 17's transaction_timeout): they end the connection, as 57P05 does.  The rest of class
+25 is a transaction that we have misused.
+"""
 
 AGAIN = ("40", "55P03", "57014", "55006")
 """Serialisation, deadlock, a lock or statement timeout: the same may do another time."""

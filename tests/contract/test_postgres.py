@@ -185,6 +185,29 @@ async def test_resume_a_killed_connection_is_replaced(real: PostgresSubject) -> 
     assert set(await real.rows()) == {"1"}
 
 
+async def test_resume_a_transaction_timeout_of_the_owners_is_an_interruption(
+    real: PostgresSubject,
+) -> None:
+    """25P04, from Postgres 17 on: the connection is gone, nothing is written, the next try does."""
+    if (await run(real, "SHOW server_version_num"))[0]["server_version_num"] < "170000":
+        pytest.skip("this Postgres has no transaction_timeout")
+    stream = await running(real.store)
+    name = (await run(real, "SELECT current_database() AS name"))[0]["name"]
+    of = sql.Identifier(name)
+    await real.select(sql.SQL("ALTER DATABASE {} SET transaction_timeout = '300ms'").format(of))
+    await terminate(real, "true")
+    with pytest.raises(StoreUnavailable):
+        await stream.commit(page(row("1")))
+    with psycopg.connect(real.conninfo, options="-c transaction_timeout=0") as holder:
+        holder.execute("LOCK TABLE campaigns IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreUnavailable, match="transaction timeout"):
+            await stream.commit(page(row("1")))
+        holder.execute(sql.SQL("ALTER DATABASE {} RESET transaction_timeout").format(of))
+    assert await real.rows() == {}
+    await stream.commit(page(row("1")))
+    assert set(await real.rows()) == {"1"}
+
+
 async def test_resume_a_read_only_server_is_left(real: PostgresSubject) -> None:
     """A failover that left us on a replica (25006): each try makes a new connection."""
     stream = await running(real.store)
