@@ -15,6 +15,11 @@ from syncd.api.shown import Redactor, excerpt, shown
 from syncd.errors import ApiUnavailable, UnexpectedAnswer
 
 BOM = b"\xef\xbb\xbf"
+FAILED = {b"false": ("success", "ok"), b'"error"': ("status",), b'"fail"': ("status",)}
+"""What some APIs write into a 200 that is an error, and under which names."""
+
+ERRORS = ("error", "errors")
+NO_ERROR = (b"null", b"false", b"0", b'""', b"[]", b"{}")
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _any = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -120,6 +125,27 @@ def _elements(text: bytes, named: str) -> list[bytes]:
         raise UnexpectedAnswer(f"the list at {named} is malformed: {error}") from None
 
 
+def refuse_an_error(envelope: Envelope, path: str, redactor: Redactor, *, empty: bool) -> None:
+    """Raise UnexpectedAnswer where an answer says itself that it is none.
+
+    path: of the records; what stands around them is looked at.
+    empty: there are none.  What stands under `error` beside records may be a warning.
+    """
+    around = {n: bytes(v).strip() for n, v in (envelope.fields("") or {}).items()}
+    around.pop(path.partition(".")[0], None)
+    says = [name for value, names in FAILED.items() for name in names if around.get(name) == value]
+    if empty:
+        says += [n for n in ERRORS if n in around and b"".join(around[n].split()) not in NO_ERROR]
+    if says:
+        raise UnexpectedAnswer(
+            f"the answer says that it is an error, so it is no list: `{says[0]}` is "
+            f"{excerpt(around[says[0]], redactor)}; it begins: {excerpt(envelope.text, redactor)}",
+            hint="Look at what the API says, then `syncd resume`",
+        )
+
+
 def records_at(envelope: Envelope, path: str, contract: Contract, redactor: Redactor) -> Judged:
     """Each record of the list at `path`, judged."""
-    return judge_all(contract, raws_at(envelope, path, redactor))
+    raws = raws_at(envelope, path, redactor)
+    refuse_an_error(envelope, path, redactor, empty=not raws)
+    return judge_all(contract, raws)

@@ -34,6 +34,12 @@ async def once(syncd: Syncd) -> tuple[int, str]:
             1,
             id="200-with-an-error-inside",
         ),
+        pytest.param(
+            {"body": {"success": False, "data": [], "pagination": {"has_more": False}}},
+            "`success` is false",
+            1,
+            id="200-with-an-error-and-an-empty-list",
+        ),
         pytest.param({"body": {"pagination": {}}}, "`data`", 1, id="data-missing"),
         pytest.param(
             {"body": {"data": [], "pagination": {"has_more": "false"}}},

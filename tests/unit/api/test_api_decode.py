@@ -335,6 +335,55 @@ def test_any_bytes_are_a_page_or_a_named_error(body: bytes) -> None:
         assert str(error).isprintable()  # noqa: PT017 - either outcome is right
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        '"success": false',
+        '"ok" : false',
+        '"status": "error"',
+        '"status": "fail"',
+        '"error": {"message": "no such account"}',
+        '"error": "boom"',
+        '"error": true',
+        '"errors": [{"code": 7}]',
+    ],
+)
+def test_an_empty_list_inside_an_error_is_no_list(around: str) -> None:
+    """CASES 30, accounted: the sentence holds the API's own words."""
+    with pytest.raises(UnexpectedAnswer, match="says that it is an error") as caught:
+        judged(f'{{"data": [], {around}}}')
+    assert around.partition(":")[0].strip(' "') in caught.value.reason
+
+
+def test_a_list_that_failed_is_no_list_although_it_holds_records() -> None:
+    """CASES 30, no-delete-on-absence: half a list is not a whole one."""
+    with pytest.raises(UnexpectedAnswer, match="`success` is false"):
+        judged('{"success": false, "data": [{"id": 1}]}')
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        '"success": true',
+        '"success": null',
+        '"error": null, "errors": []',
+        '"error": "", "errors": { }',
+        '"error": 0',
+        '"status": "ok"',
+        '"failed": {"success": false}',
+    ],
+)
+def test_an_empty_list_is_one_where_nothing_speaks_against_it(around: str) -> None:
+    """Members that many APIs send with every answer are no error."""
+    assert judged(f'{{"data": [], {around}}}') == judged("[]", path="")
+
+
+def test_warnings_beside_records_cost_nothing() -> None:
+    """contained: nobody is parked for what stands under `errors` while there are records."""
+    assert len(judged('{"errors": ["deprecated"], "data": [{"id": 1}]}').records) == 1
+    assert len(judged('{"error": [{"id": 1}], "data": 1}', path="error").records) == 1
+
+
 def test_paths_into_an_envelope() -> None:
     """A path that leads through something that is no object leads nowhere."""
     envelope = Envelope(b'{"a": {"b": null, "c": {"d": 1}}, "e": [1]}')
