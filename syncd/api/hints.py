@@ -22,6 +22,14 @@ EPOCH_MILLIS = 1e12  # … and above this, one in milliseconds
 RESETS = ("x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
 REMAINING = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
 
+LONGEST_HEADER = 1000  # characters of a RateLimit header; a longer one is no hint
+_STRING = r'"(?:[^"\\]|\\["\\])*"'
+_MEMBER = re.compile(
+    rf"[ \t]*(?P<name>{_STRING}|[\w*.:/%-]+)(?:=(?P<value>\d+))?"
+    rf"(?P<params>(?:[ \t]*;[ \t]*[a-z*][\w.*-]*(?:=(?:{_STRING}|[^\s,;\"]+))?)*)[ \t]*(?:,|$)",
+    re.ASCII,
+)
+_PARAM = re.compile(rf"([a-z*][\w.*-]*)=({_STRING}|[^\s,;\"]+)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -50,8 +58,56 @@ def wait_hint(
             hint = seconds(headers[name], reference)
             if hint is not None:
                 return hint
+    hint = _combined(headers, reference, refused=refused)
+    if hint is not None:
+        return hint
     text = _at(body, path)
     return None if text is None else seconds(text, reference)
+
+
+def _combined(headers: Mapping[str, str], reference: float, *, refused: bool) -> float | None:
+    """What the one RateLimit header of the IETF's draft asks for.
+
+    In its newer form, `"minute";r=0;t=30, "day";r=900;t=4000`, it tells of several quotas: those
+    of which nothing is left count, and the longest of them.  In the older one,
+    `limit=10, remaining=0, reset=30`, of one.  Where no end is told, RateLimit-Policy tells how
+    long the window is.
+    """
+    quotas = _quotas(headers.get("ratelimit", ""))
+    windows = {name: of.get("w") for name, of in _members(headers.get("ratelimit-policy", ""))}
+    spent = [name for name, of in quotas.items() if of.get("r") == "0"]
+    if not spent and refused and len(quotas) == 1:
+        spent = [*quotas]  # a refusal says itself that nothing is left, though not of which
+    ends = [quotas[name].get("t") or windows.get(name) for name in spent]
+    waits = [seconds(end, reference) for end in ends if end]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _quotas(header: str) -> dict[str, dict[str, str]]:
+    """By name, what is left (`r`) and when that changes (`t`)."""
+    members = _members(header)
+    told = {name: of["="] for name, of in members if "=" in of}
+    if not told:
+        return dict(members)
+    older = {"r": told.get("remaining"), "t": told.get("reset")}
+    # A policy of that form has its limit for a name: `RateLimit-Policy: 10;w=60`.
+    return {told.get("limit", ""): {k: v for k, v in older.items() if v is not None}}
+
+
+def _members(header: str) -> list[tuple[str, dict[str, str]]]:
+    """The members of a structured list with their parameters; none if any of it is malformed."""
+    found: list[tuple[str, dict[str, str]]] = []
+    at = 0
+    while at < len(header) <= LONGEST_HEADER:
+        member = _MEMBER.match(header, at)
+        if member is None:
+            return []
+        of = dict(_PARAM.findall(member["params"]))
+        if member["value"] is not None:
+            of["="] = member["value"]
+        found.append((member["name"], of))
+        at = member.end()
+    return found
 
 
 def seconds(text: str, reference: float) -> float | None:

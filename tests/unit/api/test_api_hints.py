@@ -149,3 +149,83 @@ def test_a_hint_in_a_body_that_begins_with_a_bom() -> None:
     """budget: it is found all the same (cases 4 and 34)."""
     body = b"\xef\xbb\xbf" + b'{"retry_after": 60}'
     assert wait_hint(DATE, body, "retry_after", refused=True) == 60.0
+
+
+COMBINED: dict[str, float | None] = {
+    '"default";r=0;t=30': 30.0,
+    "default;r=0;t=30": 30.0,
+    '"a";r=0;t=30, "day";r=0;t=600,"hour";r=9;t=3000': 600.0,
+    ' "a, b;c" ; r=0 ; t=30 ;pk=:cHsdsRa894==: ': 30.0,
+    "limit=10, remaining=0, reset=30": 30.0,
+    "limit=10,remaining=0,reset=30": 30.0,
+    "remaining=0, reset=30": 30.0,
+    '"default";r=0;t=99999999': LONGEST,
+    '"default";r=0;t=1700000060': 60.0,
+    '"default";r=0;t=1600000000': None,
+    '"default";r=0;t=0': None,
+    '"default";r=0;t=-5': None,
+    '"default";r=0;t=soon': None,
+    '"default";r=0': None,
+    '"default";r=0;t': None,
+    '"default;r=0;t=30': None,
+    '"default";r=0;t=30,,': None,
+    '"default";r=0;t=30 nonsense': None,
+    "limit=10, remaining=0, reset=?": None,
+    ";;;": None,
+    "": None,
+    '"x";r=0;t=30,' * 100: None,
+}
+
+
+@pytest.mark.parametrize("value", COMBINED)
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_one_header_of_the_draft(value: str, refused: bool) -> None:
+    """Case 6: both of its forms, where nothing is left of the quota; garbage is no hint."""
+    assert wait_hint({"ratelimit": value, **DATE}, b"", None, refused=refused) == COMBINED[value]
+
+
+@pytest.mark.parametrize("value", ['"default";r=7;t=30', "limit=10, remaining=7, reset=30"])
+def test_a_quota_of_which_something_is_left_asks_for_a_wait_when_it_refuses(value: str) -> None:
+    """Case 6: an API tells with every answer when its window ends."""
+    assert wait_hint({"ratelimit": value, **DATE}, b"", None, refused=True) == 30.0
+    assert wait_hint({"ratelimit": value, **DATE}, b"", None, refused=False) is None
+
+
+def test_which_of_two_quotas_refused_is_not_guessed() -> None:
+    """Case 6: a day's end is not waited for while the day has something left."""
+    header = {"ratelimit": '"minute";r=3;t=30, "day";r=900;t=40000', **DATE}
+    assert wait_hint(header, b"", None, refused=True) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "policy", "wait"),
+    [
+        ('"a";r=0', '"b";q=9;w=9, "a";q=10;w=60', 60.0),
+        ("limit=10, remaining=0", "10;w=60, 1000;w=3600", 60.0),
+        ('"a";r=0;t=5', '"a";q=10;w=60', 5.0),
+        ('"a";r=0', '"b";q=10;w=60', None),
+        ('"a";r=0', '"a";q=10;w=60;;', None),
+        ('"a";r=0', '"a";q=10', None),
+    ],
+)
+def test_where_no_end_is_told_the_policys_window_is(
+    value: str, policy: str, wait: float | None
+) -> None:
+    """Case 6: to wait a whole window is never too short."""
+    headers = {"ratelimit": value, "ratelimit-policy": policy, **DATE}
+    assert wait_hint(headers, b"", None, refused=True) == wait
+
+
+def test_the_draft_is_asked_last_of_the_headers() -> None:
+    """Case 6: Retry-After is made for this; a body says it only where no header does."""
+    header = {"ratelimit": '"a";r=0;t=30', **DATE}
+    assert wait_hint({**header, "retry-after": "5"}, b"", None, refused=True) == 5.0
+    assert wait_hint({**header, "retry-after": "0"}, b"", None, refused=True) == 30.0
+    assert wait_hint(header, b'{"wait": 9}', "wait", refused=True) == 30.0
+
+
+@given(st.text(alphabet='"\\;,=rtw0 19aé\n:'), st.text(alphabet='"\\;,=rtw0 19a'))
+def test_any_header_of_the_draft_is_a_wait_or_none(value: str, policy: str) -> None:
+    """contained: nothing in it is a bug."""
+    hint = wait_hint({"ratelimit": value, "ratelimit-policy": policy}, b"", None, refused=True)
+    assert hint is None or 0 < hint <= LONGEST
