@@ -9,7 +9,7 @@ An ApiClient belongs to one source and is shared by its streams.
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -140,18 +140,13 @@ class ApiClient:
         bearer = None if auth is None else await auth.bearer(permit)
         async with self._slots:
             await permit.spend()
-            if auth is not None and bearer is not None and not bearer.holds:
-                # It has grown old while we waited for the token.  A login that costs
-                # budget takes the token we have, and we another.
-                bearer = await auth.bearer(permit)
-                await permit.spend()
-            headers = dict(self._headers)
-            if bearer is not None:
-                headers["Authorization"] = bearer.header
-            return await self._transport.exchange(ask, permit, headers=headers), bearer
+            signed = _Signed(self._headers, permit, auth, bearer)
+            return await self._transport.exchange(ask, permit, signing=signed), signed.bearer
 
     async def _login(self, ask: Ask, permit: Permit, *, headers: dict[str, str | bytes]) -> Answer:
-        return await self._transport.exchange(ask, permit, headers={**self._headers, **headers})
+        return await self._transport.exchange(
+            ask, permit, signing=_Signed({**self._headers, **headers}, permit)
+        )
 
     def _denied(self, ask: Ask, answer: Answer) -> AccessDenied:
         said = f"{ask} answered {answer.status}: {excerpt(answer.body, self.redactor)}"
@@ -166,6 +161,33 @@ class ApiClient:
             self.redactor.add(value.reveal())
             return value.reveal()
         return value
+
+
+@attrs.define(eq=False)
+class _Signed:
+    """A request's headers, with a bearer that holds when it is written: fulfils `Signing`.
+
+    It may have grown old while we waited for the token, or for another one just before the
+    first byte.
+    """
+
+    _own: Mapping[str, str | bytes] = attrs.field(repr=False)
+    _permit: Permit
+    _auth: TokenAuth | None = None
+    bearer: Bearer | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.bearer is None or self.bearer.holds
+
+    async def headers(self) -> Mapping[str, str | bytes]:
+        if self._auth is not None and not self.holds:
+            # A login that costs budget takes the token we have, and we another.
+            self.bearer = await self._auth.bearer(self._permit)
+            await self._permit.spend()
+        if self.bearer is None:
+            return self._own
+        return {**self._own, "Authorization": self.bearer.header}
 
 
 @attrs.define(eq=False)

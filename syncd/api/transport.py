@@ -16,6 +16,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import attrs
 import httpx
@@ -76,8 +77,22 @@ class _Pool:
     retired: bool = False
 
 
+class Signing(Protocol):
+    """The headers that a request carries in its source's name."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether those that were made last can still be sent."""
+
+    async def headers(self) -> Mapping[str, str | bytes]:
+        """Made anew if they don't hold; raises what a login raises."""
+
+
 class _IdledError(Exception):
-    """The connection was kept waiting by the budget for so long that it may be closed by now."""
+    """The budget made the request wait for too long: nothing was written.
+
+    Its connection may be closed by now, or its bearer too old.
+    """
 
 
 @attrs.define(eq=False)
@@ -102,17 +117,19 @@ class Transport:
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
 
-    async def exchange(
-        self, ask: Ask, permit: Permit, *, headers: Mapping[str, str | bytes] | None = None
-    ) -> Answer:
+    async def exchange(self, ask: Ask, permit: Permit, *, signing: Signing | None = None) -> Answer:
         """Send one request whose permit has been spent, and read its answer."""
         url = self._url(ask)
-        encoded = _encoded({**(headers or {}), **ask.headers})
+        patience = max(self.keepalive, 1.0)
         try:
-            return await self._fly(_Flight(ask, permit, max(self.keepalive, 1.0)), url, encoded)
+            headers = await _headers(ask, signing)
+            # What did not even outlast its own making can't do better another time.
+            aging = signing if signing is not None and signing.holds else None
+            return await self._fly(_Flight(ask, permit, patience, aging), url, headers)
         except _IdledError:
             # Once: the second connection is used however long the budget makes it wait.
-            return await self._fly(_Flight(ask, permit, float("inf")), url, encoded)
+            headers = await _headers(ask, signing)
+            return await self._fly(_Flight(ask, permit, float("inf"), None), url, headers)
 
     async def _fly(
         self, flight: "_Flight", url: httpx.URL, headers: list[tuple[bytes, bytes]]
@@ -226,9 +243,13 @@ async def _close(pool: _Pool) -> None:
         await pool.client.aclose()
 
 
-def _encoded(headers: Mapping[str, str | bytes]) -> list[tuple[bytes, bytes]]:
+async def _headers(ask: Ask, signing: Signing | None) -> list[tuple[bytes, bytes]]:
+    signed = {} if signing is None else await signing.headers()
     # httpx would refuse what is not ASCII; servers that take it at all take UTF-8.
-    return [(k.encode(), v.encode() if isinstance(v, str) else v) for k, v in headers.items()]
+    return [
+        (name.encode(), value.encode() if isinstance(value, str) else value)
+        for name, value in {**signed, **ask.headers}.items()
+    ]
 
 
 @attrs.define(eq=False)
@@ -239,6 +260,9 @@ class _Flight:
     permit: Permit
     patience: float
     """A new connection that the budget keeps waiting for longer may be closed by then."""
+
+    signing: Signing | None
+    """To be looked at once more before it is written; None: it is sent as it is."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     reused: bool = attrs.field(default=True, init=False)
@@ -268,7 +292,7 @@ class _Flight:
         finally:
             waited = trio.current_time() - began
             self.scope.deadline = trio.current_time() + left
-        if waited > self.patience:
+        if waited > self.patience or (self.signing is not None and not self.signing.holds):
             raise _IdledError
 
     def lost(self, reason: str, *, stale: bool = False) -> ApiUnavailable:

@@ -153,6 +153,7 @@ class NotingPermit:
     sent: int = 0
     spend_waits: float = 0.0
     confirm_waits: float = 0.0
+    confirm_waits_once: float = 0.0
     confirm_raises: Exception | None = None
 
     async def spend(self) -> None:
@@ -161,7 +162,8 @@ class NotingPermit:
 
     async def confirm(self) -> None:
         self.notes.append("confirm")
-        await _pass(self.confirm_waits)
+        once, self.confirm_waits_once = self.confirm_waits_once, 0.0
+        await _pass(self.confirm_waits + once)
         if self.confirm_raises is not None:
             raise self.confirm_raises
         self.sent += 1

@@ -244,6 +244,36 @@ async def test_a_bearer_that_grows_old_in_the_budget_wait_is_replaced(
     assert [bearer_in(h) for h in server.heads] == ["bearer-2"]
 
 
+@pytest.mark.parametrize("spends", [False, True])
+@pytest.mark.parametrize("waits", [3.0, 10.0])
+async def test_a_bearer_that_grows_old_at_the_last_moment_is_replaced(
+    server: RawServer,
+    permit: NotingPermit,
+    jumping: trio.testing.MockClock,
+    waits: float,
+    spends: bool,
+) -> None:
+    """Case 10: a token spent anew just before the first byte makes the request wait once more.
+
+    Whether its connection outlives that wait (3 s) or not (10 s): it goes out with a bearer
+    that holds, once, and nobody was refused for finding that out.
+    """
+    server.life = "4"
+    source = server.source(auth=token_auth(spends=spends), keepalive=4.0)
+    async with ApiClient(source) as client:
+        await client.send(GET, permit)
+        await trio.sleep(1)
+        permit.notes.clear()
+        permit.confirm_waits_once = waits
+        await client.send(POST, permit)
+
+    assert [bearer_in(h) for h in server.heads] == ["bearer-1", "bearer-2"]
+    assert len(server.login_heads) == 2
+    # Nothing was written on the first confirmation, and no token was lost by it.
+    sent = ["confirm", "written", "answered"]
+    assert permit.notes == ["spend", "confirm", *sent, *(["spend", *sent] if spends else [])]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_wrong_credentials_are_a_terminal_state(server: RawServer, status: int) -> None:
     """One login for all tasks and all later calls: no storm of logins."""
