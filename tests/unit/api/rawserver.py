@@ -89,23 +89,31 @@ class RawServer:
     on: list[int] = attrs.field(factory=list)
     """The connection that each request came on."""
 
+    host: str = "127.0.0.1"
     port: int = 0
+    """0: any that is free."""
+
     _nursery: trio.Nursery | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def will(self, *behaviours: Behaviour) -> Self:
         self.script.extend(behaviours)
         return self
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with trio.open_nursery() as nursery:
-            open_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
-            listeners = await nursery.start(trio.serve_listeners, self._connection, open_)
+        async with trio.open_nursery() as self._nursery:
+            open_ = await trio.open_tcp_listeners(self.port, host=self.host)
+            listeners = await self._nursery.start(trio.serve_listeners, self._connection, open_)
             self.port = listeners[0].socket.getsockname()[1]
             task_status.started()
+
+    def stop(self) -> None:
+        """Close all that is open, and refuse what comes."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         self.connections += 1
