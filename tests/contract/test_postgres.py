@@ -208,25 +208,42 @@ async def test_resume_a_transaction_timeout_of_the_owners_is_an_interruption(
     assert set(await real.rows()) == {"1"}
 
 
-async def test_resume_a_read_only_server_is_left(real: PostgresSubject) -> None:
-    """A failover that left us on a replica (25006): each try makes a new connection."""
-    stream = await running(real.store)
-    name = (await run(real, "SELECT current_database() AS name"))[0]["name"]
-    of = sql.Identifier(name)
-    await real.select(
-        sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(of)
-    )
-    await terminate(real, "true")
-    for _ in range(3):
-        with pytest.raises(StoreUnavailable):
-            await stream.commit(page(row("1")))
+@pytest.mark.parametrize("attrs", ["", "target_session_attrs=any"])
+@pytest.mark.parametrize("what", ["DATABASE", "ROLE"])
+async def test_resume_a_read_only_server_is_left(
+    real: PostgresSubject, what: str, attrs: str
+) -> None:
+    """CASES 44, as after a failover that left us on a replica: each try makes a new connection.
+
+    Whether libpq refuses such a server (as we ask it to), or its transactions fail (25006): it
+    is waited for, with the reason, and writes when the default is lifted.
+    """
+    [names] = await run(real, 'SELECT current_database() AS "DATABASE", current_user AS "ROLE"')
+    on = sql.SQL(f"ALTER {what} {{}}").format(sql.Identifier(names[what]))
     # To a read-only default a superuser's own session says otherwise.
-    with psycopg.connect(
-        real.conninfo, options="-c default_transaction_read_only=off", autocommit=True
-    ) as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(of))
-    await stream.commit(page(row("1")))
-    assert set(await real.rows()) == {"1"}
+    able = "-c default_transaction_read_only=off"
+    async with open_store(f"{real.conninfo} {attrs}") as store:
+        stream = await running(store)
+        with psycopg.connect(real.conninfo, options=able, autocommit=True) as admin:
+            admin.execute(on + sql.SQL(" SET default_transaction_read_only = on"))
+            try:
+                # Connections that are there keep what they began with.
+                await stream.commit(page(row("1")))
+                admin.execute(
+                    sql.SQL(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {}"
+                    ).format(sql.SQL(BACKENDS))
+                )
+                with pytest.raises(StoreUnavailable):
+                    await stream.commit(page(row("2")))
+                for _ in range(3):
+                    with pytest.raises(StoreUnavailable, match="read-only"):
+                        await stream.commit(page(row("2")))
+            finally:
+                admin.execute(on + sql.SQL(" RESET default_transaction_read_only"))
+        await stream.commit(page(row("2")))
+    real.store.connections.close()  # they ended with the others
+    assert set(await real.rows()) == {"1", "2"}
 
 
 # --- page-atomic ----------------------------------------------------------------------------------
