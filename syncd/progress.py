@@ -213,7 +213,7 @@ class Progress:
                 return f"{name}{what}, try {event.attempt} failed: {event.reason}"
             case events.Waiting() if event.seconds >= 1 or event.why in ("hint", "database"):
                 return f"{name}{view.waiting()}" + (f" ({event.reason})" if event.reason else "")
-            case events.PutAside():
+            case events.PutAside(alert=True):
                 return f"{name}put aside {event.key or 'a record without key'}: {event.reason}"
             case events.Reconciled():
                 return f"{name}{event.found.words}"

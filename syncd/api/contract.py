@@ -68,7 +68,7 @@ class Contract:
             return Reject(key=None, reason=f"{found}; allowed: an object", raw=raw)
         key = self._key(fields)
         if isinstance(key, _Fault):
-            return Reject(key=None, reason=key.reason, raw=raw)
+            return Reject(key=None, reason=key.reason, raw=raw, column=key.column)
         for name, allowed in self._allowed:
             if text_form(fields.get(name)) not in allowed:
                 return LeftOut(key=key)
@@ -78,7 +78,7 @@ class Contract:
                 continue
             wrong = check(value)
             if wrong is not None:
-                return Reject(key=key, reason=fault(name, value, wrong), raw=raw)
+                return Reject(key=key, reason=fault(name, value, wrong), raw=raw, column=name)
         return Record(key=key, fields=fields, raw=raw)
 
     def _key(self, fields: Mapping[str, bytes]) -> "str | _Fault":
@@ -87,18 +87,20 @@ class Contract:
             value = fields.get(name)
             if value is None or value == b"null":
                 state = "missing" if value is None else "null"
-                return _Fault(f"the key column {shown(name)} is {state}; it must have a value")
+                found = f"the key column {shown(name)} is {state}; it must have a value"
+                return _Fault(name, found)
             of = TYPES[self.columns[name]]
             if not of.fits(value):
                 wrong = of.check(value)
                 if wrong is not None:
-                    return _Fault(fault(name, value, wrong))
+                    return _Fault(name, fault(name, value, wrong))
             parts.append(of.canonical(value))
         return json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 @attrs.frozen
 class _Fault:
+    column: str
     reason: str
 
 

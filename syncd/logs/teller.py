@@ -165,7 +165,7 @@ class Teller:
             case events.PageCommitted(checkpoint=at, totals=totals):
                 place.pages = at.pages or place.pages + 1
                 return kinds.PAGE_COMMITTED, {"records": totals.seen}
-            case events.PutAside():
+            case events.PutAside(alert=True):
                 fields = _filled(key=event.key, kind=event.kind, reason=event.reason)
                 return kinds.PUT_ASIDE, fields
             case events.CycleEnded():

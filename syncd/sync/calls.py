@@ -73,14 +73,11 @@ async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLett
         )
     )
     await calls.make(wanted)
-    dead += calls.dead
-    for letter in dead:
-        stream.report(
-            events.PutAside(
-                stream=stream.id, key=letter.key, kind=letter.kind, reason=letter.reason
-            )
-        )
-    return plain + calls.rows, dead
+    for letter, reject in zip(dead, page.rejects, strict=True):
+        stream.tell_of(letter, reject.column)
+    for letter in calls.dead:
+        stream.tell_of(letter)
+    return plain + calls.rows, dead + calls.dead
 
 
 async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:

@@ -4,6 +4,7 @@ Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
 are functions over it.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,11 +16,13 @@ from syncd.sync import events
 from syncd.sync.breaker import Breaker, Closed, Open
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.ledger import Ledger
-from syncd.sync.model import Counts, Intent, Lease, PageCommit, StreamId, Table
+from syncd.sync.model import Counts, DeadLetter, Intent, Lease, PageCommit, StreamId, Table
 from syncd.sync.moves import Movement
 from syncd.sync.ports import Budget, Permit, Source, Store
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
+
+ALERTS = 20  # a cycle: so many records are told one by one where no column is to blame
 
 
 @attrs.define(kw_only=True)
@@ -103,6 +106,9 @@ class StreamContext:
     """Of rows, in the running cycle."""
 
     tally: Tally = attrs.field(factory=Tally, init=False)
+    alerts: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
+    """How many records the running cycle has put aside, by kind and column."""
+
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     """Calls under way by idempotency key, and what tells when their page has made them."""
 
@@ -129,6 +135,21 @@ class StreamContext:
         self.began, self.before, self.resumed = before.began, before.before, before.resumed
         self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
+        self.alerts = before.alerts
+
+    def tell_of(self, letter: DeadLetter, column: str = "") -> None:
+        """Say that a record was put aside; `column`: the one that is to blame."""
+        cause = letter.kind, column
+        self.alerts[cause] += 1
+        self.report(
+            events.PutAside(
+                stream=self.id,
+                key=letter.key,
+                kind=letter.kind,
+                reason=letter.reason,
+                alert=self.alerts[cause] <= (1 if column else ALERTS),
+            )
+        )
 
     unsent: set[str] = attrs.field(factory=set, init=False)
     """Keys of calls whose intent may be stored, and of which this process knows, for as long as

@@ -105,6 +105,8 @@ class PutAside(Event):
     key: str | None
     kind: str
     reason: str
+    alert: bool = True
+    """Worth a line of its own: a column that has drifted is told once in a cycle."""
 
 
 @attrs.frozen(kw_only=True)

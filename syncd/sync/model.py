@@ -84,6 +84,8 @@ class Reject:
 
     reason: str
     raw: bytes
+    column: str = ""
+    """The one at fault; empty where it is the record as a whole."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

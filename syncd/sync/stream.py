@@ -11,6 +11,8 @@ SQL; when to ask again is `sync.retry`'s business, and whether to ask at all is
 the budget's.
 """
 
+from collections import Counter
+
 import attrs
 import trio
 
@@ -69,7 +71,7 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
-        stream.movement = Movement()
+        stream.movement, stream.alerts = Movement(), Counter()
         if at.follows is None:
             stream.in_turn = None if at.resumed else stream.began
         stream.report(

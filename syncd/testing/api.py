@@ -190,9 +190,9 @@ def record(fields: dict[str, object]) -> Record:
     )
 
 
-def reject(reason: str, key: str | None = None) -> Reject:
+def reject(reason: str, key: str | None = None, column: str = "") -> Reject:
     """A record that broke its contract."""
-    return Reject(key=key, reason=reason, raw=b"{}")
+    return Reject(key=key, reason=reason, raw=b"{}", column=column)
 
 
 async def hang(_: Asked) -> None:

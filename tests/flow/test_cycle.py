@@ -336,6 +336,48 @@ async def test_bad_records_cost_themselves_and_no_more(world: World, autojump_cl
     assert {d.reason for d in world.store.dead_letters} == {"budget: 'x' is no number", "no key"}
 
 
+async def test_a_column_that_drifts_is_told_once_in_a_cycle(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 38, contained: each record is kept with its reason, and the log is not flooded."""
+    world.source.has_call = False
+    world.api.fill(100)
+
+    async def drifting(asked: Asked) -> Page:
+        n = int(asked.what.split()[1])
+        records = [record(world.api.records[f"c{10 * n - i}"]) for i in range(9)]
+        drifted = [reject("column status: found 7", f'["d{n}"]', "status")]
+        drifted += [reject("column budget: found {}", f'["e{n}"]', "budget")] * (n > 3)
+        following = str(n + 1) if n < 10 else None
+        return Page(records=records, rejects=drifted, next_cursor=following)
+
+    world.api.faults = drifting
+    for _ in range(2):
+        world.heard.clear()
+        await world.cycle()
+        put_aside = [e for e in world.heard if isinstance(e, events.PutAside)]
+        assert [e.key for e in put_aside if e.alert] == ['["d1"]', '["e4"]']
+        assert len(put_aside) == 17
+    assert len(world.store.dead_letters) == 17
+
+
+async def test_calls_that_fail_are_told_one_by_one_until_they_are_many(
+    world: World, autojump_clock: Clock
+) -> None:
+    """contained: twenty lines a cycle; so many are no matter of single records any more."""
+    world.requests = world.api.limit = None
+
+    async def refuse(asked: Asked) -> None:
+        if asked.what.startswith("call") and asked.what != 'call ["c1"]':
+            raise CallFailed("call-failed", "422")
+
+    world.api.faults = refuse
+    with pytest.raises(UnexpectedAnswer, match="24 of 25 records"):
+        await world.cycle()
+    told = [e.alert for e in world.heard if isinstance(e, events.PutAside)]
+    assert told == [True] * 20 + [False] * 4
+
+
 async def test_a_page_of_nothing_but_rejects_parks_the_stream(
     world: World, autojump_clock: Clock
 ) -> None:

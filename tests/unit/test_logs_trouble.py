@@ -92,6 +92,14 @@ def test_ten_minutes_without_postgres_are_a_dozen_lines(teller: Teller, clock: C
     assert lines[-1].fields == {"cycle": 3, "page": 1, "records": 10}
 
 
+def test_a_record_put_aside_makes_a_line_only_where_it_says_so(teller: Teller) -> None:
+    """CASES 38: who counts a column's faults is the loop; the next of them is not told again."""
+    aside = events.PutAside(stream=SHOP, key="[1]", kind="contract", reason="column status: 7")
+    teller.hear(started())
+    assert said(teller.hear(aside)) == ["record put aside"]
+    assert teller.hear(attrs.evolve(aside, alert=False)) == []
+
+
 def test_an_api_that_fails_for_an_hour_is_told_once_a_minute(teller: Teller, clock: Clock) -> None:
     """Through pauses and resumed cycles it stays one trouble, until a page is committed."""
     teller.hear(started())

@@ -112,6 +112,18 @@ async def test_keys_and_reasons_are_shown_as_they_are(world: World, autojump_clo
     assert text == "ads.campaigns: put aside [red]a b: [/bold] !\n"
 
 
+async def test_a_drifting_column_is_one_line_and_all_of_its_records(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 38: what is told once is counted each time."""
+    aside = events.PutAside(stream=CAMPAIGNS, key="k", kind="contract", reason="r", alert=False)
+    async with world.process() as context:
+        assert shown(context, aside, terminal=False) == ""
+        view = View(context)
+        view.hear(aside)
+        assert view.dead == 1
+
+
 async def test_the_plain_lines_of_a_whole_run(world: World, autojump_clock: Clock) -> None:
     """Off a terminal: a line for each page and each trouble, and for nothing else."""
     world.source.has_call = False

@@ -45,6 +45,12 @@ def test_records_are_kept_as_the_api_wrote_them() -> None:
     assert page.records[0].raw.startswith(b'{"id": "a", "budget": 0.10')
 
 
+def test_a_reject_names_the_column_at_fault() -> None:
+    """CASES 38: so that it is told once for each column, and not for each record."""
+    found = data('{"id": "a", "n": "x"}', '{"id": null}', '{"n": 1}', "7")
+    assert [r.column for r in judged(found).rejects] == ["n", "id", "id", ""]
+
+
 def test_a_byte_order_mark_is_no_trouble() -> None:
     """Case 34."""
     assert len(judged(b"\xef\xbb\xbf" + data('{"id": "a"}').encode()).records) == 1
