@@ -11,7 +11,7 @@ import attrs
 
 from syncd.logs import kinds
 from syncd.logs.kinds import Kind
-from syncd.logs.trouble import Told, Troubles, Words
+from syncd.logs.trouble import EVERY, Told, Troubles, Words
 from syncd.sync import events
 from syncd.sync.model import StreamId
 
@@ -106,8 +106,10 @@ class Teller:
 
     def _endings(self, event: events.Event) -> list[Told | None]:
         ended: list[Told | None] = []
+        # On a full disk a token may be spent and a call settled, while no page is committed.
         if isinstance(event, NEEDS_POSTGRES):
-            ended.append(self._troubles.ended(event.stream, AWAY))
+            surely = isinstance(event, events.PageCommitted)
+            ended.append(self._troubles.ended(event.stream, AWAY, surely=surely))
         if isinstance(event, events.BreakerClosed):
             ended.append(self._troubles.ended(event.stream.source, DOWN))
         answered = isinstance(event, events.CallAnswered) and event.ok
@@ -132,7 +134,11 @@ class Teller:
                 )
             case events.Waiting(why="database"):
                 return self._troubles.happened(
-                    event.stream, AWAY, reason=event.reason, again_in=round(event.seconds, 1)
+                    event.stream,
+                    AWAY,
+                    lasting=event.seconds + EVERY if event.in_need else 0.0,
+                    reason=event.reason,
+                    again_in=round(event.seconds, 1),
                 )
             case events.BreakerOpened():
                 # Of the source: its streams share the API, whoever's request it was.

@@ -61,10 +61,13 @@ class Troubles:
         trouble.told = now
         return words.lasts, {**fields, **self._so_far(trouble)}
 
-    def ended(self, whom: Hashable, words: Words) -> Told | None:
-        """Note that it goes well again; the line to say, if it did not before."""
+    def ended(self, whom: Hashable, words: Words, *, surely: bool = False) -> Told | None:
+        """Note that it goes well again; the line to say, if it did not before.
+
+        `surely`: what went well is the very thing that did not.
+        """
         trouble = self._open.get((whom, words))
-        if trouble is None or self.clock() < trouble.until:
+        if trouble is None or (self.clock() < trouble.until and not surely):
             return None
         del self._open[whom, words]
         return words.ends, self._so_far(trouble)

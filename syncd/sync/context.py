@@ -193,7 +193,15 @@ class StreamContext:
             self.report(
                 events.Retrying(stream=self.id, attempt=attempt, reason=str(error), key=key)
             )
-        self.report(events.Waiting(stream=self.id, why=why, seconds=pause, reason=str(error)))
+        self.report(
+            events.Waiting(
+                stream=self.id,
+                why=why,
+                seconds=pause,
+                reason=str(error),
+                in_need=why == "database" and error.hint is not None,
+            )
+        )
 
     def _breaker_changed(self, change: Open | Closed) -> None:
         if isinstance(change, Open):

@@ -61,6 +61,8 @@ class Waiting(Event):
     why: Why
     seconds: float
     reason: str = ""
+    in_need: bool = False
+    """Postgres answers, but lacks disk, memory or connections: other statements may succeed."""
 
 
 @attrs.frozen(kw_only=True)

@@ -231,7 +231,7 @@ def disk(place: Path) -> Iterator[Path]:
 @pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 async def test_a_full_disk_is_waited_for(place: Path, disk: Path) -> None:
-    """contained, page-atomic: really full; emptied, everything goes on."""
+    """contained, page-atomic: really full; emptied, everything goes on. The log is not flooded."""
     async with under_way(place, state=disk / "state", within=120.0) as under:
         # Postgres has its log files already: what can't be written is a table's new page.
         under.admin("CREATE TABLE ballast (t text)")
@@ -249,6 +249,11 @@ async def test_a_full_disk_is_waited_for(place: Path, disk: Path) -> None:
         )
         await under.daemon.until("No space left on device")
         (disk / "ballast").unlink()
+        await under.daemon.until("Postgres is back")
+        lines = under.daemon.said.splitlines()
+    told = [line for line in lines if "WARNING" in line or "No space left" in line]
+    assert sum(AWAY in line for line in lines) == sum("is back" in line for line in lines) == 1
+    assert sum("No space left" in line for line in told) == 1, told
 
 
 # --- a proxy that falls silent -----------------------------------------------------------------

@@ -173,6 +173,30 @@ def test_whatever_needs_postgres_tells_that_it_is_back(
     assert said(teller.hear(good))[0] == "Postgres is back"
 
 
+def test_an_hour_with_a_full_disk_is_a_line_a_minute(teller: Teller, clock: Clock) -> None:
+    """CASES 47: the next page's calls are settled meanwhile, which is no end of it."""
+    teller.hear(started())
+    full = attrs.evolve(away(15.0), reason="disk full (53100)", in_need=True)
+    lines = []
+    for n in range(240):
+        lines += teller.hear(full)
+        clock.now += 7
+        lines += teller.hear(answered() if n % 2 else fetched(2))
+        clock.now += 8
+        lines += teller.hear(answered())
+    assert said(lines) == ["Postgres is away", *["Postgres is still away"] * 59]
+    # The commit that had failed is what tells.
+    assert said(teller.hear(committed(1))) == ["Postgres is back", "page committed"]
+    assert teller.hear(answered()) == []
+
+
+def test_a_disk_that_is_emptied_is_told_without_a_commit(teller: Teller, clock: Clock) -> None:
+    """CASES 47: where the cycle makes nothing to commit, a minute without failures is enough."""
+    teller.hear(attrs.evolve(away(15.0), in_need=True))
+    clock.now += 75
+    assert said(teller.hear(answered())) == ["Postgres is back"]
+
+
 def test_a_wait_for_the_budget_or_a_backoff_is_no_trouble(teller: Teller) -> None:
     """Waiting for a token is what syncd is for."""
     for why in ("budget", "backoff"):
