@@ -4,6 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
+from psycopg import sql
 
 from syncd.errors import StoreUnavailable
 from syncd.sync.model import Checkpoint, DeadLetter, Row, StreamId, Table
@@ -11,6 +12,7 @@ from syncd.sync.scans import Reconciled
 from syncd.testing import FakeStore
 from tests.contract.subjects import (
     ADS,
+    PostgresSubject,
     Stream,
     Subject,
     campaigns,
@@ -231,3 +233,31 @@ async def test_no_delete_a_conclusion_whose_answer_is_lost_is_known_later(
     now: Checkpoint = await stream.store.read_checkpoint(ADS)
     assert now.seq == before + 2
     assert await stream.store.reconciled(cycle) == Reconciled(deleted=1)
+
+
+REFUSES = """
+CREATE FUNCTION keep_all() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW._syncd_deleted_at IS NOT NULL THEN RAISE EXCEPTION 'nothing leaves here'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER keep_all BEFORE UPDATE ON campaigns FOR EACH ROW EXECUTE FUNCTION keep_all();
+"""
+
+
+async def test_contained_a_trigger_that_refuses_breaks_the_scan_and_not_the_cycle(
+    real: PostgresSubject,
+) -> None:
+    """What was committed stays so, and what the trigger said is on the cycle's row."""
+    stream = await filled(real)
+    await real.select(sql.SQL(REFUSES))
+    for _ in range(2):
+        found = await scan(stream, *campaigns("1", "2", "3", "4", "new"))
+    assert "nothing leaves here" in found.broken
+    assert await real.gone() == set()
+    assert "new" in await real.rows()
+    ended = await real.cycle(3)
+    assert ended.outcome == "ok"
+    assert "nothing leaves here" in ended.reason
+    await real.select(sql.SQL("DROP TRIGGER keep_all ON campaigns"))
+    assert (await scan(stream, *campaigns("1", "2", "3", "4", "new"))).deleted == 1
