@@ -14,7 +14,16 @@ from syncd.sync import stream as loop
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket, TokenPermit
 from syncd.sync.calls import _PageCalls
-from syncd.sync.model import Checkpoint, Committed, Counts, Intent, PageCommit, Record, Table
+from syncd.sync.model import (
+    Checkpoint,
+    Committed,
+    Counts,
+    Intent,
+    LedgerEntry,
+    PageCommit,
+    Record,
+    Table,
+)
 from syncd.sync.turn import Turn
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource, FakeStore
@@ -128,14 +137,14 @@ def page_size_changed_in_mid_cycle() -> list[Patch]:
 
 
 def ledger_not_read() -> list[Patch]:
-    async def look_up(self: _PageCalls, records: list[Record]) -> list[Record]:
-        return records
+    async def nothing(self: _PageCalls, keys: list[str]) -> dict[str, LedgerEntry]:
+        return {}
 
     def made_all_the_same(self: FakeStore, intent: Intent | None) -> None:
         pass
 
     return [
-        (_PageCalls, "look_up", look_up),
+        (_PageCalls, "_known", nothing),
         (FakeStore, "_must_not_be_done", made_all_the_same),
     ]
 
