@@ -86,7 +86,7 @@ def _commit_by_halves(
         bad = {id(row) for row, _ in halves.refused}
         good = [row for row in rows if id(row) not in bad]
         _finish(cursor, table, checkpoint, page, good, halves.written, dead)
-        return _committed(cursor, checkpoint)
+        return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead))
 
 
 def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:

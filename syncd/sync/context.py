@@ -4,7 +4,6 @@ Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
 are functions over it.
 """
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -22,7 +21,7 @@ from syncd.sync.ports import Budget, Permit, Source, Store
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
 
-ALERTS = 20  # a cycle: so many records are told one by one where no column is to blame
+ALERTS = 20  # causes of one kind that are told in a cycle; more are no matter of single records
 
 
 @attrs.define(kw_only=True)
@@ -106,8 +105,8 @@ class StreamContext:
     """Of rows, in the running cycle."""
 
     tally: Tally = attrs.field(factory=Tally, init=False)
-    alerts: Counter[tuple[str, str]] = attrs.field(factory=Counter, init=False)
-    """How many records the running cycle has put aside, by kind and column."""
+    alerts: dict[str, set[str]] = attrs.field(factory=dict, init=False)
+    """Why the running cycle has put records aside, as far as it was told, by kind."""
 
     in_flight: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     """Calls under way by idempotency key, and what tells when their page has made them."""
@@ -139,15 +138,17 @@ class StreamContext:
 
     def tell_of(self, letter: DeadLetter, column: str = "") -> None:
         """Say that a record was put aside; `column`: the one that is to blame."""
-        cause = letter.kind, column
-        self.alerts[cause] += 1
+        told, cause = self.alerts.setdefault(letter.kind, set()), column or letter.reason
+        alert = cause not in told and len(told) < ALERTS
+        if alert:
+            told.add(cause)
         self.report(
             events.PutAside(
                 stream=self.id,
                 key=letter.key,
                 kind=letter.kind,
                 reason=letter.reason,
-                alert=self.alerts[cause] <= (1 if column else ALERTS),
+                alert=alert,
             )
         )
 

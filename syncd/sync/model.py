@@ -292,6 +292,9 @@ class Committed:
     reason: str = ""
     """Why the outcome is what it is, in words."""
 
+    refused: tuple[DeadLetter, ...] = ()
+    """Records of the page that Postgres did not take; unknown where the answer was lost."""
+
 
 @attrs.frozen(kw_only=True)
 class Intent:

@@ -11,8 +11,6 @@ SQL; when to ask again is `sync.retry`'s business, and whether to ask at all is
 the budget's.
 """
 
-from collections import Counter
-
 import attrs
 import trio
 
@@ -71,7 +69,7 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
-        stream.movement, stream.alerts = Movement(), Counter()
+        stream.movement, stream.alerts = Movement(), {}
         if at.follows is None:
             stream.in_turn = None if at.resumed else stream.began
         stream.report(
@@ -149,6 +147,8 @@ async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) ->
     """Wait for the page that the checkpoint asks for and its calls, and commit it."""
     page = _told_of_the_whole(stream, checkpoint, turn, await turn.ready())
     committed = await commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
+    for letter in committed.refused:
+        stream.tell_of(letter)
     stream.report(
         events.PageCommitted(
             stream=stream.id, checkpoint=committed.checkpoint, totals=committed.totals

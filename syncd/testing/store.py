@@ -526,7 +526,7 @@ class FakeStore:
             note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
             self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
             self._move(now, page)
-            return self._committed(now)
+            return attrs.evolve(self._committed(now), refused=tuple(refused))
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         async with self._at("begin_aside"):

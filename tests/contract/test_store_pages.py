@@ -416,6 +416,7 @@ async def test_contained_a_bad_value_costs_its_record_alone(
     assert (found.kind, found.key, found.attempts) == ("refused", key("2"), 1)
     assert found.payload == rows[1].raw
     assert found.reason
+    assert [(d.key, d.reason) for d in done.refused] == [(key("2"), found.reason)]
 
 
 async def test_contained_several_bad_rows_among_many(subject: Subject) -> None:

@@ -361,21 +361,34 @@ async def test_a_column_that_drifts_is_told_once_in_a_cycle(
     assert len(world.store.dead_letters) == 17
 
 
+async def test_a_record_that_postgres_refuses_is_told(world: World, autojump_clock: Clock) -> None:
+    """CASES 38, contained: a value that only the table does not take."""
+    world.source.has_call = False
+    for name in ("c3", "c14", "c15"):
+        world.api.records[name] |= {"budget": "much"}
+    done = await world.cycle()
+    put_aside = [e for e in world.heard if isinstance(e, events.PutAside)]
+    assert [(e.key, e.kind) for e in put_aside] == [(f'["c{n}"]', "refused") for n in (3, 14, 15)]
+    assert done.totals.dead == 3
+    assert {e.reason for e in put_aside if e.alert} == {e.reason for e in put_aside}
+
+
+@pytest.mark.parametrize(("reason", "lines"), [("{} answered 422", 20), ("422", 1)])
 async def test_calls_that_fail_are_told_one_by_one_until_they_are_many(
-    world: World, autojump_clock: Clock
+    world: World, autojump_clock: Clock, reason: str, lines: int
 ) -> None:
-    """contained: twenty lines a cycle; so many are no matter of single records any more."""
+    """contained: each reason once, and twenty a cycle: then it is no matter of single records."""
     world.requests = world.api.limit = None
 
     async def refuse(asked: Asked) -> None:
         if asked.what.startswith("call") and asked.what != 'call ["c1"]':
-            raise CallFailed("call-failed", "422")
+            raise CallFailed("call-failed", reason.format(asked.what))
 
     world.api.faults = refuse
     with pytest.raises(UnexpectedAnswer, match="24 of 25 records"):
         await world.cycle()
     told = [e.alert for e in world.heard if isinstance(e, events.PutAside)]
-    assert told == [True] * 20 + [False] * 4
+    assert told == [True] * lines + [False] * (24 - lines)
 
 
 async def test_a_page_of_nothing_but_rejects_parks_the_stream(
