@@ -43,6 +43,7 @@ class World:
     retries: int = 5
     concurrency: int = 5
     only_changed: bool = False
+    reconcile: float | None = None
     seed: int = 1
     heard: list[events.Event] = attrs.field(factory=list, init=False)
     waits: Waits = attrs.field(factory=Waits, init=False)
@@ -70,6 +71,7 @@ class World:
             every=900,
             concurrency=self.concurrency,
             only_changed=self.only_changed,
+            reconcile=self.reconcile,
             lease=lease,
             source=self.source,
             store=self.store,
