@@ -121,6 +121,7 @@ def reconcile(options: Options, stream: str, *, wait: bool, approve: bool, yes: 
     The whole list is read, and once more if a row is missing: only what two complete scans
     do not meet is marked as deleted, in `_syncd_deleted_at`. A row that comes back loses the
     mark. No call is made twice for it. With `reconcile = "daily"` it happens by itself.
+    Where no daemon runs, the next `syncd once` looks, and the one after it looks once more.
 
     More than 10 rows that are more than 5 % of the table stay until someone says --approve.
     So do those that a suspicious cycle missed. `syncd status` shows what is asked.

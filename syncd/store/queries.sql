@@ -469,7 +469,9 @@ UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: reconciled
-SELECT coalesce(missing, 0), deleted FROM syncd.cycle WHERE id = %(cycle)s;
+SELECT coalesce(c.missing, 0), c.deleted, coalesce(k.question, ''), c.reason
+FROM syncd.cycle c JOIN syncd.checkpoint k ON k.source = c.source AND k.stream = c.stream
+WHERE c.id = %(cycle)s;
 
 -- name: ask_to_reconcile
 UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true, extra_due = %(why)s

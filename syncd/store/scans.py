@@ -15,7 +15,7 @@ from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.tables import as_page, statements
 from syncd.sync.model import Checkpoint, DeadLetter, PageCommit, Row, StreamId, Table
-from syncd.sync.scans import Absent, Reconciled, Scan, question
+from syncd.sync.scans import Absent, Reconciled, Scan, broken_in, question
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -111,8 +111,10 @@ def reconciled(connection: Connection, cycle: int) -> Reconciled:
     """What came of a scan whose conclusion is known to have been drawn."""
     with transaction(connection) as cursor:
         cursor.execute(sql("reconciled"), {"cycle": cycle})
-        missing, deleted = cursor.fetchone() or (0, 0)
-        return Reconciled(missing=missing, deleted=deleted)
+        missing, deleted, asked, reason = cursor.fetchone() or (0, 0, "", "")
+        if broken := broken_in(reason):
+            return Reconciled(broken=broken)
+        return Reconciled(missing=missing, deleted=deleted, question=asked)
 
 
 def _conclude(cursor: Cursor, table: Table, scan: Scan, where: dict[str, object]) -> Reconciled:

@@ -75,6 +75,11 @@ def question(absent: Absent, scan: Scan) -> str:
     return ""
 
 
+def broken_in(reason: str) -> str:
+    """Why a scan was broken, from the words on its cycle's row; empty if it was not."""
+    return reason.partition(f"{BROKEN}: ")[2]
+
+
 def rows_in_words(many: int) -> str:
     """Such as `1 row`."""
     return "1 row" if many == 1 else f"{many} rows"

@@ -33,7 +33,7 @@ from syncd.sync.model import (
 )
 from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken, TokenState
 from syncd.sync.ranges import Past, unusual
-from syncd.sync.scans import Reconciled
+from syncd.sync.scans import Reconciled, broken_in
 from syncd.testing.rows import (
     FakeBudget,
     FakeCall,
@@ -577,7 +577,10 @@ class FakeStore:
     async def reconciled(self, cycle: int) -> Reconciled:
         async with self._at("reconciled"):
             of = self._cycle(cycle)
-            return Reconciled(missing=of.missing or 0, deleted=of.deleted)
+            if broken := broken_in(of.reason):
+                return Reconciled(broken=broken)
+            asked = self.scans[of.stream].question
+            return Reconciled(missing=of.missing or 0, deleted=of.deleted, question=asked)
 
     async def ask_to_reconcile(
         self, checkpoint: Checkpoint, why: str, *, approve: bool = False

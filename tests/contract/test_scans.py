@@ -102,6 +102,7 @@ async def test_no_delete_a_broken_scan_tells_nothing_and_is_due_again(
     assert await scan(stream, *campaigns("1"), **kind) == Reconciled(broken=broken)
     assert await scan(stream, *campaigns("1", "2", "3", "4")) == Reconciled(missing=1)
     assert await scan(stream, *campaigns("1"), **kind) == Reconciled(broken=broken)
+    assert await stream.store.reconciled(4) == Reconciled(broken=broken)
     assert await subject.gone() == set()
     stream.at, _ = await stream.store.begin_cycle(stream.at, fingerprint="f", reconcile=None)
     assert stream.at.reconcile
@@ -168,6 +169,7 @@ async def test_no_delete_a_suspicious_scan_asks(subject: Subject) -> None:
     for _ in range(2):
         found = await scan(stream)
     assert "the scan was suspicious: no records" in found.question
+    assert await stream.store.reconciled(3) == found
     assert await subject.gone() == set()
 
 

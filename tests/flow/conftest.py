@@ -93,10 +93,9 @@ class World:
             yield stream
             nursery.cancel_scope.cancel()
 
-    async def cycle(self, *, reconcile: float | None = None) -> Committed:
+    async def cycle(self) -> Committed:
         """One life that runs one cycle."""
         async with self.process() as stream:
-            stream.reconcile = reconcile
             try:
                 return await run_cycle(stream)
             except SyncdError as error:
