@@ -186,8 +186,11 @@ class Runner:
         except (StreamBroken, SchemaError) as error:
             await self._park(error)
         except Draining:
-            # Not syncd as a whole, else `leaving`: this cycle is to begin anew.
+            # Not syncd as a whole, else `leaving`: this cycle is to begin anew.  One that was
+            # parked just then waits for its news, which is there: with its waits still ended it
+            # would come here again and again, and nobody else would ever run.
             self._at = None
+            self.stream.waits.reopen()
 
     async def _go_on(self) -> None:
         if self._paused:

@@ -10,6 +10,7 @@ from syncd.errors import ApiUnavailable
 from syncd.sync import events
 from syncd.sync.model import StreamId
 from syncd.testing.api import Asked
+from syncd.testing.store import Trouble
 from tests.flow.fleet import Fleet, Life
 
 Clock = trio.abc.Clock
@@ -110,6 +111,21 @@ async def test_a_reload_at_any_moment(
         assert [c.outcome for c in fleet.store.cycles[:2]] == ["abandoned", "ok"]
     if fate == "retire" and name != "rest":
         assert all(asked[f"page {number + 1}"] == 1 for number in range(len(committed)))
+
+
+async def test_a_reload_of_a_stream_that_is_parked_at_that_moment(autojump_clock: Clock) -> None:
+    """contained: it has ended the waits of a stream that then waits; nobody else stands still."""
+    fleet = Fleet()
+    fleet.has(ADS, 5)
+    fleet.store.troubles = lambda method: Trouble(before=2.0 * (method == "begin_cycle"))
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS)
+        await trio.sleep(1)
+        fleet.store.steal_lease("ads")  # what its cycle begins with is not its own any more
+        reload(life, "replace")
+        await fleet.until(lambda e: isinstance(e, events.Parked))
+        await trio.sleep(10)  # on the loop that it used to hold
+        assert runner.state == "parked"
 
 
 async def test_a_shorter_interval_wakes_a_stream_that_rests(autojump_clock: Clock) -> None:

@@ -9,7 +9,9 @@ A schedule that fails is made short, printed, and replayed by its seed.
 """
 
 import random
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -20,6 +22,7 @@ from tests.simulation.invariants import Violation
 from tests.simulation.schedule import Schedule, schedule
 from tests.simulation.world import World
 
+STILL = 120  # seconds of real time; a schedule takes less than one
 SHRINKS = 200  # schedules that are tried to make one short
 
 
@@ -59,7 +62,8 @@ def run(chosen: Schedule) -> tuple[World, str]:
     world = World(schedule=chosen)
     clock = trio.testing.MockClock(autojump_threshold=0)
     try:
-        trio.run(world.run, clock=clock)
+        with _noticed_if_it_stands_still():
+            trio.run(world.run, clock=clock)
     except Violation as violation:
         return world, str(violation)
     except BaseExceptionGroup as group:
@@ -70,6 +74,22 @@ def run(chosen: Schedule) -> tuple[World, str]:
             return world, str(found)
         return world, f"{type(found).__name__}: {found}"
     return world, ""
+
+
+@contextmanager
+def _noticed_if_it_stands_still() -> Iterator[None]:
+    """A task that never lets go of the loop stops the clock, too: only a signal can tell."""
+
+    def notice(*_: object) -> None:
+        raise Violation(f"contained: the loop stood still for {STILL} s")
+
+    before = signal.signal(signal.SIGALRM, notice)
+    signal.alarm(STILL)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _first(error: BaseException) -> BaseException:
