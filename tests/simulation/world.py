@@ -51,7 +51,7 @@ PLAIN = StreamId(source="ads", stream="plain")
 JOBS = ("sync", "keys", "pause", "resume", "reset", "retry", "reconcile", "approve")
 MANY = 12  # records that vanish at once, more than go without asking
 LONGEST = 2_000_000.0  # seconds in which everything is well again after the last step
-RESTLESS = 6_000.0  # seconds for which rows go on to move
+RESTLESS = 3_000.0  # seconds for which rows go on to move
 GONE = 100_000.0  # seconds in which what is gone is found
 
 
@@ -586,7 +586,8 @@ class World:
         self.apis[stream].records |= back
         if back:
             now = len(self.store.cycles)
-            await self._becomes_whole(stream, life, now + 1)
+            life.supervisor.runners[stream].ask(Job(kind="sync"))
+            await self._becomes_whole(stream, life, now)
 
     async def _found_gone(self, stream: StreamId, life: Life) -> None:
         """What the API does not have any more leaves when an operator asks for it."""
