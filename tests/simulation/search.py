@@ -8,9 +8,12 @@
 A schedule that fails is made short, printed, and replayed by its seed.
 """
 
+import multiprocessing
+import os
 import random
 import signal
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -114,6 +117,20 @@ def search(seeds: Iterable[int], *, stop: bool = True) -> Found:
             if stop:
                 break
     return Found(schedules=schedules, steps=steps, failures=failures)
+
+
+def on_every_core(seeds: range) -> Found:
+    """The same with as many processes as there are cores."""
+    cores = os.cpu_count() or 1
+    shares = [seeds[n::cores] for n in range(cores)]
+    # Forked, a process would inherit what the tests before have left in this one.
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(search, shares))
+    return Found(
+        schedules=sum(f.schedules for f in found),
+        steps=sum(f.steps for f in found),
+        failures=[failure for f in found for failure in f.failures],
+    )
 
 
 def shrink(failure: Failure) -> Failure:
