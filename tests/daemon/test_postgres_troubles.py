@@ -171,10 +171,18 @@ async def test_a_deadlock_with_the_user_is_got_over(place: Path) -> None:
             await until_waiting(admin)
             await trio.to_thread.run_sync(user.execute, "LOCK TABLE syncd.checkpoint IN SHARE MODE")
             user.execute("COMMIT")
-            [(deadlocks,)] = admin.execute(
-                "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-            )
-        assert deadlocks == 1
+            with trio.fail_after(20):  # each backend counts when it comes to it, once a second
+                while not deadlocks(admin):  # noqa: ASYNC110 - it is Postgres that counts
+                    await trio.sleep(0.05)
+            assert deadlocks(admin) == 1
+
+
+def deadlocks(admin: psycopg.Connection[tuple[object, ...]]) -> object:
+    """How many Postgres has found in this database."""
+    [(found,)] = admin.execute(
+        "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    )
+    return found
 
 
 async def until_waiting(admin: psycopg.Connection[tuple[object, ...]]) -> None:
