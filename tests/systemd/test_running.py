@@ -51,7 +51,7 @@ def test_a_day_in_its_life(box: Box) -> None:
     assert re.search(r'^ +Status: "campaigns: page \d+ of 10', shown, re.MULTILINE), shown
     assert "Active: active (running)" in shown
     box.entry("SYNCD_EVENT=cycle-ended", within=90)
-    assert re.fullmatch(r"1 stream resting, next cycle in 24 h", box.says("resting"))
+    assert re.fullmatch(r"1 stream resting, next cycle in 24 h", box.says("resting, next"))
     assert_whole(box)
     counted = [e for e in box.requests() if e["cost"]]
     assert box.psql("SELECT requests, calls FROM syncd.cycle") == f"{len(counted)}|{CAMPAIGNS}"
