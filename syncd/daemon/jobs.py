@@ -7,9 +7,9 @@ import trio
 
 from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.context import StreamContext
-from syncd.sync.displaced import displaced
 from syncd.sync.model import Checkpoint, Committed
 from syncd.sync.ports import APPROVE, REPEAT, RequestKind
+from syncd.sync.stream import read_ours
 
 RESET = "reset by an operator"
 ASKED = "an operator asked what is gone"
@@ -93,10 +93,7 @@ async def _on_top(
 
     async def step() -> Checkpoint:
         # Read anew at each try: if only the answer was lost, it has moved already.
-        now = await stream.store.read_checkpoint(stream.id)
-        if now.fence != stream.lease.fence:
-            raise displaced(Checkpoint(stream=stream.id, seq=0, fence=stream.lease.fence), now)
-        return await change(now)
+        return await change(await read_ours(stream))
 
     return await stream.retry.through_outages(step, stream.on_failure)
 

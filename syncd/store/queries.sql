@@ -442,8 +442,7 @@ FROM syncd.cycle c WHERE c.id = %(cycle)s;
 
 -- name: count_missing
 SELECT count(*) FILTER (WHERE cycle = %(cycle)s),
-       count(*) FILTER (WHERE cycle < %(cycle)s AND NOT approved),
-       count(*) FILTER (WHERE cycle < %(cycle)s AND approved)
+       count(*) FILTER (WHERE cycle < %(cycle)s AND NOT approved)
 FROM syncd.missing WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: forget_deleted

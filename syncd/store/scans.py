@@ -121,9 +121,8 @@ def _conclude(cursor: Cursor, table: Table, scan: Scan, where: dict[str, object]
     cursor.execute(statements(table).find_missing, where)
     (live,) = cursor.fetchone() or (0,)
     cursor.execute(sql("count_missing"), where)
-    first, again, approved = cursor.fetchone() or (0, 0, 0)
-    absent = Absent(live=live, first=first, again=again, approved=approved)
-    asked = question(absent, scan)
+    first, again = cursor.fetchone() or (0, 0)
+    asked = question(Absent(live=live, again=again), scan)
     which = {**where, "all": not asked}
     cursor.execute(statements(table).delete_missing, which)
     deleted = cursor.rowcount

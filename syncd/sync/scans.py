@@ -53,14 +53,8 @@ class Absent:
     live: int
     """Rows of the source in the table that are not deleted."""
 
-    first: int
-    """Missing for the first time."""
-
     again: int
-    """Missing for the second time or more, and not approved."""
-
-    approved: int
-    """Missing again, and an operator said that they may go."""
+    """Missing for the second time or more, and not approved by an operator."""
 
 
 def question(absent: Absent, scan: Scan) -> str:

@@ -192,13 +192,18 @@ def _refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
         )
 
 
+async def read_ours(stream: StreamContext) -> Checkpoint:
+    """The checkpoint as it stands; raises (`sync.displaced`) if the lease is not ours."""
+    now = await stream.store.read_checkpoint(stream.id)
+    if now.fence != stream.lease.fence:
+        raise displaced(Checkpoint(stream=stream.id, seq=0, fence=stream.lease.fence), now)
+    return now
+
+
 async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Counts, str]:
     async def begin() -> tuple[Checkpoint, Counts, str]:
         # Read anew at each try: after an unknown outcome the cycle may have begun.
-        checkpoint = await stream.store.read_checkpoint(stream.id)
-        if checkpoint.fence != stream.lease.fence:
-            ours = Checkpoint(stream=stream.id, seq=0, fence=stream.lease.fence)
-            raise displaced(ours, checkpoint)
+        checkpoint = await read_ours(stream)
         fingerprint = stream.source.fingerprint
         changed = checkpoint.cycle is not None and checkpoint.fingerprint != fingerprint
         abandon = "address, path, page, params or filter changed" if changed else ""

@@ -67,9 +67,7 @@ def conclude(
     again = [k for k, first in scans.missing.items() if first < cycle.id]
     absent = Absent(
         live=len(live),
-        first=len(scans.missing) - len(again),
         again=sum(k not in scans.approved for k in again),
-        approved=sum(k in scans.approved for k in again),
     )
     asked = question(absent, scan)
     gone = [k for k in again if k in scans.approved or not asked]

@@ -135,7 +135,7 @@ def whole(**facts: object) -> Scan:
 )
 def test_the_borders_of_the_guard(again: int, live: int, asks: bool) -> None:
     """no-delete-on-absence: it asks above 10 rows and above 5 %, never at one of the two."""
-    absent = Absent(live=live, first=0, again=again, approved=0)
+    absent = Absent(live=live, again=again)
     said = question(absent, whole())
     assert bool(said) is asks
     assert not asks or said.startswith(f"{again} of {live} rows are gone at the API")
@@ -143,13 +143,13 @@ def test_the_borders_of_the_guard(again: int, live: int, asks: bool) -> None:
 
 def test_what_is_approved_or_new_is_not_asked_about() -> None:
     """no-delete-on-absence: the one is settled, and the other stays anyhow."""
-    assert question(Absent(live=100, first=80, again=0, approved=90), whole()) == ""
-    assert question(Absent(live=100, first=80, again=0, approved=0), whole(suspicious="x")) == ""
+    assert question(Absent(live=100, again=0), whole()) == ""
+    assert question(Absent(live=100, again=0), whole(suspicious="x")) == ""
 
 
 def test_a_suspicious_scan_asks_about_a_single_row() -> None:
     """no-delete-on-absence: what is not as usual is looked at by a person first."""
-    said = question(Absent(live=100, first=0, again=1, approved=0), whole(suspicious="too few"))
+    said = question(Absent(live=100, again=1), whole(suspicious="too few"))
     assert said == "1 of 100 rows are gone at the API, and the scan was suspicious: too few"
 
 
