@@ -15,7 +15,6 @@ import trio
 from syncd import app
 from syncd.config.settings import Settings, SourceSettings, StreamSettings
 from syncd.errors import ConfigError, SyncdError, TryAgain
-from syncd.progress import seconds
 from syncd.store.postgres import PostgresStore
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.model import Page, StreamId
@@ -23,6 +22,7 @@ from syncd.sync.ports import Source
 from syncd.sync.retry import Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
+from syncd.views.words import seconds
 
 Say = Callable[[str], None]
 

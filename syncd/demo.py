@@ -28,9 +28,9 @@ from syncd import app
 from syncd.config.load import load
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
-from syncd.progress import seconds
 from syncd.store.postgres import PostgresStore
 from syncd.sync.model import StreamId
+from syncd.views.words import seconds
 
 STREAM = StreamId(source="adplatform", stream="campaigns")
 SPEED = 20.0

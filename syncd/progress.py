@@ -23,6 +23,7 @@ from syncd.errors import Draining, StreamBroken, SyncdError
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Committed, Counts, StreamId
+from syncd.views.words import seconds
 
 WIDEST = 400  # columns; no summary is wider
 REFRESH = 0.25  # seconds between two pictures
@@ -135,18 +136,6 @@ class View:
         if self.total is None or not self.page_size:
             return f"page {page}"
         return f"page {page} of {max(page, math.ceil(self.total / self.page_size))}"
-
-
-def seconds(value: float) -> str:
-    """A duration as a person says it: `4 s`, `3 min 10 s`, `2 h 5 min`."""
-    whole = math.ceil(value)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def one_line(text: str, style: str = "") -> Text:

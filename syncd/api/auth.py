@@ -202,7 +202,7 @@ class TokenAuth:
         username = user.reveal() if isinstance(user, Secret) else user
         credentials = basic(username, settings.password.reveal())
         self._redactor.add(credentials)
-        ask = Ask(method="POST", path=settings.url)
+        ask = Ask(method="POST", path=settings.url, purpose="login")
         if settings.spends:
             await permit.spend()
         spends: Permit = permit if settings.spends else NoPermit()

@@ -18,7 +18,7 @@ import trio
 
 from syncd.api.auth import CLOCKS, Bearer, Clock, Reread, TokenAuth
 from syncd.api.shown import Redactor, excerpt
-from syncd.api.transport import Answer, Ask, Transport
+from syncd.api.transport import Answer, Ask, Heard, Transport
 from syncd.config.settings import Secret, SourceSettings
 from syncd.errors import AccessDenied
 from syncd.sync.ports import Permit
@@ -47,6 +47,9 @@ class ApiClient:
     on_login: Callable[[float], None] | None = attrs.field(default=None, kw_only=True)
     """Hears after each login how many seconds it is good for."""
 
+    heard: Heard | None = attrs.field(default=None, kw_only=True)
+    """Hears of each request when it has come to its end."""
+
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """The credentials as they stand now, asked for when a login is refused."""
 
@@ -68,6 +71,7 @@ class ApiClient:
             keepalive=settings.keepalive,
             max_body=settings.max_body,
             ssl_context=self.tls,
+            heard=self.heard,
         )
         self._headers = {}
         for name, value in settings.headers.items():

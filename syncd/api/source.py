@@ -21,6 +21,7 @@ from syncd.api.shown import shown
 from syncd.api.verify import Verify
 from syncd.config.settings import SourceSettings, StreamSettings
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
+from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
@@ -102,7 +103,7 @@ class ApiSource:
 
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
         params = {**self.stream.params, **self._pagination.params(cursor)}
-        ask = Ask(method="GET", path=self.stream.path, params=params)
+        ask = Ask(method="GET", path=self.stream.path, params=params, stream=self.stream.name)
         answer = await self.client.send(ask, permit)
         self._raise_for_trouble(ask, answer, permit)
         if answer.status >= 400:
@@ -164,7 +165,7 @@ class ApiSource:
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         if self._calls is None:
             raise RuntimeError("this stream's records have no call")
-        ask = self._calls.ask(record, idempotency_key)
+        ask = self._of_stream(self._calls.ask(record, idempotency_key), "call")
         try:
             answer = await self.client.send(ask, permit)
             self._raise_for_trouble(ask, answer, permit)
@@ -181,7 +182,7 @@ class ApiSource:
         if self._verify is None:
             raise RuntimeError("this stream's calls have no verify request")
         try:
-            ask = self._verify.ask(record, idempotency_key)
+            ask = self._of_stream(self._verify.ask(record, idempotency_key), "verify")
             answer = await self.client.send(ask, permit)
             self._raise_for_trouble(ask, answer, permit)
             verdict = self._verify.verdict(
@@ -191,6 +192,9 @@ class ApiSource:
             # Without it the call's outcome would be as unknown: that costs one record.
             verdict = Verdict(outcome="unknown", reason=error.reason)
         return attrs.evolve(verdict, reason=self.client.redactor.text(verdict.reason))
+
+    def _of_stream(self, ask: Ask, purpose: Purpose) -> Ask:
+        return attrs.evolve(ask, purpose=purpose, stream=self.stream.name)
 
     def _raise_for_call(self, ask: Ask, answer: Answer) -> None:
         """What concerns this record alone is a CallFailed; a wrong method concerns all."""

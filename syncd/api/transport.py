@@ -14,7 +14,7 @@ none is followed).
 import functools
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -25,6 +25,7 @@ import trio
 from syncd import __version__
 from syncd.api.body import ACCEPTED, read_body
 from syncd.errors import ApiUnavailable, UnexpectedAnswer
+from syncd.sync.events import Purpose, Trouble
 from syncd.sync.ports import Permit
 
 MAX_AGE = 300.0  # seconds; then a new pool is begun, which looks up the name again
@@ -41,6 +42,9 @@ class Ask:
 
     params: Mapping[str, str] = attrs.field(factory=dict)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    purpose: Purpose = "list"
+    stream: str = ""
+    """Whose it is; empty: the whole source's."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path.partition('?')[0]}"
@@ -59,6 +63,22 @@ class Answer:
     @property
     def content_type(self) -> str:
         return self.headers.get("content-type", "")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Exchange:
+    """A request that has come to its end, for who counts them."""
+
+    ask: Ask
+    status: int | None
+    """None: no answer came, or not all of it."""
+
+    trouble: Trouble
+    seconds: float
+    """From its first byte to the last of its answer."""
+
+
+Heard = Callable[[Exchange], None]
 
 
 @functools.cache
@@ -107,6 +127,7 @@ class Transport:
     keepalive: float
     max_body: int
     ssl_context: ssl.SSLContext | None = None
+    heard: Heard | None = None
     rebuilt: int = attrs.field(default=0, init=False)
     """How often a pool was thrown away because it had lost its slots."""
 
@@ -151,23 +172,35 @@ class Transport:
                             self.max_body,
                         )
                         flight.permit.answered()
+                        self._tell(flight, response.status_code)
                         return Answer(
                             status=response.status_code,
                             headers={k.lower(): v for k, v in response.headers.items()},
                             body=body,
                         )
             except trio.TooSlowError:
+                self._tell(flight, None, "timeout")
                 raise flight.lost(f"no answer within {self.timeout:g} s") from None
             # UnicodeError: a host name that passes for one until IDNA looks at it.
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
                 if isinstance(error, httpx.PoolTimeout):
                     self._retire(pool)
                     self.rebuilt += 1
+                    self._tell(flight, None, "pool")
+                else:
+                    self._tell(flight, None, "lost" if flight.writing else "unreachable")
                 raise flight.translated(error, url) from error
             except ApiUnavailable as error:  # the body broke off
+                self._tell(flight, None, "lost")
                 raise flight.lost(str(error)) from None
-            except UnexpectedAnswer as error:
+            except UnexpectedAnswer as error:  # the body is too long, or no such encoding
+                self._tell(flight, None, "lost")
                 raise UnexpectedAnswer(f"{ask}: {error.reason}", hint=error.hint) from None
+
+    def _tell(self, flight: "_Flight", status: int | None, trouble: Trouble = "") -> None:
+        if self.heard is not None:
+            took = trio.current_time() - flight.began
+            self.heard(Exchange(ask=flight.ask, status=status, trouble=trouble, seconds=took))
 
     def _url(self, ask: Ask) -> httpx.URL:
         """Below base_url, always: a path cannot lead off the origin."""
@@ -268,6 +301,9 @@ class _Flight:
     reused: bool = attrs.field(default=True, init=False)
     """On a kept-alive connection; a new one says so by connecting."""
 
+    began: float = attrs.field(factory=trio.current_time, init=False)
+    """When its first byte was about to be written; before that, when it was begun."""
+
     writing: bool = attrs.field(default=False, init=False)
     answering: bool = attrs.field(default=False, init=False)
 
@@ -278,7 +314,7 @@ class _Flight:
                 self.reused = False
             case "http11.send_request_headers.started":
                 await self._confirm()
-                self.writing = True
+                self.writing, self.began = True, trio.current_time()
             case "http11.send_request_body.complete":
                 self.permit.written()
 

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from syncd.api.client import ApiClient
+from syncd.api.transport import Exchange
 from syncd.app import wiring
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.daemon.posting import Posting
@@ -169,6 +170,20 @@ class App:
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
+        def heard(exchange: Exchange) -> None:
+            ask = exchange.ask
+            stream = attrs.evolve(first, stream=ask.stream) if ask.stream else first
+            self.report(
+                events.Requested(
+                    stream=stream,
+                    purpose=ask.purpose,
+                    method=ask.method,
+                    status=exchange.status,
+                    trouble=exchange.trouble,
+                    seconds=exchange.seconds,
+                )
+            )
+
         async def credentials() -> AuthSettings | None:
             try:
                 now = None if self.reread is None else await self.reread()
@@ -177,7 +192,7 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        return _Shared(wiring.client(settings, logged_in, credentials))
+        return _Shared(wiring.client(settings, logged_in, credentials, heard))
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         name = _budget_name(source)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
+from syncd.api.transport import Heard
 from syncd.config.settings import AuthSettings, Secret, Settings, SourceSettings, StreamSettings
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
@@ -50,9 +51,14 @@ def client(
     settings: SourceSettings,
     on_login: Callable[[float], None] | None = None,
     reread: Callable[[], Awaitable[AuthSettings | None]] | None = None,
+    heard: Heard | None = None,
 ) -> ApiClient:
-    """The HTTP client of a source; `reread` gives its credentials as they stand now."""
-    return ApiClient(settings, on_login=on_login, reread=reread)
+    """The HTTP client of a source.
+
+    heard: hears of each request when it has come to its end.
+    reread: gives the credentials as they stand now.
+    """
+    return ApiClient(settings, on_login=on_login, reread=reread, heard=heard)
 
 
 def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) -> ApiSource:

@@ -14,9 +14,10 @@ import click
 import trio
 
 from syncd.errors import SyncdError
-from syncd.store.looking import Holder, Looking
+from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
+from syncd.sync.picture import Holder
 from syncd.sync.ports import RequestKind
 
 SOON = 0.2  # seconds between two looks at the answer

@@ -11,15 +11,16 @@ import trio
 from syncd import app
 from syncd.commands.asking import Answer, ask, running, whoami
 from syncd.commands.options import FAILED, Options, configured, select
-from syncd.commands.screen import number, plain
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
-from syncd.store.looking import Cycle, Looking, Seen
+from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
 from syncd.sync.model import StreamId
+from syncd.sync.picture import Cycle, Seen
 from syncd.sync.ports import APPROVE, RequestKind
 from syncd.sync.scans import BROKEN, rows_in_words
+from syncd.views.words import number, plain
 
 SCANS = 20  # cycles, the last ones, among which those that were waited for are
 LOOK = 1.0  # seconds between two looks at a cycle that is waited for

@@ -11,23 +11,14 @@ import trio
 from syncd import app
 from syncd.commands.asking import Answer, ask, running
 from syncd.commands.options import FAILED, Options, configured, select
-from syncd.commands.screen import (
-    Line,
-    Screen,
-    ago,
-    as_written,
-    clock,
-    key_in_words,
-    moment,
-    number,
-    plain,
-    say_json,
-)
+from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
-from syncd.store.looking import Letter, Looking
+from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
+from syncd.sync.picture import Letter
 from syncd.sync.ports import REPEAT
+from syncd.views.words import ago, as_written, clock, key_in_words, moment, number, plain
 
 WHAT_IT_MEANS = {
     "contract": "The record does not fit what the config says of it.",

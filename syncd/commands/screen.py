@@ -1,14 +1,12 @@
-"""How do tables and times look, on a terminal and in a pipe?
+"""How do tables look, on a terminal and in a pipe?
 
 Names, keys and reasons come from config files and APIs: they are shown as they are,
 never as markup, and with nothing in them that a terminal would obey.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -17,83 +15,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from syncd.progress import seconds
-from syncd.sync.model import spoken
+from syncd.views.words import untied
 
 GAP = 2  # blanks between two columns
 NARROWEST = 16  # the column that gives way keeps so many
-TIED = "\ue000"  # a blank that no line is broken at; `plain` lets no other one through
 WHOLE = 10_000  # in a pipe nothing is wrapped: a log and `grep` want whole lines
-
-
-def plain(text: str) -> str:
-    """On one line, and escaped where it is not printable."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else _escaped(c) for c in line)
-
-
-def tied(text: str) -> str:
-    """Words that stay together when a line is broken."""
-    return text.replace(" ", TIED)
-
-
-def as_written(payload: bytes) -> str:
-    """A payload with its own line breaks, and escaped where it is no text."""
-    text = payload.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
-    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
-def key_in_words(key: str | None) -> str:
-    """A canonical key, a JSON array, as a person would say it."""
-    return "(no key)" if key is None else plain(spoken(key))
-
-
-# --- times ------------------------------------------------------------------------------------
-
-
-def span(value: float) -> str:
-    """A stretch of time, as exact as a glance needs: `12 s`, `4 min`, `2 h 5 min`, `3 days`."""
-    whole = max(0, int(value))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 86400:
-        return seconds(whole - whole % 60)
-    days = whole // 86400
-    return "1 day" if days == 1 else f"{days} days"
-
-
-def ago(value: float) -> str:
-    """How long ago that was."""
-    return "just now" if value < 1 else f"{span(value)} ago"
-
-
-def ahead(value: float) -> str:
-    """How long it takes until then, rounded up: nobody comes back too early."""
-    whole = math.ceil(max(0.0, value))
-    unit = 1 if whole < 60 else 60 if whole < 86400 else 86400
-    return span(math.ceil(whole / unit) * unit)
-
-
-def moment(value: float | None) -> str | None:
-    """ISO 8601 in UTC, to the millisecond."""
-    if value is None:
-        return None
-    text = datetime.fromtimestamp(value, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def clock(value: float) -> str:
-    """For people: `2026-11-25 12:00:05`, in UTC."""
-    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def number(count: int, what: str) -> str:
-    """`1 page`, `2 pages`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 # --- the screen -------------------------------------------------------------------------------
@@ -195,7 +121,7 @@ class Screen:
     def _wrapped(self, text: Text, width: int) -> list[Text]:
         # Text.wrap replaces nothing, so what was tied is untied afterwards.
         parts = [text] if text.cell_len <= width else text.wrap(self.console, max(1, width))
-        return [Text(p.plain.rstrip().replace(TIED, " "), style=p.style) for p in parts]
+        return [Text(untied(p.plain.rstrip()), style=p.style) for p in parts]
 
 
 def say_json(value: Any) -> None:

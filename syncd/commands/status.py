@@ -2,31 +2,20 @@
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
-import attrs
 import click
 import trio
 
 from syncd import app
 from syncd.commands.options import Options, configured, select
-from syncd.commands.screen import (
-    Line,
-    Screen,
-    ago,
-    ahead,
-    moment,
-    number,
-    plain,
-    say_json,
-    span,
-    tied,
-)
+from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import BudgetSettings, Settings
-from syncd.store.looking import Budget, Cycle, Failing, Holder, Looking, Picture, Seen
+from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
-
-GRACE = 10.0  # seconds after which a cycle that has not begun is called late
+from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
+from syncd.views.objects import as_object, budgets_of
+from syncd.views.standing import standing
+from syncd.views.words import ago, ahead, number, plain, span
 
 STYLES = {
     "never ran": "dim",
@@ -39,19 +28,6 @@ STYLES = {
     "stopped": "yellow",
     "parked": "bold red",
 }
-
-
-@attrs.frozen(kw_only=True)
-class Standing:
-    """How one stream stands, in words."""
-
-    state: str
-    """One word or two; the same in JSON."""
-
-    words: str
-    reason: str = ""
-    todo: str = ""
-    """What a person may do about it."""
 
 
 @click.command()
@@ -85,100 +61,8 @@ def status(options: Options, streams: tuple[str, ...], *, as_json: bool) -> None
 async def _look(settings: Settings, streams: Sequence[StreamId]) -> Picture:
     async with app.store(settings, migrations=False) as store:
         sources = list(dict.fromkeys(s.source for s in streams))
-        budgets = [b.name for b in _budgets(settings, sources)]
+        budgets = [b.name for b in budgets_of(settings, sources)]
         return await Looking(store.connections).picture(streams, sources, budgets)
-
-
-def _budgets(settings: Settings, sources: Sequence[str]) -> list[BudgetSettings]:
-    found = [settings.sources[name].budget for name in sources]
-    return list({b.name: b for b in found if b is not None}.values())
-
-
-# --- what it means --------------------------------------------------------------------------
-
-
-def standing(seen: Seen, now: float, *, every: float, runs: bool) -> Standing:
-    """What a stream's rows mean; `runs`: somebody holds its source's lease."""
-    if seen.parked is not None:
-        name = shlex.quote(str(seen.stream))
-        go_on = (
-            f"run `syncd resume {name}` (a reload of the config does it, too)"
-            if runs
-            else f"start syncd, or run `syncd once {name}`"
-        )
-        return Standing(
-            state="parked",
-            words="parked",
-            reason=seen.parked,
-            todo=f"Mend that, then {go_on}: it goes on after the last committed page.",
-        )
-    if seen.paused is not None:
-        at = f" at page {(seen.pages or 0) + 1}" if seen.running is not None else ""
-        return Standing(
-            state="paused",
-            words=f"paused{at}",
-            reason=f"Paused by {seen.paused_by} {ago(now - seen.paused)}.",
-            todo=f"`syncd resume {shlex.quote(str(seen.stream))}` lets it go on.",
-        )
-    if seen.running is not None:
-        return _in_a_cycle(seen, seen.running, now, every=every, runs=runs)
-    if seen.last is None:
-        return Standing(state="never ran", words="never ran")
-    left = (seen.next_start or now) - now
-    late = left < (-GRACE if runs else 0)
-    when = f"due {ago(-left)}" if late else f"next in {ahead(left)}" if left > 0 else "next now"
-    when = tied(when)
-    if seen.last.outcome == "suspicious":
-        return Standing(
-            state="suspicious",
-            words=f"suspicious, {when}",
-            reason=seen.last.reason,
-            todo="The table keeps its rows. Does the API list what it should? See `params` and "
-            "`where`.",
-        )
-    if seen.question is not None:
-        return Standing(
-            state="deletes held",
-            words=f"deletes held, {when}",
-            reason=seen.question,
-            todo="The rows stay. Should they go, then "
-            f"`syncd reconcile {shlex.quote(str(seen.stream))} --approve`.",
-        )
-    if late:
-        return Standing(state="late", words=f"late: {when}")
-    return Standing(state="resting", words=f"resting, {when}")
-
-
-def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, every: float, runs: bool) -> Standing:
-    pages = seen.pages or 0
-    so_far = f"page {pages + 1}, {tied(number(cycle.totals.seen, 'record'))}"
-    if not runs:
-        return Standing(
-            state="stopped",
-            words=f"stopped at {so_far}",
-            reason=cycle.reason,
-            todo="The next start goes on with this page.",
-        )
-    if cycle.reason:
-        return Standing(
-            state="failing",
-            words=f"failing at {so_far}",
-            reason=cycle.reason,
-            todo="It tries again by itself.",
-        )
-    over = now - cycle.started - every
-    slow = over > GRACE
-    doubtful = seen.last is not None and seen.last.outcome == "suspicious"
-    return Standing(
-        state="running",
-        words=f"running{' out of turn' if cycle.follows else ''}: {so_far}",
-        reason=f"The last cycle was suspicious: {seen.last.reason}"
-        if seen.last and doubtful
-        else "",
-        todo=f"Started {ago(now - cycle.started)}; the next one was due {ago(over)}."
-        if slow
-        else "",
-    )
 
 
 # --- for people -----------------------------------------------------------------------------
@@ -205,7 +89,7 @@ def show(screen: Screen, picture: Picture, settings: Settings) -> None:
             screen.say(_failing(holder.source, holder.failing, now))
     sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
     there = {b.name: b for b in picture.budgets}
-    for budget in _budgets(settings, sources):
+    for budget in budgets_of(settings, sources):
         screen.say(_budget(budget, there.get(budget.name), now))
     dead = [s for s in picture.streams if s.dead]
     if dead:
@@ -271,100 +155,3 @@ def _budget(settings: BudgetSettings, found: Budget | None, now: float) -> str:
     if found.from_answers:
         sentence += "; counted from each answer, since a request was refused unexplained"
     return sentence
-
-
-# --- for programs ---------------------------------------------------------------------------
-
-
-def as_object(picture: Picture, settings: Settings) -> dict[str, Any]:
-    """The same for programs; keys stay, and new ones may come."""
-    holders = {h.source: h for h in picture.holders}
-    sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
-    there = {b.name: b for b in picture.budgets}
-    return {
-        "at": moment(picture.now),
-        "streams": [
-            _stream_object(seen, picture.now, settings, holders.get(seen.stream.source))
-            for seen in picture.streams
-        ],
-        "sources": [_source_object(name, holders.get(name)) for name in sources],
-        "budgets": [_budget_object(b, there.get(b.name)) for b in _budgets(settings, sources)],
-    }
-
-
-def _stream_object(
-    seen: Seen, now: float, settings: Settings, holder: Holder | None
-) -> dict[str, Any]:
-    every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
-    found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
-    return {
-        "source": seen.stream.source,
-        "stream": seen.stream.stream,
-        "state": found.state,
-        "reason": found.reason or None,
-        "paused_at": moment(seen.paused),
-        "next_start": moment(seen.next_start),
-        "running": seen.running and cycle_object(seen.running),
-        "last": seen.last and cycle_object(seen.last),
-        "dead_letters": seen.dead,
-        "missing": seen.missing,
-        "question": seen.question,
-        "reconciled_at": moment(seen.reconciled),
-        "usual": {
-            "records": seen.usual.records and attrs.asdict(seen.usual.records),
-            "changes": seen.usual.changes and attrs.asdict(seen.usual.changes),
-        },
-    }
-
-
-def cycle_object(cycle: Cycle) -> dict[str, Any]:
-    """A cycle for programs."""
-    return {
-        "cycle": cycle.id,
-        "source": cycle.stream.source,
-        "stream": cycle.stream.stream,
-        "started_at": moment(cycle.started),
-        "ended_at": moment(cycle.ended),
-        "outcome": cycle.outcome,
-        "whole": not cycle.aside,
-        "reason": cycle.reason or None,
-        "taken_up": cycle.taken_up,
-        "pages": cycle.pages,
-        "follows": cycle.follows,
-        "reconcile": cycle.reconcile,
-        "missing": cycle.missing,
-        "deleted": cycle.deleted,
-        **attrs.asdict(cycle.totals),
-    }
-
-
-def _source_object(name: str, holder: Holder | None) -> dict[str, Any]:
-    return {
-        "source": name,
-        "running": holder is not None and holder.runs,
-        "host": holder and holder.host,
-        "pid": holder and holder.pid,
-        "since": moment(holder.since) if holder else None,
-        "last_heard": moment(holder.heard) if holder else None,
-        "breaker": holder and holder.failing and _failing_object(holder.failing),
-    }
-
-
-def _failing_object(failing: Failing) -> dict[str, Any]:
-    return {
-        "open_since": moment(failing.since),
-        "reason": failing.reason,
-        "next_probe_at": moment(failing.next_probe),
-    }
-
-
-def _budget_object(settings: BudgetSettings, found: Budget | None) -> dict[str, Any]:
-    return {
-        "budget": settings.name,
-        "requests": found.tokens if found and found.tokens else settings.requests,
-        "per_seconds": found.per if found else settings.per,
-        "free": found.free if found and found.tokens else settings.requests,
-        "next_free_at": moment(found.next_free) if found else None,
-        "held_until": moment(found.held_until) if found else None,
-        "counted_from": "answers" if found and found.from_answers else "writing",
-    }

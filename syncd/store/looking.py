@@ -1,10 +1,9 @@
-"""What do people see of syncd's own tables?  Plain reads, of one moment, for the commands.
+"""What do people see of syncd's own tables?  Plain reads, each of one moment.
 
-Nothing here locks what a running daemon waits for.  Times are seconds since the epoch
-on Postgres's clock, `now` among them, so that ages are right on any host.
+Fulfils `sync.picture.Look`: nothing here locks what a running daemon waits for.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import attrs
@@ -16,150 +15,20 @@ from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.sql import sql
 from syncd.sync import ranges
 from syncd.sync.model import Counts, StreamId
+from syncd.sync.picture import (
+    SHOWN,
+    Budget,
+    Cycle,
+    Failing,
+    Holder,
+    Letter,
+    Picture,
+    Seen,
+    Token,
+)
 
 T = TypeVar("T")
 Cursor = psycopg.Cursor[tuple[Any, ...]]
-
-
-@attrs.frozen(kw_only=True)
-class Cycle:
-    """One pass over a stream, as its row tells it."""
-
-    id: int
-    stream: StreamId
-    started: float
-    ended: float | None
-    outcome: str | None
-    """None while it runs."""
-
-    reason: str
-    taken_up: int
-    pages: int
-    aside: bool
-    """A few records that were asked for, not a pass over the whole list."""
-
-    follows: int | None
-    """Of a pass out of turn: the whole cycle that it came after."""
-
-    reconcile: bool
-    """It looked for what is gone."""
-
-    missing: int | None
-    """Rows that it did not meet, and that stay for now; None until that is known."""
-
-    deleted: int
-    totals: Counts
-
-
-@attrs.frozen(kw_only=True)
-class Seen:
-    """Where one stream stands."""
-
-    stream: StreamId
-    parked: str | None = None
-    paused: float | None = None
-    """Since when an operator has it paused."""
-
-    paused_by: str | None = None
-    next_start: float | None = None
-    pages: int | None = None
-    """Committed in the running cycle; None between cycles."""
-
-    running: Cycle | None = None
-    """The cycle that was begun and has not ended."""
-
-    last: Cycle | None = None
-    """The last one that came to its end."""
-
-    dead: int = 0
-    """Dead letters that lie there now."""
-
-    question: str | None = None
-    """What has to be approved before rows may go; None if nothing has."""
-
-    reconciled: float | None = None
-    """When the last complete scan began."""
-
-    extra: str | None = None
-    """Why a pass out of turn begins at once; None if none does."""
-
-    missing: int = 0
-    """Rows that the last complete scan did not meet, and that are there still."""
-
-    usual: ranges.Usual = attrs.field(factory=ranges.Usual)
-
-
-@attrs.frozen(kw_only=True)
-class Holder:
-    """Who has the right to run a source."""
-
-    source: str
-    host: str
-    pid: int
-    since: float
-    heard: float
-    """When it renewed its lease the last time."""
-
-    runs: bool
-    """False when its lease has run out, or the process is provably gone."""
-
-    failing: "Failing | None" = None
-    """Its API fails everybody, so that nobody asks it; only told of one that runs."""
-
-
-@attrs.frozen(kw_only=True)
-class Failing:
-    """Why nobody asks an API."""
-
-    since: float
-    reason: str
-    next_probe: float
-
-
-@attrs.frozen(kw_only=True)
-class Budget:
-    """How the tokens of one budget stand."""
-
-    name: str
-    per: float
-    tokens: int
-    free: int
-    next_free: float | None
-    """When the next of the others is free."""
-
-    held_until: float | None
-    from_answers: bool
-
-
-@attrs.frozen(kw_only=True)
-class Picture:
-    """Everything that `status` shows, of one moment."""
-
-    now: float
-    streams: Sequence[Seen]
-    holders: Sequence[Holder]
-    budgets: Sequence[Budget]
-
-
-@attrs.frozen(kw_only=True)
-class Letter:
-    """A dead letter as it lies there."""
-
-    id: int
-    stream: StreamId
-    kind: str
-    key: str | None
-    reason: str
-    attempts: int
-    first: float
-    last: float
-    next_try: float | None
-    cycle: int | None
-    target: str
-    schema_version: int
-    idempotency_key: str | None
-    payload: bytes = b""
-    """Only read for one letter at a time."""
 
 
 @attrs.frozen
@@ -267,12 +136,13 @@ def _picture(
         {"sources": [s.source for s in streams], "streams": [s.stream for s in streams]},
     )
     found = {StreamId(source=row[0], stream=row[1]): row[2:] for row in cursor}
-    ids = [number for row in found.values() for number in (row[5], row[6]) if number is not None]
+    ids = [n for row in found.values() for n in row[5:8] if n is not None]
     cycles = {c.id: c for c in _cycles(cursor, "look_at_these_cycles", {"ids": ids})}
     seen = []
     for stream in streams:
-        parked, paused, paused_by, next_start, turned, running, last, dead, *scan = found[stream]
-        question, reconciled, extra, missing = scan
+        parked, paused, paused_by, next_start, turned, *of_cycles, dead = found[stream][:9]
+        running, last, whole = of_cycles
+        question, reconciled, extra, missing = found[stream][9:]
         seen.append(
             Seen(
                 stream=stream,
@@ -283,6 +153,7 @@ def _picture(
                 pages=turned,
                 running=cycles.get(running),
                 last=cycles.get(last),
+                whole=cycles.get(whole),
                 dead=dead,
                 question=question,
                 reconciled=reconciled,
@@ -306,6 +177,11 @@ def _picture(
         )
         for source, holder, taken, expires, valid, since, reason, probe in cursor
     ]
+    cursor.execute(sql("look_at_spent_tokens"), {"budgets": list(budgets), "most": SHOWN})
+    spent: dict[str, list[Token]] = {}
+    for name, number, counted, free, spent_on in cursor:
+        token = Token(number=number, counted=counted, free=free, spent_on=spent_on or "")
+        spent.setdefault(name, []).append(token)
     cursor.execute(sql("look_at_budgets"), {"budgets": list(budgets)})
     tokens = [
         Budget(
@@ -316,6 +192,7 @@ def _picture(
             next_free=next_free,
             held_until=held if held > now else None,
             from_answers=from_answers,
+            spent=spent.get(name, ()),
         )
         for name, per, from_answers, held, many, free, next_free in cursor
     ]

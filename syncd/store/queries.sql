@@ -572,6 +572,10 @@ SELECT s.source, s.stream, k.parked, extract(epoch FROM k.paused_at)::float8, k.
         WHERE c.source = s.source AND c.stream = s.stream AND c.outcome IN ('ok', 'suspicious')
           AND NOT c.aside AND c.follows IS NULL
         ORDER BY id DESC LIMIT 1),
+       (SELECT id FROM syncd.cycle c
+        WHERE c.source = s.source AND c.stream = s.stream AND c.outcome = 'ok'
+          AND NOT c.aside AND c.follows IS NULL
+        ORDER BY id DESC LIMIT 1),
        (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream),
        k.question, extract(epoch FROM k.reconciled_at)::float8, k.extra_due,
        (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream)
@@ -600,6 +604,17 @@ SELECT source, holder, extract(epoch FROM taken_at)::float8,
        extract(epoch FROM failing_since)::float8, failing_reason,
        extract(epoch FROM next_probe)::float8
 FROM syncd.lease WHERE source = ANY (%(sources)s) AND holder IS NOT NULL;
+
+-- name: look_at_spent_tokens
+-- What the last window of each budget was spent on, the longest ago first.
+SELECT budget, number, counted_at, free_at, spent_on FROM (
+    SELECT t.budget, t.number, extract(epoch FROM t.counted_at)::float8 AS counted_at,
+           extract(epoch FROM t.free_at)::float8 AS free_at, t.spent_on,
+           row_number() OVER (PARTITION BY t.budget ORDER BY t.free_at DESC) AS rank
+    FROM syncd.token t
+    WHERE t.budget = ANY (%(budgets)s) AND NOT t.retired AND t.free_at > clock_timestamp()
+) AS spent
+WHERE rank <= %(most)s ORDER BY budget, free_at;
 
 -- name: look_at_budgets
 SELECT b.name, b.per, b.from_answers, extract(epoch FROM b.hold_until)::float8,

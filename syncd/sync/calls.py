@@ -27,6 +27,7 @@ from syncd.errors import (
     TryAgain,
 )
 from syncd.sync import events
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.doubts import Doubt, what_to_do
 from syncd.sync.model import (
@@ -70,6 +71,7 @@ async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLett
             records=page.seen,
             calls=len(wanted),
             total=page.total,
+            seconds=turn.fetched_in,
         )
     )
     await calls.make(wanted)
@@ -106,6 +108,9 @@ class _PageCalls:
 
     _doubts: dict[str, Doubt] = attrs.field(factory=dict, init=False)
     """By record key: calls whose outcome is unknown and can be asked for."""
+
+    _begun: dict[str, Stopwatch] = attrs.field(factory=dict, init=False)
+    """By record key: since its call is being made."""
 
     _exhausted: list[tuple[Record, TryAgain]] = attrs.field(factory=list, init=False)
     _stop: SyncdError | None = attrs.field(default=None, init=False)
@@ -209,6 +214,7 @@ class _PageCalls:
                 self._stop = self._stop or error
 
     async def _call(self, record: Record) -> None:
+        self._begun[record.key] = Stopwatch()
         try:
             kept = await self.stream.retry.run(
                 lambda: self._attempt(record),
@@ -320,7 +326,10 @@ class _PageCalls:
         )
         self.stream.report(
             events.CallAnswered(
-                stream=self.stream.id, key=record.key, ok=settlement.outcome == "done"
+                stream=self.stream.id,
+                key=record.key,
+                ok=settlement.outcome == "done",
+                seconds=self._begun[record.key].elapsed,
             )
         )
 

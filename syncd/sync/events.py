@@ -43,12 +43,45 @@ class PageFetched(Event):
     """Calls that this page's records need; those the ledger holds are not among them."""
 
     total: int | None
+    seconds: float = 0.0
+    """Since it was first meant to be asked for; waits and further tries included."""
+
+
+Purpose = Literal["list", "call", "verify", "login"]
+Trouble = Literal["", "unreachable", "pool", "timeout", "lost"]
+
+
+@attrs.frozen(kw_only=True)
+class Requested(Event):
+    """One request to the API has come to its end, whatever that was."""
+
+    purpose: Purpose
+    method: str
+    status: int | None
+    """None: no answer came, or not all of it."""
+
+    trouble: Trouble = ""
+    """Why it did not; "unreachable" and "pool": not a byte was sent."""
+
+    seconds: float
+    """From its first byte to the last of its answer; the wait for a token is none of it."""
+
+    @property
+    def outcome(self) -> str:
+        """One of a few words: `ok`, `429`, `503`, `4xx`, `5xx`, or the trouble."""
+        if self.status is None:
+            return self.trouble
+        if self.status < 400:
+            return "ok"
+        return str(self.status) if self.status in (429, 503) else f"{self.status // 100}xx"
 
 
 @attrs.frozen(kw_only=True)
 class CallAnswered(Event):
     key: str
     ok: bool
+    seconds: float = 0.0
+    """Since the call was first meant to be made; waits and further tries included."""
 
 
 Why = Literal["budget", "backoff", "hint", "database", "api"]
@@ -115,6 +148,8 @@ class PutAside(Event):
 class PageCommitted(Event):
     checkpoint: Checkpoint
     totals: Counts
+    seconds: float = 0.0
+    """That its commit took, waits for a Postgres that was away included."""
 
 
 @attrs.frozen(kw_only=True)

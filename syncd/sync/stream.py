@@ -146,12 +146,17 @@ def _leaves(stream: StreamContext) -> bool:
 async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) -> Committed:
     """Wait for the page that the checkpoint asks for and its calls, and commit it."""
     page = _told_of_the_whole(stream, checkpoint, turn, await turn.ready())
+    took = Stopwatch()
     committed = await commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
+    seconds = took.elapsed
     for letter in committed.refused:
         stream.tell_of(letter)
     stream.report(
         events.PageCommitted(
-            stream=stream.id, checkpoint=committed.checkpoint, totals=committed.totals
+            stream=stream.id,
+            checkpoint=committed.checkpoint,
+            totals=committed.totals,
+            seconds=seconds,
         )
     )
     return committed

@@ -20,6 +20,7 @@ from syncd.errors import (
     UnexpectedAnswer,
 )
 from syncd.sync.calls import make_calls
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
 
@@ -47,6 +48,9 @@ class Turn:
     """A person answers for it that such a call is made again where nobody can tell."""
 
     page: Page | None = attrs.field(default=None, init=False)
+    fetched_in: float = attrs.field(default=0.0, init=False)
+    """Seconds, waits and further tries included."""
+
     has_calls: bool = attrs.field(default=False, init=False)
     begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     """The page is there and its last call has been begun; or it has failed."""
@@ -92,7 +96,9 @@ class Turn:
                     self.stream.tally.refused += 1
                     raise
 
+        took = Stopwatch()
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
+        self.fetched_in = took.elapsed
         self._refuse_what_never_ends(page)
         self.page = page
         return page

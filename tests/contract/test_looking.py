@@ -5,9 +5,10 @@ import trio
 from psycopg import sql
 
 from syncd.errors import SchemaError
-from syncd.store.looking import Looking, Picture
+from syncd.store.looking import Looking
 from syncd.store.postgres import open_store
 from syncd.sync.model import StreamId
+from syncd.sync.picture import Picture
 from syncd.sync.ports import Taken
 from tests.contract.subjects import (
     ADS,

@@ -9,10 +9,11 @@ import trio.testing
 from rich.console import Console
 
 from syncd.errors import AccessDenied, SyncdError
-from syncd.progress import Progress, View, seconds
+from syncd.progress import Progress, View
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
+from syncd.views.words import seconds
 from tests.flow.conftest import CAMPAIGNS, World
 
 Clock = trio.testing.MockClock

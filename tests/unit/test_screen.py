@@ -7,21 +7,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from syncd.commands.screen import (
-    Line,
-    Screen,
-    ago,
-    ahead,
-    as_written,
-    key_in_words,
-    moment,
-    plain,
-    span,
-    tied,
-)
-from syncd.commands.status import standing
-from syncd.store.looking import Cycle, Seen
+from syncd.commands.screen import Line, Screen
 from syncd.sync.model import Counts, StreamId
+from syncd.sync.picture import Cycle, Seen
+from syncd.views.standing import standing
+from syncd.views.words import ago, ahead, as_written, key_in_words, moment, plain, span, tied
 
 ADS = StreamId(source="ads", stream="campaigns")
 NOW = 1_800_000_000.0

@@ -1,0 +1,125 @@
+"""The same pictures for programs: keys stay, and new ones may come.  Times are ISO 8601."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from syncd.config.settings import BudgetSettings, Settings
+from syncd.sync.picture import Budget, Cycle, Failing, Holder, Picture, Seen, Token
+from syncd.views.standing import standing
+from syncd.views.words import moment, untied
+
+
+def budgets_of(settings: Settings, sources: Sequence[str]) -> list[BudgetSettings]:
+    """The budgets that these sources spend from, each once."""
+    found = [settings.sources[name].budget for name in sources]
+    return list({b.name: b for b in found if b is not None}.values())
+
+
+def as_object(picture: Picture, settings: Settings) -> dict[str, Any]:
+    """The same for programs; keys stay, and new ones may come."""
+    holders = {h.source: h for h in picture.holders}
+    sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
+    there = {b.name: b for b in picture.budgets}
+    return {
+        "at": moment(picture.now),
+        "streams": [
+            _stream_object(seen, picture.now, settings, holders.get(seen.stream.source))
+            for seen in picture.streams
+        ],
+        "sources": [_source_object(name, holders.get(name)) for name in sources],
+        "budgets": [_budget_object(b, there.get(b.name)) for b in budgets_of(settings, sources)],
+    }
+
+
+def _stream_object(
+    seen: Seen, now: float, settings: Settings, holder: Holder | None
+) -> dict[str, Any]:
+    every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
+    found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
+    return {
+        "source": seen.stream.source,
+        "stream": seen.stream.stream,
+        "state": found.state,
+        "words": untied(found.words),
+        "reason": found.reason or None,
+        "todo": found.todo or None,
+        "every_seconds": every,
+        "paused_at": moment(seen.paused),
+        "next_start": moment(seen.next_start),
+        "running": seen.running and cycle_object(seen.running),
+        "last": seen.last and cycle_object(seen.last),
+        "whole": seen.whole and cycle_object(seen.whole),
+        "dead_letters": seen.dead,
+        "missing": seen.missing,
+        "question": seen.question,
+        "reconciled_at": moment(seen.reconciled),
+        "usual": {
+            "records": seen.usual.records and attrs.asdict(seen.usual.records),
+            "changes": seen.usual.changes and attrs.asdict(seen.usual.changes),
+        },
+    }
+
+
+def cycle_object(cycle: Cycle) -> dict[str, Any]:
+    """A cycle for programs."""
+    return {
+        "cycle": cycle.id,
+        "source": cycle.stream.source,
+        "stream": cycle.stream.stream,
+        "started_at": moment(cycle.started),
+        "ended_at": moment(cycle.ended),
+        "outcome": cycle.outcome,
+        "whole": not cycle.aside,
+        "reason": cycle.reason or None,
+        "taken_up": cycle.taken_up,
+        "pages": cycle.pages,
+        "follows": cycle.follows,
+        "reconcile": cycle.reconcile,
+        "missing": cycle.missing,
+        "deleted": cycle.deleted,
+        **attrs.asdict(cycle.totals),
+    }
+
+
+def _source_object(name: str, holder: Holder | None) -> dict[str, Any]:
+    return {
+        "source": name,
+        "running": holder is not None and holder.runs,
+        "host": holder and holder.host,
+        "pid": holder and holder.pid,
+        "since": moment(holder.since) if holder else None,
+        "last_heard": moment(holder.heard) if holder else None,
+        "breaker": holder and holder.failing and _failing_object(holder.failing),
+    }
+
+
+def _failing_object(failing: Failing) -> dict[str, Any]:
+    return {
+        "open_since": moment(failing.since),
+        "reason": failing.reason,
+        "next_probe_at": moment(failing.next_probe),
+    }
+
+
+def _budget_object(settings: BudgetSettings, found: Budget | None) -> dict[str, Any]:
+    return {
+        "budget": settings.name,
+        "requests": found.tokens if found and found.tokens else settings.requests,
+        "per_seconds": found.per if found else settings.per,
+        "free": found.free if found and found.tokens else settings.requests,
+        "next_free_at": moment(found.next_free) if found else None,
+        "held_until": moment(found.held_until) if found else None,
+        "counted_from": "answers" if found and found.from_answers else "writing",
+        "spent": [_token_object(token) for token in found.spent] if found else [],
+    }
+
+
+def _token_object(token: Token) -> dict[str, Any]:
+    return {
+        "token": token.number,
+        "counted_at": moment(token.counted),
+        "free_at": moment(token.free),
+        "spent_on": token.spent_on,
+    }

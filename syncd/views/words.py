@@ -1,0 +1,99 @@
+"""How do times, counts and names read, wherever people read them?
+
+Names, keys and reasons come from config files and APIs: they are shown as they are,
+and with nothing in them that a terminal would obey.
+"""
+
+import math
+from datetime import UTC, datetime
+
+from syncd.sync.model import spoken
+
+TIED = "\ue000"  # a blank that no line is broken at; `plain` lets no other one through
+
+
+def plain(text: str) -> str:
+    """On one line, and escaped where it is not printable."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def tied(text: str) -> str:
+    """Words that stay together when a line is broken."""
+    return text.replace(" ", TIED)
+
+
+def untied(text: str) -> str:
+    """For where lines are broken by others."""
+    return text.replace(TIED, " ")
+
+
+def as_written(payload: bytes) -> str:
+    """A payload with its own line breaks, and escaped where it is no text."""
+    text = payload.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def key_in_words(key: str | None) -> str:
+    """A canonical key, a JSON array, as a person would say it."""
+    return "(no key)" if key is None else plain(spoken(key))
+
+
+# --- times ------------------------------------------------------------------------------------
+
+
+def seconds(value: float) -> str:
+    """A duration as a person says it: `4 s`, `3 min 10 s`, `2 h 5 min`."""
+    whole = math.ceil(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def span(value: float) -> str:
+    """A stretch of time, as exact as a glance needs: `12 s`, `4 min`, `2 h 5 min`, `3 days`."""
+    whole = max(0, int(value))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 86400:
+        return seconds(whole - whole % 60)
+    days = whole // 86400
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def ago(value: float) -> str:
+    """How long ago that was."""
+    return "just now" if value < 1 else f"{span(value)} ago"
+
+
+def ahead(value: float) -> str:
+    """How long it takes until then, rounded up: nobody comes back too early."""
+    whole = math.ceil(max(0.0, value))
+    unit = 1 if whole < 60 else 60 if whole < 86400 else 86400
+    return span(math.ceil(whole / unit) * unit)
+
+
+def moment(value: float | None) -> str | None:
+    """ISO 8601 in UTC, to the millisecond."""
+    if value is None:
+        return None
+    text = datetime.fromtimestamp(value, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def clock(value: float) -> str:
+    """For people: `2026-11-25 12:00:05`, in UTC."""
+    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def number(count: int, what: str) -> str:
+    """`1 page`, `2 pages`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
