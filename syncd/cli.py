@@ -19,7 +19,7 @@ import click
 import trio
 from rich.console import Console
 
-from syncd import __version__, app, logs
+from syncd import __version__, app, logs, tracing
 from syncd.check import Check
 from syncd.commands import control
 from syncd.commands.cycles import cycles
@@ -83,8 +83,10 @@ def run(options: Options, shape: logs.Shape) -> None:
     settings = options.settings()
     logs.configure(shape=shape, secrets=redactions(settings))
 
+    traces = tracing.begun(os.environ)
+
     async def main() -> Any:
-        return await app.run(settings, report=logs.tell, reread=options.settings)
+        return await app.run(settings, report=logs.tell, reread=options.settings, traces=traces)
 
     outcome = trio.run(main)
     if outcome.cut:

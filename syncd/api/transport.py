@@ -46,6 +46,9 @@ class Ask:
     stream: str = ""
     """Whose it is; empty: the whole source's."""
 
+    key: str | None = attrs.field(default=None, repr=False)
+    """The record that it is about, if it is about one."""
+
     def __str__(self) -> str:
         return f"{self.method} {self.path.partition('?')[0]}"
 

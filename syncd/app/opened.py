@@ -15,6 +15,7 @@ import trio
 from syncd.api.client import ApiClient
 from syncd.api.transport import Exchange
 from syncd.app import wiring
+from syncd.config.hosts import server_of
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.daemon.posting import Posting
 from syncd.daemon.reload import Change, Plan, plan
@@ -170,6 +171,8 @@ class App:
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
+        server, port = server_of(settings.base_url)
+
         def heard(exchange: Exchange) -> None:
             ask = exchange.ask
             stream = attrs.evolve(first, stream=ask.stream) if ask.stream else first
@@ -181,6 +184,9 @@ class App:
                     status=exchange.status,
                     trouble=exchange.trouble,
                     seconds=exchange.seconds,
+                    key=ask.key,
+                    server=server,
+                    port=port,
                 )
             )
 

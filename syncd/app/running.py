@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, closing
 from functools import partial
+from typing import Protocol
 
 import attrs
 import trio
@@ -77,8 +78,18 @@ async def once(
             return supervisor
 
 
+class Traces(Protocol):
+    """Makes spans of what it hears."""
+
+    def hear(self, event: events.Event) -> None:
+        """Returns at once, and never raises."""
+
+    async def aclose(self) -> None:
+        """Send the last of them, which takes a bounded time."""
+
+
 async def run(
-    settings: Settings, *, report: events.Report, reread: Reread
+    settings: Settings, *, report: events.Report, reread: Reread, traces: Traces | None = None
 ) -> Supervisor | LeftEarly:
     """Run the daemon until a signal asks it to leave; `cut` says what that cost."""
     with (
@@ -92,12 +103,16 @@ async def run(
         def tell(event: events.Event) -> None:
             report(event)
             teller.hear(event)
+            if traces is not None:
+                traces.hear(event)
 
         # Around all that opens and closes: an embedded Postgres takes its time for both.
         async with trio.open_nursery() as telling:
             telling.start_soon(teller.run)
             telling.start_soon(notifier.watchdog)
             async with AsyncExitStack() as stack:
+                if traces is not None:
+                    stack.push_async_callback(traces.aclose)
                 app = await _open(settings, signals, teller, tell, reread, stack)
                 outcome: Supervisor | LeftEarly
                 if app is None:

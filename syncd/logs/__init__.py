@@ -29,6 +29,7 @@ from syncd.logs.journal import Journal, stands_behind
 from syncd.logs.kinds import Kind
 from syncd.logs.shapes import as_json, plain, terminal
 from syncd.logs.teller import Line, Teller
+from syncd.logs.trouble import Told, Troubles, Words
 from syncd.sync import events
 from syncd.sync.model import StreamId
 from syncd.sync.ports import Request
@@ -43,6 +44,9 @@ QUIET = ("httpx", "httpcore", "psycopg", "hpack")
 
 _hiding = Hiding()
 _teller = Teller(time.monotonic)
+
+SPANS = Words(starts=kinds.SPANS_LOST, lasts=kinds.SPANS_STILL_LOST, ends=kinds.SPANS_TAKEN)
+_spans = Troubles(time.monotonic, every=600.0)
 
 
 def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[str] = ()) -> None:
@@ -71,6 +75,11 @@ def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[s
 def hide(secrets: Iterable[str]) -> None:
     """Let no line hold one of these, from now on: after a reload there are more."""
     _hiding.add(secrets)
+
+
+def without_secrets(text: str) -> str:
+    """The text as a line may hold it."""
+    return _hiding.hide(text)
 
 
 def tell(event: events.Event) -> None:
@@ -117,6 +126,33 @@ def asked(request: Request) -> None:
     """Log what an operator asked for."""
     stream = f"{request.source}.{request.stream}" if request.stream else None
     _log(kinds.ASKED, stream=stream, what=request.kind, subjects=" ".join(request.subjects) or None)
+
+
+def traces_begun(exporters: Iterable[str]) -> None:
+    """Log that spans are made, and by what they are exported."""
+    _log(kinds.TRACES_BEGUN, exporters=", ".join(exporters))
+
+
+def no_traces(reason: str) -> None:
+    """Log why there are no spans, or no more of them."""
+    _log(kinds.NO_TRACES, reason=reason)
+
+
+def spans_lost(exporter: str, reason: str) -> None:
+    """Log, thinned, that spans are lost.  Called in a thread of each exporter's own."""
+    told = _spans.happened(exporter, SPANS, exporter=exporter, reason=reason)
+    _say_of_spans(told)
+
+
+def spans_taken(exporter: str) -> None:
+    """Log that they are not any more, if that was told."""
+    _say_of_spans(_spans.ended(exporter, SPANS))
+
+
+def _say_of_spans(told: Told | None) -> None:
+    if told is not None:
+        kind, fields = told
+        _log(kind, **fields)
 
 
 def _log(kind: Kind, **fields: object) -> None:

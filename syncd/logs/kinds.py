@@ -128,6 +128,27 @@ BUG = Kind(
     "a bug stopped syncd: please report it with this entry",
     "c56282ccf61b4c9ca452996efcb74365",
 )
+TRACES_BEGUN = Kind(
+    "traces-begun", "INFO", "spans are made and exported", "c177304d634245838b6a82112d81b518"
+)
+NO_TRACES = Kind(
+    "no-traces",
+    "WARNING",
+    "no spans are made, though the environment asks for them",
+    "2e7cc8443af74117a8fe2cd8995d064a",
+)
+SPANS_LOST = Kind(
+    "spans-lost", "WARNING", "spans can't be exported", "d2610820d230437eb4a8072103d4c558"
+)
+SPANS_STILL_LOST = Kind(
+    "spans-still-lost",
+    "WARNING",
+    "spans still can't be exported",
+    "0936f94767014dc28749dfb1e5512a56",
+)
+SPANS_TAKEN = Kind(
+    "spans-taken", "INFO", "spans are exported again", "0ea641d1f743488c8dd2061c84b1b799"
+)
 LINES_LOST = Kind(
     "lines-lost", "WARNING", "log lines were lost", "9f4315d76fa14087b21583231e6a8ca6"
 )

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "views": {"config", "sync", "views"},
     "progress": {"sync", "views"},
     "testing": {"sync", "testing"},
+    "tracing": {"logs", "sync", "tracing"},
     "app": {"app", "api", "store", "daemon", "sync", "config", "progress", "logs"},
     "check": {"app", "config", "progress", "store", "sync", "views"},
     "demo": {"app", "config", "progress", "store", "sync", "views"},
@@ -36,6 +37,7 @@ MAY_IMPORT = {
         "progress",
         "store",
         "sync",
+        "tracing",
         "views",
     },
     "__main__": {"cli"},
@@ -43,7 +45,12 @@ MAY_IMPORT = {
 }
 """Room to the rooms it may look into, beside the innermost modules."""
 
-ONE_DOOR = {"httpx": {"api"}, "psycopg": {"store"}, "psycopg_pool": {"store"}}
+ONE_DOOR = {
+    "httpx": {"api"},
+    "psycopg": {"store"},
+    "psycopg_pool": {"store"},
+    "opentelemetry": {"tracing"},
+}
 """Library to the only rooms that know it."""
 
 
