@@ -5,7 +5,7 @@ spans         which spans do the loop's events make?
 delivery      what becomes of them, told in few lines
 provider      the SDK, set up by the standard OTEL_ variables
 
-OpenTelemetry is imported by nobody who does not ask for it: its API and SDK cost 30 MiB.
+OpenTelemetry is imported by nobody who does not ask for it: on, it costs 9 MiB and 36 µs a span.
 """
 
 from collections.abc import Mapping

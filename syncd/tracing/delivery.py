@@ -18,15 +18,20 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 AGAIN = 600.0  # seconds; so often the same complaint of the SDK's is let through
+LONGEST = 300  # characters of what is said of a batch: some show all that a server has sent
 LOGGER = "opentelemetry"
 
 
 class Heard(logging.Handler):
     """Hears all that the SDK logs."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        let_through: Callable[[logging.LogRecord], None] = logging.getLogger().handle,
+    ) -> None:
         super().__init__(logging.WARNING)
-        self._clock = clock
+        self._clock, self._let_through = clock, let_through
         self._passed: dict[tuple[str, str], float] = {}
         self._exporting = threading.local()
 
@@ -44,7 +49,7 @@ class Heard(logging.Handler):
         what, now = (record.name, str(record.msg)), self._clock()
         if now - self._passed.get(what, -AGAIN) >= AGAIN:
             self._passed[what] = now
-            logging.getLogger().handle(record)
+            self._let_through(record)
 
     @contextmanager
     def by(self, said: Callable[[str], None]) -> Iterator[None]:
@@ -99,7 +104,8 @@ class Delivery(SpanExporter):
         if self._leaves:
             self.shutdown()
         else:
-            self._said, self.works = said, False
+            # The first tells the cause, the last no more than that it was given up.
+            self._said, self.works = self._said or said[:LONGEST], False
 
     def shutdown(self) -> None:
         """End what is being sent."""
