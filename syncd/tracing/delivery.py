@@ -28,10 +28,10 @@ class Heard(logging.Handler):
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        let_through: Callable[[logging.LogRecord], None] = logging.getLogger().handle,
+        let_through: Callable[[logging.LogRecord], None] | None = None,
     ) -> None:
         super().__init__(logging.WARNING)
-        self._clock, self._let_through = clock, let_through
+        self._clock, self._let_through = clock, let_through or logging.getLogger().handle
         self._passed: dict[tuple[str, str], float] = {}
         self._exporting = threading.local()
 
