@@ -14,7 +14,7 @@ A child may end before its parent is made, so ids are given out beforehand (`Ids
 
 A cycle's trace id, and the id of its own span, are made of stream, cycle and start: whoever
 takes the cycle up after a crash adds to the same trace, and the one who ends it exports its
-span, once.
+span: once, unless Postgres is restored to a time before that end.
 """
 
 import hashlib
@@ -122,7 +122,8 @@ class Spans:
                 self._in_a_cycle(event)
 
     def _in_a_cycle(self, event: events.Event) -> None:
-        work = self._work(event.stream)
+        of_cycle = isinstance(event, events.PageCommitted | events.CycleEnded)
+        work = self._cycles.get(event.stream) if of_cycle else self._work(event.stream)
         if work is None:
             return
         match event:
@@ -310,6 +311,9 @@ class Spans:
     # --- out of turn ----------------------------------------------------------------------------
 
     def _aside_began(self, event: events.AsideBegan) -> None:
+        before = self._asides.pop(event.stream, None)
+        if before is not None:
+            self._end_aside(before, "abandoned")
         now, clock = self.wall(), self.clock()
         fields: dict[str, Value] = {**_of(event.stream), "syncd.aside": event.what}
         span = self.tracer.start_span(
@@ -325,7 +329,10 @@ class Spans:
             return
         if event.commit is not None:
             self._commit(work, self._ago(work, event.commit), {})
-        error = "" if event.kind == "Draining" else event.kind  # nothing failed: syncd leaves
+        # Nothing failed where syncd leaves.
+        self._end_aside(work, "" if event.kind == "Draining" else event.kind)
+
+    def _end_aside(self, work: _Work, error: str) -> None:
         self._end_parts(work, error)
         _set_error(work.span, error)
         work.span.end(self._now(work))

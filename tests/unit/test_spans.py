@@ -234,7 +234,9 @@ def test_whatever_is_told_every_span_has_its_place(told: list[events.Event]) -> 
         kept.spans.hear(events.AsideEnded(stream=stream, kind="", seconds=1.0, commit=None))
     spans = kept.all
     known = {id_of(s): s for s in spans}
-    assert len(known) == len(spans)
+    # A cycle whose end Postgres has lost in a restore ends again.
+    own = [id_of(s) for s in spans if not s.name.startswith("cycle")]
+    assert len(set(own)) == len(own)
     for span in spans:
         assert seconds(span) >= 0
         assert span.parent is None or trace_of(known[span.parent.span_id]) == trace_of(span)
