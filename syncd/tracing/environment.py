@@ -39,7 +39,7 @@ def _secrets(environ: Mapping[str, str]) -> Iterator[str]:
         yield whole
         for header in whole.split(","):
             value = header.partition("=")[2].strip()
-            yield from (value, urllib.parse.unquote(value))
+            yield from (header.strip(), value, urllib.parse.unquote(value))
             # `Bearer abc`, `Basic abc`: the word is no secret, and stands everywhere.
             yield urllib.parse.unquote(value).rpartition(" ")[2]
     for name in ENDPOINTS:

@@ -189,6 +189,27 @@ async def test_what_the_extra_is_missing_for_is_said(syncd: Syncd, postgres: str
     assert "pip install 'syncd[otel]'" in line
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "no spans are made"),
+        ({"OTEL_TRACES_SAMPLER": "no-such"}, "spans are made"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "x=1,Authorization Bearer c4n4ry"}, "Header format"),
+    ],
+    ids=["queue", "sampler", "headers"],
+)
+async def test_a_setting_that_is_wrong_costs_spans_at_most(
+    syncd: Syncd, postgres: str, wrong: Mapping[str, str], said: str
+) -> None:
+    """no-secret-out: it is told, without what opens the collector, and syncd goes on."""
+    async with running_mock(speed=SPEED, campaigns=CAMPAIGNS, fail_every=0, hang_every=0) as mock:
+        with collecting() as collector:
+            told = await ran(syncd, mock, postgres, environ(collector, **wrong))
+    assert said in told
+    assert "c4n4ry" not in told
+    assert "Traceback" not in told
+
+
 def of(syncd: Syncd, env: Mapping[str, str]) -> dict[str, str]:
     whole: dict[str, str] = {**syncd._open()["env"], **env}
     return whole
