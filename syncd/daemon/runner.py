@@ -16,6 +16,7 @@ import trio
 
 from syncd.daemon.jobs import Job
 from syncd.errors import (
+    AccessDenied,
     Draining,
     SchemaError,
     StoreUnavailable,
@@ -309,7 +310,8 @@ class Runner:
         reason, hint = str(error), ""
         if isinstance(error, StreamBroken):
             reason, hint = error.reason, error.hint
-        self.stream.report(events.Parked(stream=self.id, reason=reason, hint=hint))
+        denied = isinstance(error, AccessDenied)
+        self.stream.report(events.Parked(stream=self.id, reason=reason, hint=hint, denied=denied))
         nowhere = Checkpoint(stream=self.id, seq=0, fence=self.stream.lease.fence)
         try:
             await self.stream.store.note_trouble(

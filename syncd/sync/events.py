@@ -175,6 +175,8 @@ class Parked(Event):
 
     reason: str
     hint: str
+    denied: bool = False
+    """The API does not accept the source's credentials."""
 
 
 @attrs.frozen(kw_only=True)
