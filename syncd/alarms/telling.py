@@ -93,6 +93,9 @@ class Telling:
     _again_at: float = attrs.field(default=-math.inf, init=False)
     """Not before then is anything asked of a Postgres that did not answer."""
 
+    _refused: bool = attrs.field(default=False, init=False)
+    """It refuses, and that was told."""
+
     def __attrs_post_init__(self) -> None:
         self.heartbeats = Heartbeats(post=self.post, log=self.log, rng=self.rng)
 
@@ -297,9 +300,9 @@ class Telling:
             kept = await book.load(self._instance, sources, list(self._receivers))
             ages = await book.ages(sources)
         except (StoreUnavailable, StreamBroken) as error:
-            self._again_at = trio.current_time() + AGAIN
             # One that is away is told of; one that refuses would keep us silent for ever.
             self._loaded |= isinstance(error, StreamBroken)
+            self._later(error)
             return
         for each in kept:
             if each.receiver in self._receivers:  # else a reload took it away meanwhile
@@ -337,8 +340,8 @@ class Telling:
         if self._book is not None and (stands or self._rules.aside(stream)):
             try:
                 dead = await self._book.dead(stream)
-            except (StoreUnavailable, StreamBroken):
-                self._again_at = trio.current_time() + AGAIN
+            except (StoreUnavailable, StreamBroken) as error:
+                self._later(error)
         self._take(self._rules.counted(stream, dead))
 
     async def _keep(self) -> None:
@@ -356,13 +359,20 @@ class Telling:
                 messages=list(messages.values()),
                 settled=settled,
             )
-        except (StoreUnavailable, StreamBroken):
-            self._again_at = trio.current_time() + AGAIN
+        except (StoreUnavailable, StreamBroken) as error:
+            self._later(error)
             for key, (kept, gone) in changed.items():
                 if key in self._receivers:  # else a reload took it away meanwhile
                     self._receivers[key].watch.again([*(each.alarm for each in kept), *gone])
         else:
             self._is_kept(messages, settled)
+
+    def _later(self, error: StoreUnavailable | StreamBroken) -> None:
+        """Ask Postgres again in a while; that it refuses nobody else tells."""
+        self._again_at = trio.current_time() + AGAIN
+        if isinstance(error, StreamBroken) and not self._refused:
+            self._refused = True
+            self.log.not_kept(str(error))
 
     def _is_kept(self, messages: Collection[str], settled: Collection[str]) -> None:
         for number in messages:
@@ -370,6 +380,7 @@ class Telling:
                 self._settled[number] = None  # it was over before it was written
         for number in settled:
             self._settled.pop(number, None)
+        self._refused = False
         if AWAY in self._standing:
             self._take(self._rules.postgres_answers())
         if AWAY in self._standing:  # it answers, and lacks something still

@@ -144,6 +144,11 @@ def left_untold(receiver: str, count: int) -> None:
     _log(kinds.LEFT_UNTOLD, receiver=receiver, count=count)
 
 
+def not_kept(reason: str) -> None:
+    """Log that what receivers were told can't be written down, though Postgres is there."""
+    _log(kinds.NOT_KEPT, reason=reason)
+
+
 def heartbeat_failed(stream: StreamId, *, reason: str) -> None:
     """Log that whoever watches a stream did not hear of its good cycle."""
     _log(kinds.HEARTBEAT_FAILED, stream=str(stream), reason=reason)

@@ -127,6 +127,12 @@ LEFT_UNTOLD = Kind(
     "left with notifications undelivered",
     "efa5ac9710e14b769bb5791caea43f9a",
 )
+NOT_KEPT = Kind(
+    "not-kept",
+    "WARNING",
+    "what receivers were told can't be written down",
+    "76257a69088240f99ff2bf4d69b8bca1",
+)
 HEARTBEAT_FAILED = Kind(
     "heartbeat-failed", "WARNING", "heartbeat not sent", "8a25d29479ef40648d13c07f9b258b5a"
 )

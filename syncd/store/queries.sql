@@ -765,8 +765,9 @@ WHERE a.receiver = f.receiver AND a.kind = f.kind AND a.source = f.source AND a.
 INSERT INTO syncd.notice (id, receiver, instance, source, made_at, what, body)
 SELECT id, receiver, CASE source WHEN '' THEN %(instance)s ELSE '' END, source,
        clock_timestamp() - make_interval(secs => age), what, body
-FROM jsonb_to_recordset(%(notices)s::jsonb) WITH ORDINALITY
-     AS n (id text, receiver text, source text, age float8, what text, body text, place bigint)
+FROM ROWS FROM (jsonb_to_recordset(%(notices)s::jsonb)
+     AS (id text, receiver text, source text, age float8, what text, body text))
+     WITH ORDINALITY AS n (id, receiver, source, age, what, body, place)
 ORDER BY place
 ON CONFLICT (id) DO NOTHING;
 

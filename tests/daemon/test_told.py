@@ -142,6 +142,8 @@ async def test_a_parked_stream_is_told_once_and_once_that_it_goes_on(stage: Stag
         await leave(running)
     assert stage.receiver.said() == [("parked", "firing"), ("parked", "recovered")]
     assert stage.sql("SELECT * FROM syncd.notice") == []
+    assert stage.sql("SELECT kind, ended_at IS NOT NULL FROM syncd.alarm") == [("parked", True)]
+    assert "can't be written down" not in running.said
     assert stage.receiver.url("hook") not in running.said
 
 
