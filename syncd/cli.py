@@ -24,6 +24,7 @@ from syncd.check import Check
 from syncd.commands import control
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
+from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.status import status
 from syncd.config.secrets import redactions
@@ -213,7 +214,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 for command in (
     *(status, cycles, dead),
     *(control.sync, control.pause, control.resume, control.reset),
-    *(control.reconcile, control.reload),
+    *(control.reconcile, control.reload, notify),
 ):
     cli.add_command(command)
 

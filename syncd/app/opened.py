@@ -22,7 +22,9 @@ from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
+from syncd.store.alarms import AlarmBook
 from syncd.sync import events
+from syncd.sync.alarm import Book
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
@@ -62,6 +64,9 @@ class App:
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
+
+    book: Book
+    """Remembers what receivers were told."""
 
     reread: Callable[[], Awaitable[Settings]] | None = None
     """Reads the config anew, for credentials that were rotated."""
@@ -322,7 +327,14 @@ async def opened(
 ) -> AsyncIterator[App]:
     """Open the store and every source that is wanted; closes them in the opposite order."""
     async with wiring.store(settings) as db:
-        app = App(settings=settings, store=db, report=report, patience=patience, reread=reread)
+        app = App(
+            settings=settings,
+            store=db,
+            report=report,
+            patience=patience,
+            book=AlarmBook(db.connections),
+            reread=reread,
+        )
         try:
             for wanted in settings.sources.values():
                 await app.open_source(wanted, only)

@@ -17,6 +17,8 @@ import attrs
 import trio
 
 from syncd import logs
+from syncd.alarms.telling import Telling
+from syncd.app.notices import telling
 from syncd.app.opened import App, opened
 from syncd.config.secrets import redactions
 from syncd.config.settings import Settings
@@ -99,28 +101,31 @@ async def run(
         # One that came before anybody listened is heard now (`syncd.__main__`).
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         teller = Teller(notifier)
+        receivers = telling(settings)
 
         def tell(event: events.Event) -> None:
             report(event)
             teller.hear(event)
             if traces is not None:
                 traces.hear(event)
+            receivers.hear(event)
 
         # Around all that opens and closes: an embedded Postgres takes its time for both.
-        async with trio.open_nursery() as telling:
-            telling.start_soon(teller.run)
-            telling.start_soon(notifier.watchdog)
+        async with trio.open_nursery() as beside:
+            beside.start_soon(teller.run)
+            beside.start_soon(notifier.watchdog)
+            beside.start_soon(receivers.run)
             async with AsyncExitStack() as stack:
                 if traces is not None:
                     stack.push_async_callback(traces.aclose)
-                app = await _open(settings, signals, teller, tell, reread, stack)
+                app = await _open(settings, signals, teller, receivers, tell, reread, stack)
                 outcome: Supervisor | LeftEarly
                 if app is None:
                     outcome = LeftEarly()
                 else:
-                    outcome = await _Daemon(app, teller, reread).live(signals)
+                    outcome = await _Daemon(app, teller, receivers, reread).live(signals)
                 teller.leaving(0)
-            telling.cancel_scope.cancel()
+            beside.cancel_scope.cancel()
         return outcome
 
 
@@ -128,6 +133,7 @@ async def _open(
     settings: Settings,
     signals: AsyncIterator[int],
     teller: Teller,
+    receivers: Telling,
     report: events.Report,
     reread: Reread,
     stack: AsyncExitStack,
@@ -148,29 +154,34 @@ async def _open(
         pause = max(own, away.hint or 0.0)
         logs.postgres_away(str(away), pause)
         teller.away(str(away), pause)
+        receivers.postgres_away(str(away))
         with trio.move_on_after(pause):
             async for number in signals:
                 if number != signal.SIGHUP:
                     teller.leaving(0)
                     return None
                 # Nothing is open yet: whatever stands in the file now, it can be followed.
-                settings = await _reread_before_the_start(reread, teller) or settings
+                settings = await _reread_before_the_start(reread, teller, receivers) or settings
                 break
     logs.postgres_back()
     teller.reached()
+    receivers.postgres_back()
     return app
 
 
-async def _reread_before_the_start(reread: Reread, teller: Teller) -> Settings | None:
+async def _reread_before_the_start(
+    reread: Reread, teller: Teller, receivers: Telling
+) -> Settings | None:
     """The config as it stands now; None, with every fault told, if it is wrong."""
     teller.reloading()
     try:
         settings = await _read(reread)
     except ConfigError as error:
-        _refuse(error, teller)
+        _refuse(error, teller, receivers)
         return None
     else:
         teller.refused("")
+        receivers.follow(settings)
         logs.reloaded("nothing ran yet")
         return settings
     finally:
@@ -184,11 +195,13 @@ async def _read(reread: Reread) -> Settings:
     return settings
 
 
-def _refuse(error: SyncdError, teller: Teller) -> str:
+def _refuse(error: SyncdError, teller: Teller, receivers: Telling) -> str:
     faults = [str(f) for f in error.faults] if isinstance(error, ConfigError) else [str(error)]
     for fault in faults:
         logs.refused(fault)
-    teller.refused("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+    many = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    teller.refused(many)
+    receivers.refused(f"{many}: {'; '.join(faults)}")
     return "\n".join(faults)
 
 
@@ -198,19 +211,25 @@ class _Daemon:
 
     _app: App
     _teller: Teller
+    _receivers: Telling
     _reread: Reread
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
     async def live(self, signals: AsyncIterator[int]) -> Supervisor:
         supervisor = self._app.supervisor
         inbox = Inbox(supervisor=supervisor, reload=self.reload, heard=logs.asked)
-        async with trio.open_nursery() as control:
-            control.start_soon(self._hear, signals, control)
-            control.start_soon(inbox.run)
-            await supervisor.run(forever=True)
-            with trio.move_on_after(LAST_ANSWERS):
-                await inbox.settled()
-            control.cancel_scope.cancel()
+        self._receivers.attach(self._app.book)
+        try:
+            async with trio.open_nursery() as control:
+                control.start_soon(self._hear, signals, control)
+                control.start_soon(inbox.run)
+                await supervisor.run(forever=True)
+                with trio.move_on_after(LAST_ANSWERS):
+                    await inbox.settled()
+                control.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._receivers.goodbye()
         return supervisor
 
     async def _hear(self, signals: AsyncIterator[int], control: trio.Nursery) -> None:
@@ -240,8 +259,9 @@ class _Daemon:
         try:
             plan = await self._follow(await _read(self._reread))
         except SyncdError as error:
-            return False, _refuse(error, self._teller)
+            return False, _refuse(error, self._teller, self._receivers)
         self._teller.refused("")
+        self._receivers.follow(self._app.settings)
         for change in plan.changes:
             self._teller.known(change.stream, there=change.fate != "retire")
             if change.fate != "keep":

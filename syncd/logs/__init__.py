@@ -77,8 +77,8 @@ def hide(secrets: Iterable[str]) -> None:
     _hiding.add(secrets)
 
 
-def without_secrets(text: str) -> str:
-    """The text as a line may hold it."""
+def hidden(text: str) -> str:
+    """The text as a line would hold it: without any of the secrets that are known."""
     return _hiding.hide(text)
 
 
@@ -153,6 +153,36 @@ def _say_of_spans(told: Told | None) -> None:
     if told is not None:
         kind, fields = told
         _log(kind, **fields)
+
+
+def told(receiver: str, what: str, *, attempts: int) -> None:
+    """Log that a receiver has taken a notification."""
+    _log(kinds.TOLD, receiver=receiver, what=what, attempts=attempts if attempts > 1 else None)
+
+
+def not_told(receiver: str, what: str, *, reason: str, again_in: float) -> None:
+    """Log that a receiver has begun to fail; it is told once until it takes one again."""
+    _log(kinds.NOT_TOLD, receiver=receiver, what=what, reason=reason, again_in=round(again_in))
+
+
+def given_up(receiver: str, what: str, *, reason: str) -> None:
+    """Log that nobody tries to deliver a notification any more."""
+    _log(kinds.GIVEN_UP, receiver=receiver, what=what, reason=reason)
+
+
+def left_untold(receiver: str, count: int) -> None:
+    """Log that we leave with so many undelivered."""
+    _log(kinds.LEFT_UNTOLD, receiver=receiver, count=count)
+
+
+def not_kept(reason: str) -> None:
+    """Log that what receivers were told can't be written down, though Postgres is there."""
+    _log(kinds.NOT_KEPT, reason=reason)
+
+
+def heartbeat_failed(stream: StreamId, *, reason: str) -> None:
+    """Log that whoever watches a stream did not hear of its good cycle."""
+    _log(kinds.HEARTBEAT_FAILED, stream=str(stream), reason=reason)
 
 
 def _log(kind: Kind, **fields: object) -> None:

@@ -113,6 +113,30 @@ REFUSED = Kind(
 )
 ASKED = Kind("asked", "INFO", "asked by an operator", "c277abb919424b29aa1118c97638dbe6")
 
+TOLD = Kind("told", "INFO", "notification delivered", "7dff5ba5170d4901906630f845d769e4")
+NOT_TOLD = Kind(
+    "not-told",
+    "WARNING",
+    "a receiver does not take notifications: it is tried again",
+    "ffd7b831e92a46e3943adf86490b4b4b",
+)
+GIVEN_UP = Kind("given-up", "ERROR", "notification given up", "39b3967ad41145a6b06d46415f35a093")
+LEFT_UNTOLD = Kind(
+    "left-untold",
+    "WARNING",
+    "left with notifications undelivered",
+    "efa5ac9710e14b769bb5791caea43f9a",
+)
+NOT_KEPT = Kind(
+    "not-kept",
+    "WARNING",
+    "what receivers were told can't be written down",
+    "76257a69088240f99ff2bf4d69b8bca1",
+)
+HEARTBEAT_FAILED = Kind(
+    "heartbeat-failed", "WARNING", "heartbeat not sent", "8a25d29479ef40648d13c07f9b258b5a"
+)
+
 LEAVING = Kind(
     "leaving", "INFO", "leaving: requests in flight are awaited", "5e003220a6f046aaaa4e460ee3df6eaa"
 )

@@ -105,7 +105,7 @@ def provided(exporters: Sequence[str]) -> Traces:
         deliveries.append(delivery)
         provider.add_span_processor(BatchSpanProcessor(delivery))
     tracer = provider.get_tracer("syncd", __version__)
-    spans = Spans(tracer=tracer, ids=ids, hide=logs.without_secrets)
+    spans = Spans(tracer=tracer, ids=ids, hide=logs.hidden)
     return Traces(spans=spans, provider=provider, deliveries=deliveries)
 
 
