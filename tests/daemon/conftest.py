@@ -103,9 +103,11 @@ class Syncd:
     def _open(self, *arguments: str) -> dict[str, Any]:
         secrets = {"ADPLATFORM_EMAIL": "ads@example.com", "ADPLATFORM_PASSWORD": "secret"}
         command = [sys.executable, "-m", self.module, "--config", str(self.path), *arguments]
+        # Neither a shell nor readline (pytest loads it) is to say how wide the screen is.
+        ours = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}}
         return {
             "command": command,
-            "env": {**os.environ, "PYTHONUNBUFFERED": "1", **secrets, **self.env},
+            "env": {**ours, "PYTHONUNBUFFERED": "1", **secrets, **self.env},
             "stdin": subprocess.DEVNULL,
         }
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import click
 import psycopg
 import pytest
 import trio
@@ -289,22 +288,20 @@ async def test_where_commits_are_asynchronous_a_crash_of_postgres_takes_nothing_
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("of_postgres", [False, True], ids=["daemon", "postgres"])
 async def test_killed_at_each_step_nothing_is_lost_or_doubled(
-    place: Path, page: str, of_postgres: bool, capsys: pytest.CaptureFixture[str]
+    place: Path, page: str, of_postgres: bool, figure: Callable[[str], None]
 ) -> None:
     """resume, page-atomic, no-blind-repeat, budget, accounted: either of them by kill -9."""
     cells = [cell for cell in CELLS if cell.page == page]
     await each(cells, place, of_postgres=of_postgres)
     victim = "Postgres" if of_postgres else "the daemon"
-    with capsys.disabled():
-        click.echo(f"\n{len(cells)} cells: {victim} killed on the {page} page")
+    figure(f"{len(cells)} cells: {victim} killed on the {page} page")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("of_postgres", [False, True], ids=["daemon", "postgres"])
 async def test_killed_in_a_call_that_may_not_be_repeated_it_is_not(
-    place: Path, of_postgres: bool, capsys: pytest.CaptureFixture[str]
+    place: Path, of_postgres: bool, figure: Callable[[str], None]
 ) -> None:
     """no-blind-repeat, accounted: the record is put aside, and no call is ever made twice."""
     await each(NEVER, place, of_postgres=of_postgres)
-    with capsys.disabled():
-        click.echo(f"\n{len(NEVER)} cells: killed in calls that may not be repeated")
+    figure(f"{len(NEVER)} cells: killed in calls that may not be repeated")
