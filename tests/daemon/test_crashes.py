@@ -25,14 +25,12 @@ from syncd.store.postgres import open_store
 from tests.daemon.conftest import CAMPAIGNS, Syncd, config
 from tests.daemon.crashing import CALL, CRASHED, FETCH, STEPS
 from tests.daemon.proof import SECRETS, Proof, copied, proof
-from tests.daemon.running import RESTS, daemon
+from tests.daemon.running import AT_ONCE, RESTS, daemon
 
 SPEED = 200.0
-BUSY = 0.2  # seconds of slack: the machine has other things to do
 SIZE = 4
 PAGES = {"first": 1, "middle": 2, "last": 3}
 RECORDS = SIZE * len(PAGES)
-AT_ONCE = 3
 
 ONLY = os.environ.get("SYNCD_CELLS", "")
 """Replay some with SYNCD_CELLS='middle: sent commit', a part of their names."""
@@ -114,9 +112,7 @@ async def made_bad(mock: MockServer, cell: Cell) -> int:
 async def template(database: str, folder: Path) -> None:
     """Make the tables, with a rule of the user's own."""
     path = folder / "template.toml"
-    path.write_text(
-        config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE, slack=BUSY), "utf-8"
-    )
+    path.write_text(config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE), "utf-8")
     stream = load(path, environ=SECRETS).sources["adplatform"].streams["campaigns"]
     async with open_store(database) as store:
         await store.make_table(table(stream))
@@ -143,9 +139,7 @@ async def killed_daemon(cell: Cell, database: str, folder: Path) -> None:
     syncd = Syncd(folder / f"{cell.page}-{cell.step.replace(' ', '-')}.toml")
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(
-            config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat, slack=BUSY)
-        )
+        syncd.write(config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat))
         async with daemon(syncd, "tests.daemon.crashing", environ=crash_at(cell)) as first:
             await first.ended_or_said(RESTS)
         assert RESTS not in first.said, f"the step was not met\n{first.said}"
@@ -189,9 +183,7 @@ async def killed_postgres(
     at = crash_at(cell, CRASH_POSTGRES=str(server / "postmaster.pid"))
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(
-            config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat, slack=BUSY)
-        )
+        syncd.write(config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat))
         async with daemon(syncd, "tests.daemon.crashing", environ=at) as running:
             await running.until(CRASHED)
             await revive()
@@ -242,17 +234,6 @@ def told(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(told(e) for e in error.exceptions)
     return f"{type(error).__name__}: {error}"
-
-
-SOME = [Cell("middle", "after call-settled"), Cell("last", "done commit")]
-"""What the default run looks at."""
-
-
-@pytest.mark.long
-async def test_killed_at_two_steps_nothing_is_lost_or_doubled(place: Path) -> None:
-    """resume, no-blind-repeat, budget: two cells of the matrix below."""
-    await each(SOME, place, of_postgres=False)
-    await each([SOME[1]], place / "postgres", of_postgres=True)
 
 
 ASYNCHRONOUS = {
