@@ -121,6 +121,7 @@ async def run(
                 app = await _open(settings, signals, teller, receivers, tell, reread, stack)
                 outcome: Supervisor | LeftEarly
                 if app is None:
+                    await receivers.goodbye()
                     outcome = LeftEarly()
                 else:
                     outcome = await _Daemon(app, teller, receivers, reread).live(signals)

@@ -61,7 +61,7 @@ async def _test(receiver: NotifySettings) -> bool:
     try:
         await app.test_message(receiver)
     except NotDelivered as error:
-        click.echo(plain(logs.hidden(f"FAIL  {receiver.name}: {error}")))
+        click.echo(f"FAIL  {plain(logs.hidden(f'{receiver.name}: {error}'))}")
         return False
     click.echo(f"ok    {plain(receiver.name)}: taken in {trio.current_time() - began:.1f} s")
     return True

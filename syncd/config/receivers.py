@@ -44,20 +44,21 @@ def _receiver(place: int, table: Node, sources: Mapping[str, SourceSettings]) ->
     url = _address(table, "url")
     kind = table.choice("kind", ["json", "slack"], "json")
     name = table.text("name", "")
+    on = _chosen(table, "on", ALARMS, "alarm")
     receiver = NotifySettings(
         name=name or f"notify[{place}]",
         key=name or hashlib.sha256(url.reveal().encode()).hexdigest()[:16],
         url=url,
         kind=kind,
         secret=_secret(table, required=kind == "json"),
-        on=_chosen(table, "on", ALARMS, "alarm") or ALARMS,
+        on=on or ALARMS,
         sources=_chosen(table, "sources", sources, "source"),
         after=table.duration("after", 300.0, zero=True),
         repeat=table.duration("repeat", 86400.0, zero=True),
         max_age=table.duration("max_age", None),
         timeout=table.duration("timeout", 10.0),
     )
-    if table.has("on") and "data-too-old" in receiver.on and not table.has("max_age"):
+    if "data-too-old" in on and not table.has("max_age"):
         table.fault("max_age", "missing; `on` names data-too-old: say here from which age on it is")
     return receiver
 

@@ -143,6 +143,9 @@ async def test_a_parked_stream_is_told_once_and_once_that_it_goes_on(stage: Stag
     assert stage.receiver.said() == [("parked", "firing"), ("parked", "recovered")]
     assert stage.sql("SELECT * FROM syncd.notice") == []
     assert stage.sql("SELECT kind, ended_at IS NOT NULL FROM syncd.alarm") == [("parked", True)]
+    kept = str(stage.sql("SELECT * FROM syncd.alarm"))
+    assert "http" not in kept
+    assert SECRET not in kept + running.said
     assert "can't be written down" not in running.said
     assert stage.receiver.url("hook") not in running.said
 
@@ -279,8 +282,20 @@ async def test_a_refused_reload_is_told_and_one_that_is_taken_up(stage: Stage) -
         stage.write()
         running.process.send_signal(signal.SIGHUP)
         await stage.told("reload-refused", "recovered")
+        other = stage.receiver.url("other")
+        secret = "secret = { env = 'HOOK_SECRET' }"
+        stage.write(more=f"\n[[notify]]\nname = 'other'\nurl = '{other}'\n{secret}\n")
+        assert (await stage.syncd.command("reload")).returncode == 0
+        stage.write(more="\nfoo = 1\n[x]\n")
+        running.process.send_signal(signal.SIGHUP)
+        await stage.receiver.message("reload-refused", "firing", "other")
+        await stage.receiver.until(3)
         await leave(running)
-    assert stage.receiver.said() == [("reload-refused", "firing"), ("reload-refused", "recovered")]
+    assert stage.receiver.said("other") == [("reload-refused", "firing")]
+    assert stage.receiver.said()[:2] == [
+        ("reload-refused", "firing"),
+        ("reload-refused", "recovered"),
+    ]
 
 
 @asynccontextmanager
@@ -311,3 +326,131 @@ async def test_a_postgres_that_is_away_is_told_all_the_same(stage: Stage, place:
         await running.until(RESTS)
         await leave(running)
     assert stage.receiver.said() == [("postgres-away", "firing"), ("postgres-away", "recovered")]
+
+
+# --- how it is delivered -----------------------------------------------------------------------
+
+
+async def park(stage: Stage) -> None:
+    """The next daemon's stream is parked at once."""
+    stage.write()
+    stage.sql("CREATE TABLE campaigns (id text)")
+
+
+@pytest.mark.long
+async def test_a_killed_syncd_tells_nothing_again(stage: Stage) -> None:
+    """resume: kill -9 after it was told; the next start knows, and tells when it is over."""
+    await park(stage)
+    async with stage.daemon() as running:
+        await stage.told("parked", "firing")
+        await running.until("notification delivered")
+        while stage.sql("SELECT * FROM syncd.notice"):  # noqa: ASYNC110 - another process's doing
+            await trio.sleep(0.05)
+        running.process.kill()
+        await running.process.wait()
+    async with stage.daemon() as running:
+        await running.until("stream parked")
+        stage.sql("DROP TABLE campaigns")
+        await stage.syncd.command("resume", "campaigns")
+        await stage.told("parked", "recovered")
+        await leave(running)
+    assert stage.receiver.said() == [("parked", "firing"), ("parked", "recovered")]
+
+
+@pytest.mark.long
+async def test_what_a_receiver_did_not_take_is_delivered_by_the_next_start(stage: Stage) -> None:
+    """drain, resume: 500s hold neither the stream nor the end; the message keeps its id."""
+    stage.receiver.status["hook"] = 500
+    await park(stage)
+    async with stage.daemon() as running:
+        await running.until("a receiver does not take notifications: it is tried again")
+        began = trio.current_time()
+        await leave(running)
+        assert trio.current_time() - began < 2.0
+        assert "left with notifications undelivered" in running.said
+    first = stage.receiver.received[0].json["id"]
+    stage.receiver.status.clear()
+    async with stage.daemon() as running:
+        assert (await stage.told("parked", "firing"))["id"] == first
+        await leave(running)
+    assert stage.receiver.said() == [("parked", "firing")]
+
+
+@pytest.mark.long
+async def test_a_receiver_that_is_down_gets_it_when_it_is_up(stage: Stage) -> None:
+    """contained: and meanwhile the stream goes on; told in the log once."""
+    stage.receiver.status["hook"] = 302  # not followed
+    stage.write()
+    await stage.mock.change("camp_3", impressions="many")
+    async with stage.daemon() as running:
+        await running.until("a receiver does not take notifications: it is tried again")
+        await running.until(RESTS)
+        await stage.receiver.until(2, any_status=True)
+        stage.receiver.status.clear()
+        await stage.told("dead-letters", "firing")
+        await leave(running)
+        assert running.said.count("a receiver does not take") == 1
+        assert "attempts=3" in running.said
+    assert not [r for r in stage.receiver.received if r.path == "/elsewhere"]
+
+
+@pytest.mark.long
+async def test_a_receiver_that_does_not_answer_delays_neither_stream_nor_end(stage: Stage) -> None:
+    """drain, contained: it hangs; the cycle ends, and leaving takes two seconds more at most."""
+    stage.receiver.silent.add("hook")
+    stage.write()
+    await stage.mock.change("camp_3", impressions="many")
+    async with stage.daemon() as running:
+        await stage.receiver.until(1, any_status=True)
+        await stage.sync()
+        began = trio.current_time()
+        await leave(running)
+        assert trio.current_time() - began < 4.0
+
+
+@pytest.mark.long
+async def test_a_heartbeat_is_asked_for_once_after_each_good_cycle(stage: Stage) -> None:
+    """accounted: and its address stands in no line."""
+    stage.heartbeat = True
+    stage.write()
+    async with stage.daemon() as running:
+        await stage.receiver.until(1, "beat")
+        await running.until(RESTS)
+        await stage.sync()
+        await stage.receiver.until(2, "beat")
+        await leave(running)
+        assert stage.receiver.url("beat") not in running.said
+    beats = stage.receiver.taken("beat")
+    assert [(b.method, b.body) for b in beats] == [("GET", b"")] * 2
+    assert stage.receiver.said() == []
+
+
+async def test_a_test_message_is_sent_to_each_and_it_is_said_what_came_of_it(stage: Stage) -> None:
+    """no-secret-out: by `syncd notify test`, without a daemon; the address is not shown."""
+    slack = stage.receiver.url("a-canary-path-of-slack")
+    stage.notify = f'[[notify]]\nname = "channel"\nkind = "slack"\nurl = "{slack}"'
+    stage.write()
+    stage.syncd.env = {"HOOK_URL": stage.receiver.url("hook"), "HOOK_SECRET": SECRET}
+    done = await stage.syncd.command("notify", "test")
+    assert done.returncode == 0, done.stderr
+    assert [line[:20] for line in done.stdout.splitlines()] == [
+        "ok    notify[1]: tak",
+        "ok    channel: taken",
+    ]
+    (message,) = stage.receiver.taken()
+    assert_right(message)
+    assert (message.json["alarm"], message.json["state"]) == ("test", "test")
+    (shaped,) = stage.receiver.taken("a-canary-path-of-slack")
+    assert "this is a test" in shaped.json["text"]
+    stage.receiver.status["a-canary-path-of-slack"] = 404
+    done = await stage.syncd.command("notify", "test", "channel")
+    assert (done.returncode, done.stdout) == (1, "FAIL  channel: it answered 404\n")
+    done = await stage.syncd.command("notify", "test", "nobody")
+    assert done.returncode == 2
+    assert "name one of: notify[1], channel" in done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    text = stage.syncd.path.read_text().partition("[[notify]]")[0]
+    stage.syncd.write(text)
+    done = await stage.syncd.command("notify", "test")
+    assert done.returncode == 1
+    assert "has no [[notify]]" in done.stderr
