@@ -119,6 +119,10 @@ class ApiClient:
             pools_rebuilt=self._transport.rebuilt,
         )
 
+    def url(self, ask: Ask) -> str:
+        """The whole address of a request."""
+        return self._transport.url(ask)
+
     async def send(self, ask: Ask, permit: Permit) -> Answer:
         """One attempt: the answer, whatever its status, but never a 401 or 403.
 

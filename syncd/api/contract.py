@@ -117,6 +117,12 @@ class Judged:
     rejects: list[Reject]
     left_out: list[str]
     folded: int
+    last: bytes | None = None
+    """The JSON text of the last record, whatever became of it."""
+
+    @property
+    def seen(self) -> int:
+        return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
 
 
 def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
@@ -128,6 +134,7 @@ def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
     rejects: list[Reject] = []
     left_out: list[str] = []
     accepted = 0
+    raw = None
     for raw in raws:
         match contract.judge(raw):
             case Record() as record:
@@ -143,4 +150,5 @@ def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
         rejects=rejects,
         left_out=left_out,
         folded=accepted - len(kept),
+        last=raw,
     )

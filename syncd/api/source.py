@@ -16,7 +16,7 @@ from syncd.api.client import Answer, ApiClient, Ask
 from syncd.api.contract import Contract, LeftOut
 from syncd.api.decode import open_envelope, records_at
 from syncd.api.hints import wait_hint
-from syncd.api.pagination import Pagination, pagination_for
+from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
 from syncd.config.settings import SourceSettings, StreamSettings
@@ -87,6 +87,7 @@ class ApiSource:
             self.settings.base_url,
             stream.path,
             attrs.asdict(stream.page),
+            stream.search and attrs.asdict(stream.search),
             dict(stream.params),
             stream.records,
             {name: sorted(texts) for name, texts in stream.where.items()},
@@ -102,30 +103,58 @@ class ApiSource:
     # --- pages ----------------------------------------------------------------------------
 
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
-        params = {**self.stream.params, **self._pagination.params(cursor)}
-        ask = Ask(method="GET", path=self.stream.path, params=params, stream=self.stream.name)
+        ask = self._list_request(cursor)
         answer = await self.client.send(ask, permit)
         self._raise_for_trouble(ask, answer, permit)
+        if answer.status == 404 and cursor is not None and self._pagination.ends_with_404:
+            return Page(records=[])
         if answer.status >= 400:
             raise UnexpectedAnswer(
                 f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
                 hint=_what_to_check(answer.status, first=cursor is None),
             )
         try:
-            return self._page(cursor, answer)
+            return self._page(cursor, ask, answer)
         except UnexpectedAnswer as error:
             reason = self.client.redactor.text(error.reason)
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
 
-    def _page(self, cursor: str | None, answer: Answer) -> Page:
+    def _list_request(self, cursor: str | None) -> Ask:
+        stream, search = self.stream, self.stream.search
+        asked = self._pagination.ask(cursor)
+        params, body = dict(stream.params), None
+        if search is not None:
+            in_body = asked.params if search.place == "body" else {}
+            body = json.dumps({**search.body, **in_body}, ensure_ascii=False).encode()
+        if search is None or search.place == "query":
+            params |= {name: str(value) for name, value in asked.params.items()}
+        return Ask(
+            method="GET" if search is None else "POST",
+            path=stream.path if asked.address is None else asked.address,
+            rooted=asked.address is not None,
+            params=params if asked.address is None else {},
+            headers={} if body is None else {"Content-Type": "application/json"},
+            body=body,
+            stream=stream.name,
+        )
+
+    def _page(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:
         redactor = self.client.redactor
         envelope = open_envelope(answer.body, answer.content_type, redactor)
         # The records first: where they are missing, the answer is an error, and that is
         # what should be said, not that it has no pages.
         judged = records_at(envelope, self.stream.records, self._contract, redactor)
-        turn = self._pagination.turn(cursor, envelope)
+        answered = Answered(
+            cursor=cursor,
+            envelope=envelope,
+            records=judged.seen,
+            last=judged.last,
+            headers=answer.headers,
+            url=self.client.url(ask),
+        )
+        turn = self._pagination.turn(answered)
         rejects = judged.rejects
         if rejects and redactor.found_in(answer.body):
             # An API that shows us our own credentials must not have them kept in clear.

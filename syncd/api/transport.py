@@ -41,6 +41,10 @@ class Ask:
     """Relative to base_url, percent-encoded."""
 
     params: Mapping[str, str] = attrs.field(factory=dict)
+    rooted: bool = False
+    """The path, which may hold a query, begins at the server's root, not at base_url."""
+
+    body: bytes | None = attrs.field(default=None, repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     purpose: Purpose = "list"
     stream: str = ""
@@ -138,6 +142,10 @@ class Transport:
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
 
+    def url(self, ask: Ask) -> str:
+        """The whole address of a request; UnexpectedAnswer if there can be none."""
+        return str(self._url(ask))
+
     async def exchange(self, ask: Ask, permit: Permit, *, signing: Signing | None = None) -> Answer:
         """Send one request whose permit has been spent, and read its answer."""
         url = self._url(ask)
@@ -163,6 +171,7 @@ class Transport:
                         ask.method,
                         url,
                         headers=headers,
+                        content=ask.body,
                         extensions={"trace": flight.trace},
                     ) as response:
                         flight.answering = True
@@ -203,9 +212,11 @@ class Transport:
             self.heard(Exchange(ask=flight.ask, status=status, trouble=trouble, seconds=took))
 
     def _url(self, ask: Ask) -> httpx.URL:
-        """Below base_url, always: a path cannot lead off the origin."""
+        """On base_url's origin, always: no path can lead off it."""
+        base = httpx.URL(self.base_url)
+        start = f"{base.scheme}://{base.netloc.decode()}" if ask.rooted else self.base_url
         try:
-            url = httpx.URL(self.base_url.rstrip("/") + "/" + ask.path.lstrip("/"))
+            url = httpx.URL(start.rstrip("/") + "/" + ask.path.lstrip("/"))
             return url.copy_merge_params(ask.params) if ask.params else url
         except httpx.InvalidURL:
             raise UnexpectedAnswer(

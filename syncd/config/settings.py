@@ -6,7 +6,7 @@ faults that need two places to see (one table for two streams) are found in `loa
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -68,20 +68,126 @@ class AuthSettings:
     """Whether a login costs a token of the budget."""
 
 
+Until = Literal["more", "empty", "short"]
+"""What ends a list that is counted through: its flag, a page without records, or one with fewer
+than were asked for."""
+
+
 @attrs.frozen(kw_only=True)
-class PageSettings:
-    """How the list is cut into pages."""
+class NumberPages:
+    """?page=1, ?page=2, …"""
 
     kind: Literal["number"] = "number"
     size: int = 100
-    first: int = 1
+    size_param: str | None = "limit"
+    """None: the size is not sent."""
+
     page_param: str = "page"
-    size_param: str = "limit"
-    more: str = "has_more"
-    """Path of the flag that says whether another page follows."""
+    first: int = 1
+    until: Until = "more"
+    more: str | None = "has_more"
+    """Path of the flag that says whether another page follows; None unless `until` is "more"."""
 
     total: str | None = None
-    """Path of the number of records, a hint for progress only."""
+    """Path of the number of records: a hint for progress, and a warning that a short page is
+    not the last one."""
+
+
+@attrs.frozen(kw_only=True)
+class OffsetPages:
+    """?offset=0, ?offset=100, …"""
+
+    kind: Literal["offset"] = "offset"
+    size: int = 100
+    size_param: str | None = "limit"
+    offset_param: str = "offset"
+    first: int = 0
+    until: Until = "empty"
+    more: str | None = None
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CursorPages:
+    """?cursor=…, as the answer before gave it."""
+
+    kind: Literal["cursor"] = "cursor"
+    size: int = 100
+    size_param: str | None = None
+    param: str = "cursor"
+    next: str = "next_cursor"
+    """Path of the cursor in the answer."""
+
+    header: str | None = None
+    """The header that holds it instead."""
+
+    more: str | None = None
+    """Path of a flag that decides whether another page follows, if there is one."""
+
+    absent: Literal["error", "end"] = "error"
+    """What an answer without anything at `next` is."""
+
+    initial: str | None = None
+    """Sent with the first request."""
+
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class KeysetPages:
+    """?after=…, with a field of the last record."""
+
+    kind: Literal["keyset"] = "keyset"
+    size: int = 100
+    size_param: str | None = "limit"
+    param: str = "after"
+    field: str = "id"
+    until: Until = "empty"
+    more: str | None = None
+    initial: str | None = None
+    total: str | None = None
+
+
+Foreign = Literal["refuse", "ignore"]
+"""What the next page's address may be on another host: an error; or its host is not looked at."""
+
+
+@attrs.frozen(kw_only=True)
+class LinkPages:
+    """The next page's address stands in the Link header (RFC 8288)."""
+
+    kind: Literal["link"] = "link"
+    size: int = 100
+    size_param: str | None = None
+    foreign: Foreign = "refuse"
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UrlPages:
+    """The next page's address stands in the answer."""
+
+    kind: Literal["url"] = "url"
+    size: int = 100
+    size_param: str | None = None
+    next: str = "next"
+    absent: Literal["error", "end"] = "error"
+    foreign: Foreign = "refuse"
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NoPages:
+    """The whole list comes in one answer."""
+
+    kind: Literal["none"] = "none"
+    total: str | None = None
+
+
+PageSettings = (
+    NumberPages | OffsetPages | CursorPages | KeysetPages | LinkPages | UrlPages | NoPages
+)
+"""How the list is cut into pages."""
 
 
 KEY_FIELD = "idempotency_key"
@@ -137,6 +243,15 @@ class CallSettings:
 
 
 @attrs.frozen(kw_only=True)
+class SearchSettings:
+    """A list that is asked for by POST, with what is looked for in a JSON body."""
+
+    body: Mapping[str, Any] = attrs.field(factory=dict)
+    place: Literal["body", "query"] = "body"
+    """Where what `page` sends goes: `in` in the file."""
+
+
+@attrs.frozen(kw_only=True)
 class StreamSettings:
     """One list of a source, kept in one table."""
 
@@ -161,7 +276,10 @@ class StreamSettings:
     schema: str = "public"
     table: str
     indexes: tuple[tuple[str, ...], ...] = ()
-    page: PageSettings = attrs.field(factory=PageSettings)
+    page: PageSettings = attrs.field(factory=NumberPages)
+    search: "SearchSettings | None" = None
+    """A list that is asked for by POST; None: by GET."""
+
     call: CallSettings | None = None
 
 

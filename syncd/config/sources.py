@@ -5,7 +5,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from syncd.config.hosts import is_host
-from syncd.config.names import refuse_name
+from syncd.config.names import HEADER, refuse_name
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.settings import (
     AuthSettings,
@@ -13,7 +13,7 @@ from syncd.config.settings import (
     Secret,
     SourceSettings,
 )
-from syncd.config.streams import HEADER, read_stream
+from syncd.config.streams import read_stream
 
 PLAIN = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from syncd.config import units
-from syncd.config.names import SYSTEM_COLUMNS, refuse_name
+from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
+from syncd.config.pages import read_page, sent_by
 from syncd.config.reading import LARGEST, REQUIRED, Node
 from syncd.config.settings import (
     COLUMN_TYPES,
     CallSettings,
-    PageSettings,
+    SearchSettings,
     StreamSettings,
     VerifySettings,
 )
@@ -25,7 +26,6 @@ SYNONYMS = {
 
 OFTEN = {"daily": 86400.0, "weekly": 7 * 86400.0}
 
-HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD = re.compile(r"\{[^{}]+\}")
 
 
@@ -36,7 +36,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
     key = node.texts("key")
     volatile = node.texts("volatile", ())
     indexes = _indexes(node)
-    page, call = _page(node), _call(node, columns)
+    page, call = read_page(node), _call(node, columns)
     schema, table = _table(name, node)
     stream = StreamSettings(
         name=name,
@@ -54,12 +54,32 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         indexes=indexes,
         page=page,
         call=call,
+        search=_search(node),
     )
     _check_columns(node, stream, volatile)
-    for param in {page.page_param, page.size_param} & set(stream.params):
-        node.fault_at(("params", param), "`page` sends this parameter; leave it out here")
+    _refuse_sent_twice(node, stream)
     node.finish()
     return stream
+
+
+def _search(node: Node) -> SearchSettings | None:
+    table = node.table("search")
+    if table is None:
+        return None
+    search = SearchSettings(
+        body=table.json("body", {}), place=table.choice("in", ["body", "query"], "body")
+    )
+    table.finish()
+    return search
+
+
+def _refuse_sent_twice(node: Node, stream: StreamSettings) -> None:
+    in_body = stream.search is not None and stream.search.place == "body"
+    there = stream.search.body if stream.search is not None and in_body else stream.params
+    place = ("search", "body") if in_body else ("params",)
+    for param in sent_by(stream.page):
+        if param in there:
+            node.fault_at((*place, param), "`page` sends this parameter; leave it out here")
 
 
 def _reconcile(node: Node) -> float | None:
@@ -141,25 +161,6 @@ def _index(value: object) -> tuple[str, ...] | None:
     columns: list[Any] = value if isinstance(value, list) else [value]
     good = all(isinstance(c, str) and c for c in columns)
     return tuple(columns) if good and len(set(columns)) == len(columns) else None
-
-
-def _page(node: Node) -> PageSettings:
-    table = node.table("page")
-    if table is None:
-        return PageSettings()
-    table.choice("kind", ["number"], "number")
-    page = PageSettings(
-        size=table.count("size", 100, most=100_000),
-        first=table.count("first", 1, least=0),
-        page_param=table.text("page_param", "page"),
-        size_param=table.text("size_param", "limit"),
-        more=table.path_text("more", "has_more"),
-        total=table.path_or_none("total", None),
-    )
-    if page.page_param == page.size_param:
-        table.fault("size_param", f"{page.size_param!r} is `page_param` already")
-    table.finish()
-    return page
 
 
 def _call(node: Node, columns: Mapping[str, str]) -> CallSettings | None:

@@ -13,7 +13,8 @@ from syncd.config.settings import (
     BudgetSettings,
     CallSettings,
     DatabaseSettings,
-    PageSettings,
+    NumberPages,
+    SearchSettings,
     Secret,
     Settings,
     SourceSettings,
@@ -55,7 +56,8 @@ OTHER_STREAM: dict[str, Any] = {
     "schema": "shop",
     "table": "all_orders",
     "indexes": (("state",),),
-    "page": PageSettings(size=7),
+    "page": NumberPages(size=7),
+    "search": SearchSettings(body={"state": "open"}),
     "call": None,
 }
 OTHER_SOURCE: dict[str, Any] = {

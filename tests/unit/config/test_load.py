@@ -14,7 +14,7 @@ import pytest
 from syncd.config.settings import (
     BudgetSettings,
     DatabaseSettings,
-    PageSettings,
+    NumberPages,
     StreamSettings,
 )
 from syncd.errors import ConfigError
@@ -107,7 +107,7 @@ def test_defaults_are_as_documented(tmp_path: Path) -> None:
     assert (stream.every, stream.params, stream.records, stream.where) == (900.0, {}, "", {})
     assert (stream.schema, stream.table) == ("public", "orders")
     assert (stream.volatile, stream.indexes) == (frozenset(), ())
-    assert stream.page == PageSettings(
+    assert stream.page == NumberPages(
         kind="number",
         size=100,
         first=1,
@@ -269,7 +269,9 @@ def test_a_source_takes_what_it_does_not_say_from_the_one_it_is_like(tmp_path: P
     assert shop is not None
     assert (auth.username, auth.password) == ("you@example.com", shop.password)
     stream = found["third"].streams["orders"]
-    assert (stream.every, stream.page.first, stream.page.size) == (3600.0, 0, 10)
+    assert stream.every == 3600.0
+    assert isinstance(stream.page, NumberPages)
+    assert (stream.page.first, stream.page.size) == (0, 10)
     assert found["shop"].streams["orders"].every == 900.0
 
 
