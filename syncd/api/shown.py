@@ -4,7 +4,6 @@ Short, on one line, with nothing that a terminal would obey, and with our secret
 struck out: an API may well echo the credentials that it refuses.
 """
 
-import base64
 import json
 import urllib.parse
 from collections.abc import Iterable
@@ -68,8 +67,3 @@ def _forms(secret: str) -> set[str]:
     plain = json.dumps(secret, ensure_ascii=False)[1:-1]
     quoted = urllib.parse.quote(secret, safe="")
     return {secret, escaped, plain, quoted, urllib.parse.quote_plus(secret)}
-
-
-def basic(username: str, password: str) -> str:
-    """What a Basic Authorization header says after the word (RFC 7617, in UTF-8)."""
-    return base64.b64encode(f"{username}:{password}".encode()).decode()

@@ -19,7 +19,7 @@ from syncd.api.hints import wait_hint
 from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
-from syncd.config.settings import SourceSettings, StreamSettings
+from syncd.config.settings import KeyAuth, SourceSettings, StreamSettings
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
 from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
@@ -155,6 +155,7 @@ class ApiSource:
             url=self.client.url(ask),
         )
         turn = self._pagination.turn(answered)
+        following = self._fit_to_be_kept(turn.next_cursor)
         rejects = judged.rejects
         if rejects and redactor.found_in(answer.body):
             # An API that shows us our own credentials must not have them kept in clear.
@@ -164,9 +165,29 @@ class ApiSource:
             rejects=rejects,
             left_out=judged.left_out,
             folded=judged.folded,
-            next_cursor=turn.next_cursor,
+            next_cursor=following,
             total=turn.total,
         )
+
+    def _fit_to_be_kept(self, cursor: str | None) -> str | None:
+        """A cursor without credentials: it is written into the database.
+
+        An address that an API gives may hold the key that it was asked with, which is sent
+        with each request in any case.
+        """
+        auth = self.settings.auth
+        if cursor is None or not self.client.redactor.found_in(cursor.encode()):
+            return cursor
+        if isinstance(auth, KeyAuth) and auth.query is not None:
+            path, _, query = cursor.partition("?")
+            kept = [p for p in query.split("&") if _parameter(p) != auth.query]
+            cursor = f"{path}?{'&'.join(kept)}" if kept else path
+        if self.client.redactor.found_in(cursor.encode()):
+            raise UnexpectedAnswer(
+                "what asks for the next page holds a credential, and is kept nowhere",
+                hint="Use another kind of `page`, or of `auth`",
+            )
+        return cursor
 
     def _redacted(self, reject: Reject) -> Reject:
         redactor = self.client.redactor
@@ -270,6 +291,10 @@ def _what_to_check(status: int, *, first: bool) -> str:
             "check how the API pages, then `syncd resume` to ask again, or `syncd reset`"
         )
     return HINTS.get(status, "Check path and params")
+
+
+def _parameter(part: str) -> str:
+    return urllib.parse.unquote_plus(part.partition("=")[0])
 
 
 def _target(answer: Answer) -> str:

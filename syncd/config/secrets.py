@@ -5,7 +5,6 @@ Four ways: `{ credential = "name" }` (systemd's LoadCredential), `{ env = "NAME"
 secrets manager's own client.
 """
 
-import base64
 import contextlib
 import os
 import re
@@ -19,7 +18,7 @@ from typing import Any
 import attrs
 
 from syncd.config.commands import TooMuchError, outputs
-from syncd.config.settings import AuthSettings, Secret, Settings
+from syncd.config.settings import UNRESOLVED, Secret, Settings
 
 WAYS = (
     'one of { credential = "name" }, { env = "NAME" }, { file = "/path" } and '
@@ -27,8 +26,6 @@ WAYS = (
 )
 TIMEOUT = 30.0  # seconds that a command may take
 LARGEST = 2**20  # bytes; beyond that it is no secret, or a device without an end
-
-UNRESOLVED = "not-looked-up"
 
 IN_WORDS = re.compile(
     r"password\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?:\\.|[^\s'\\])(?:\\.|[^\s\\])*))", re.DOTALL
@@ -177,25 +174,15 @@ def _clean(text: str, origin: str) -> str:
 def redactions(settings: Settings) -> list[str]:
     """Every secret value of these settings, for who must keep them out of what is shown."""
     found: list[object] = [settings.database.url]
-    basic: list[str] = []
+    values: list[str] = []
     for source in settings.sources.values():
         found += source.headers.values()
-        if source.auth is not None:
-            found += [source.auth.username, source.auth.password]
-            basic += [_basic(source.auth)]
-    values = [secret.reveal() for secret in found if isinstance(secret, Secret)] + basic
+        values += source.auth.secrets() if source.auth is not None else []
+        values += source.tls.secrets() if source.tls is not None else []
+    values += [secret.reveal() for secret in found if isinstance(secret, Secret)]
     if isinstance(settings.database.url, Secret):
         values += _passwords(settings.database.url.reveal())
     return list(dict.fromkeys(v for v in values if v and v != UNRESOLVED))
-
-
-def _basic(auth: AuthSettings) -> str:
-    """Both as they stand in an Authorization header; empty if they were not looked up."""
-    name = auth.username.reveal() if isinstance(auth.username, Secret) else auth.username
-    password = auth.password.reveal()
-    if UNRESOLVED in (name, password):
-        return ""
-    return base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def _passwords(url: str) -> list[str]:

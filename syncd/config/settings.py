@@ -4,6 +4,9 @@ Durations are seconds, sizes are bytes.  Validators here guard single values;
 faults that need two places to see (one table for two streams) are found in `load`.
 """
 
+import base64
+import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +19,10 @@ COLUMN_TYPES = frozenset(
         "boolean", "date", "timestamp", "timestamptz", "uuid", "jsonb",
     }
 )  # fmt: skip
+
+
+UNRESOLVED = "not-looked-up"
+"""The value of a secret where only the file is looked at."""
 
 
 @attrs.frozen(eq=True, repr=False)
@@ -56,16 +63,180 @@ class BudgetSettings:
     """Within so long of being written a request has been counted by the server."""
 
 
+def revealed(*values: Secret | str | None) -> list[str]:
+    """The values of those that are secrets."""
+    return [v.reveal() for v in values if isinstance(v, Secret)]
+
+
+def plain(value: Secret | str) -> str:
+    """The text itself, secret or not."""
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def basic(username: Secret | str, password: Secret | str) -> str:
+    """What a Basic Authorization header says after the word (RFC 7617, in UTF-8)."""
+    return base64.b64encode(f"{plain(username)}:{plain(password)}".encode()).decode()
+
+
+def _of_both(username: Secret | str, password: Secret) -> list[str]:
+    """All that a pair gives away, as far as it was looked up."""
+    found = revealed(username, password)
+    return found if UNRESOLVED in found else [*found, basic(username, password)]
+
+
 @attrs.frozen(kw_only=True)
-class AuthSettings:
-    """Basic credentials buy a bearer token."""
+class BasicAuth:
+    """User name and password with each request."""
+
+    kind: Literal["basic"] = "basic"
+    username: Secret | str
+    password: Secret
+
+    def secrets(self) -> list[str]:
+        return _of_both(self.username, self.password)
+
+
+@attrs.frozen(kw_only=True)
+class BearerAuth:
+    """A token that does not end, with each request."""
+
+    kind: Literal["bearer"] = "bearer"
+    token: Secret
+
+    def secrets(self) -> list[str]:
+        return revealed(self.token)
+
+
+@attrs.frozen(kw_only=True)
+class KeyAuth:
+    """A key in a header or in the query of each request."""
+
+    kind: Literal["api-key"] = "api-key"
+    key: Secret
+    header: str | None = "X-API-Key"
+    query: str | None = None
+    """The parameter that holds it; then there is no header."""
+
+    prefix: str = ""
+    """Stands before the key in the header."""
+
+    def secrets(self) -> list[str]:
+        return revealed(self.key)
+
+
+@attrs.frozen(kw_only=True)
+class TokenLogin:
+    """Credentials buy a bearer token."""
 
     kind: Literal["token"] = "token"
     url: str = "/auth/token"
+    """A path behind base_url, or a whole address."""
+
     username: Secret | str
     password: Secret
+    send: Literal["basic", "json", "form"] = "basic"
+    """In a Basic header, or in the body under the two names below."""
+
+    username_field: str = "username"
+    password_field: str = "password"  # noqa: S105 - a name
+    body: Mapping[str, str] = attrs.field(factory=dict)
+    """What else stands in the body."""
+
+    token: str = "access_token"  # noqa: S105 - a path
+    """Path of the token in the answer."""
+
+    expires: str = "expires_in"
+    """Path of its life in seconds."""
+
     spends: bool = False
     """Whether a login costs a token of the budget."""
+
+    def secrets(self) -> list[str]:
+        return _of_both(self.username, self.password)
+
+
+@attrs.frozen(kw_only=True)
+class ClientCredentials:
+    """OAuth 2.0 client credentials buy an access token (RFC 6749, section 4.4)."""
+
+    kind: Literal["client-credentials"] = "client-credentials"
+    url: str
+    client_id: Secret | str
+    client_secret: Secret
+    client: Literal["basic", "body"] = "basic"
+    """Where the client's id and secret stand."""
+
+    scope: str | None = None
+    body: Mapping[str, str] = attrs.field(factory=dict)
+    spends: bool = False
+
+    def secrets(self) -> list[str]:
+        return _of_both(self.client_id, self.client_secret)
+
+
+@attrs.frozen(kw_only=True)
+class RefreshToken:
+    """An OAuth 2.0 refresh token buys access tokens, and often its own successor (section 6)."""
+
+    kind: Literal["refresh-token"] = "refresh-token"
+    url: str
+    client_id: Secret | str
+    client_secret: Secret | None = None
+    client: Literal["basic", "body"] = "basic"
+    refresh_token: Secret
+    """The first one; what the server gives instead of it is kept in the database."""
+
+    scope: str | None = None
+    body: Mapping[str, str] = attrs.field(factory=dict)
+    spends: bool = False
+
+    def secrets(self) -> list[str]:
+        secret = self.client_secret
+        found = revealed(self.client_id) if secret is None else _of_both(self.client_id, secret)
+        return [*found, *revealed(self.refresh_token)]
+
+
+Login = TokenLogin | ClientCredentials | RefreshToken
+"""What has to be asked for before a request can be made."""
+
+AuthSettings = BasicAuth | BearerAuth | KeyAuth | Login
+"""How an account is told apart from others."""
+
+
+@attrs.frozen(kw_only=True)
+class TlsSettings:
+    """Whom we trust, and who we are, below HTTP: texts in PEM."""
+
+    ca: Secret | None = None
+    """The certificates that the server's must lead to, instead of the system's."""
+
+    cert: Secret | None = None
+    """Our own certificate, and those between it and its CA."""
+
+    key: Secret | None = None
+    """Its private key; None: it stands in `cert`."""
+
+    password: Secret | None = None
+    """Of the private key."""
+
+    def context(self) -> ssl.SSLContext:
+        """Ready to be used; raises OSError (ssl.SSLError) if the texts are no such things."""
+        made = ssl.create_default_context(cadata=self.ca.reveal() if self.ca else None)
+        if self.cert is not None:
+            both = [text.reveal() for text in (self.cert, self.key) if text is not None]
+            # OpenSSL wants a file: this one never stands on a disk.  Without a password it
+            # would ask on the terminal.
+            with os.fdopen(os.memfd_create("certificate", os.MFD_CLOEXEC), "w") as file:
+                file.write("\n".join(both))
+                file.flush()
+                password = self.password.reveal() if self.password else ""
+                made.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=password)
+        return made
+
+    def secrets(self) -> list[str]:
+        """The private key's lines stand for it: nobody shows it in one piece."""
+        key = self.key or self.cert
+        return revealed(key, self.password)
 
 
 Until = Literal["more", "empty", "short"]
@@ -291,6 +462,7 @@ class SourceSettings:
     base_url: str
     headers: Mapping[str, str | Secret] = attrs.field(factory=dict)
     auth: AuthSettings | None = None
+    tls: TlsSettings | None = None
     budget: BudgetSettings | None = None
     timeout: float = 15.0
     """One whole attempt, connect to last byte."""

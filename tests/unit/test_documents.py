@@ -19,6 +19,7 @@ from syncd.config.settings import (
     Settings,
     SourceSettings,
     StreamSettings,
+    TlsSettings,
     VerifySettings,
 )
 from syncd.errors import ConfigError
@@ -37,7 +38,8 @@ TABLES: dict[str, Table | tuple[Table, ...]] = {
     "`[database]`": DatabaseSettings,
     "`[budgets.NAME]`": BudgetSettings,
     "`[sources.NAME]`": SourceSettings,
-    "`[sources.NAME.auth]`": AuthSettings,
+    "`[sources.NAME.auth]`": get_args(AuthSettings),
+    "`[sources.NAME.tls]`": TlsSettings,
     "`[sources.NAME.streams.NAME]`": StreamSettings,
     "`[sources.NAME.streams.NAME.page]`": get_args(PageSettings),
     "`[sources.NAME.streams.NAME.search]`": SearchSettings,

@@ -5,11 +5,11 @@ from typing import Any
 
 import attrs
 import pytest
+import trustme
 
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.config.settings import (
-    AuthSettings,
     BudgetSettings,
     CallSettings,
     DatabaseSettings,
@@ -19,6 +19,8 @@ from syncd.config.settings import (
     Settings,
     SourceSettings,
     StreamSettings,
+    TlsSettings,
+    TokenLogin,
 )
 from syncd.daemon.reload import plan
 from syncd.errors import ConfigError
@@ -36,7 +38,7 @@ SOURCE = SourceSettings(
     name="shop",
     base_url="http://shop.test",
     headers={"X-Client-Id": "one"},
-    auth=AuthSettings(username="u", password=Secret("old", "env PASSWORD")),
+    auth=TokenLogin(username="u", password=Secret("old", "env PASSWORD")),
     budget=BudgetSettings(name="source shop", requests=10, per=60.0),
     streams={"orders": STREAM},
 )
@@ -63,7 +65,8 @@ OTHER_STREAM: dict[str, Any] = {
 OTHER_SOURCE: dict[str, Any] = {
     "base_url": "http://other.test",
     "headers": {"X-Client-Id": "two"},
-    "auth": AuthSettings(username="u", password=Secret("new", "env PASSWORD")),
+    "auth": TokenLogin(username="u", password=Secret("new", "env PASSWORD")),
+    "tls": TlsSettings(ca=Secret(trustme.CA().cert_pem.bytes().decode(), "file ca")),
     "budget": BudgetSettings(name="source shop", requests=5, per=60.0),
     "timeout": 30.0,
     "retries": 1,

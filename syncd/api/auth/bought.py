@@ -1,6 +1,6 @@
-"""Which Authorization does a request carry, and when is a new one bought?
+"""Which bearer token does a request carry, and when is a new one bought?
 
-Basic credentials buy a bearer token.  All tasks of a source share it, and of
+A login buys it (`logins`).  All tasks of a source share it, and of
 twenty that find it expired one logs in; the others take what that one got, be it
 a bearer or a refusal.  Credentials that are refused stay refused until the client
 is built anew: no number of tasks makes a storm of logins out of a wrong password.
@@ -10,20 +10,20 @@ was refused, never a newer one that somebody else has bought meanwhile.
 """
 
 import copy
-import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import attrs
-import msgspec
+import httpx
 import trio
 
-from syncd.api.decode import Envelope, open_envelope
+from syncd.api.auth.logins import login_kind
+from syncd.api.auth.signing import InHeader
+from syncd.api.decode import open_envelope
 from syncd.api.hints import wait_hint
-from syncd.api.shown import Redactor, basic, excerpt, shown
+from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask
-from syncd.config.settings import AuthSettings, Secret
+from syncd.config.settings import AuthSettings, Login
 from syncd.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -36,12 +36,8 @@ from syncd.sync.ports import Permit
 
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
-UNSAID_LIFE = 300.0  # seconds; for logins that do not say how long they are good
 REMEMBERED = 3  # bearers that are struck out of what is shown
 DOUBT = 60.0  # seconds; a bearer this young is not to blame for a refusal
-
-_BEARER = re.compile(r"[\x21-\x7e]+")
-_INTEGER = re.compile(rb"\d{1,12}", re.ASCII)
 
 Clock = Callable[[], float]
 Reread = Callable[[], Awaitable[AuthSettings | None]]
@@ -74,16 +70,12 @@ class Bearer:
         return self.age < self.life - min(AHEAD, AHEAD_SHARE * self.life)
 
     @property
-    def header(self) -> str:
-        return f"Bearer {self.value}"
+    def auth(self) -> httpx.Auth:
+        return InHeader("Authorization", f"Bearer {self.value}")
 
 
-class Exchange(Protocol):
-    """Sends a login; fulfilled by Transport.exchange."""
-
-    async def __call__(
-        self, ask: Ask, permit: Permit, *, headers: dict[str, str | bytes]
-    ) -> Answer: ...
+Exchange = Callable[[Ask, Permit], Awaitable[Answer]]
+"""Sends a login."""
 
 
 class NoPermit:
@@ -103,10 +95,10 @@ class NoPermit:
 
 
 @attrs.define(eq=False)
-class TokenAuth:
-    """Buys bearer tokens with Basic credentials."""
+class Bought:
+    """The bearer tokens of one account."""
 
-    settings: AuthSettings
+    settings: Login
     _exchange: Exchange
     _redactor: Redactor
     retry_after: str | None = attrs.field(default=None, kw_only=True)
@@ -190,41 +182,35 @@ class TokenAuth:
         except AccessDenied as error:
             denied = error
         fresh = None if self.reread is None else await self.reread()
-        if fresh is None or fresh == self.settings:
+        if not isinstance(fresh, Login) or fresh == self.settings:
             raise denied
         self.settings = fresh
-        self._redactor.add(fresh.password.reveal())
+        self._redactor.add(*fresh.secrets())
         return await self._login(permit)
 
     async def _login(self, permit: Permit) -> Bearer:
-        settings = self.settings
-        user = settings.username
-        username = user.reveal() if isinstance(user, Secret) else user
-        credentials = basic(username, settings.password.reveal())
-        self._redactor.add(credentials)
-        ask = Ask(method="POST", path=settings.url, purpose="login")
-        if settings.spends:
+        kind, spends = login_kind(self.settings), self.settings.spends
+        ask = kind.ask(None)
+        if spends:
             await permit.spend()
-        spends: Permit = permit if settings.spends else NoPermit()
+        spending: Permit = permit if spends else NoPermit()
         bought = tuple(clock() for clock in self.clocks)
         try:
-            answer = await self._exchange(
-                ask, spends, headers={"Authorization": f"Basic {credentials}"}
-            )
+            answer = await self._exchange(ask, spending)
         except ApiUnavailable as error:
             # Whatever became of the login: the request itself was not sent.
             raise ApiUnavailable(f"login: {error}", hint=error.hint, sent="no") from None
         if answer.status == 429:
-            spends.refused()
+            spending.refused()
         refuse_login(ask, answer, self.retry_after, self._redactor)
         try:
             envelope = open_envelope(answer.body, answer.content_type, self._redactor)
-            value, life = read_token(envelope)
+            granted = kind.read(envelope)
         except ApiUnavailable as error:
             raise ApiUnavailable(f"login: {ask}: {error}", sent="no") from None
         except UnexpectedAnswer as error:
             raise UnexpectedAnswer(f"login: {ask}: {error.reason}", hint="Check auth.url") from None
-        return Bearer(value=value, life=life, bought=bought, clocks=self.clocks)
+        return Bearer(value=granted.token, life=granted.life, bought=bought, clocks=self.clocks)
 
 
 def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor) -> None:
@@ -241,31 +227,3 @@ def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor)
     if status in (400, 401, 403):
         raise AccessDenied(said, hint="Correct the source's credentials, then `syncd reload`")
     raise UnexpectedAnswer(said, hint="Check auth.url")
-
-
-def read_token(envelope: Envelope) -> tuple[str, float]:
-    """The bearer and its life in seconds, from a login's answer (RFC 6749, section 5.1)."""
-    raw = envelope.at("access_token")
-    try:
-        value = None if raw is None else msgspec.json.decode(raw, type=str)
-    except (msgspec.MsgspecError, UnicodeError):
-        value = None
-    if value is None or not _BEARER.fullmatch(value):
-        found = "of another form" if raw is not None else f"missing (found: {envelope.keys()})"
-        raise UnexpectedAnswer(f"`access_token` is {found}; it must be text without spaces")
-    return value, _life(envelope.at("expires_in"))
-
-
-def _life(raw: bytes | None) -> float:
-    if raw is None or raw == b"null":
-        return UNSAID_LIFE
-    # Some servers write the number as text.
-    figures = raw[1:-1] if raw[:1] == b'"' else raw
-    if _INTEGER.fullmatch(figures.partition(b".")[0]) and b"e" not in figures.lower():
-        try:
-            life = float(figures)
-        except ValueError:
-            life = 0.0
-        if life > 0:
-            return life
-    raise UnexpectedAnswer(f"`expires_in` is {shown(raw)}; it must be a number of seconds above 0")
