@@ -18,12 +18,15 @@ import httpx
 import trio
 
 from syncd.api.auth.bought import CLOCKS, Bearer, Bought, Clock, Reread
+from syncd.api.auth.safe import Safe
 from syncd.api.auth.signing import signed_with
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask, Heard, Transport
 from syncd.config.settings import BasicAuth, BearerAuth, KeyAuth, Secret, SourceSettings
 from syncd.errors import AccessDenied
 from syncd.sync.ports import Permit
+
+MARGIN = 30.0  # seconds beyond its deadline for which a login is still one process's own
 
 __all__ = ["Answer", "ApiClient", "Ask", "Statistics"]
 
@@ -54,6 +57,9 @@ class ApiClient:
 
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """The credentials as they stand now, asked for when a login is refused."""
+
+    safe: Safe | None = attrs.field(default=None, kw_only=True)
+    """Where bought tokens outlast this process; None: nowhere."""
 
     clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
     redactor: Redactor = attrs.field(factory=Redactor, init=False)
@@ -92,6 +98,8 @@ class ApiClient:
                 retry_after=settings.retry_after,
                 on_login=self.on_login,
                 reread=self.reread,
+                safe=self.safe,
+                claim=settings.timeout + MARGIN,
                 clocks=self.clocks,
             )
 

@@ -27,7 +27,7 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
-from syncd.sync.ports import Store
+from syncd.sync.ports import Store, Vault
 from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
@@ -58,6 +58,7 @@ class App:
 
     settings: Settings
     store: Store
+    vault: Vault
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
@@ -101,7 +102,7 @@ class App:
             return
         self.supervisor.leases[settings.name] = await self.store.acquire_lease(settings.name)
         await self._open_budget(settings, self.settings)
-        shared = self._client(settings)
+        shared = self._client(settings, self.settings)
         for stream in wanted:
             await self._start(stream, self.settings, shared).open()
 
@@ -164,11 +165,13 @@ class App:
             )
         return found
 
-    def _client(self, settings: SourceSettings) -> _Shared:
+    def _client(self, settings: SourceSettings, of_all: Settings) -> _Shared:
         first = StreamId(source=settings.name, stream=next(iter(settings.streams)))
 
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
+
+        safe = wiring.safe(settings, of_all, self.vault)
 
         def heard(exchange: Exchange) -> None:
             ask = exchange.ask
@@ -192,7 +195,7 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        return _Shared(wiring.client(settings, logged_in, credentials, heard))
+        return _Shared(wiring.client(settings, logged_in, credentials, heard, safe))
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         name = _budget_name(source)
@@ -280,7 +283,7 @@ class App:
             return
         shared = clients.get(name)
         if shared is None:
-            shared = clients[name] = self._client(new.sources[name])
+            shared = clients[name] = self._client(new.sources[name], new)
         if runner is None or runner.state == "ended":
             self._start(change.stream, new, shared)
         else:
@@ -316,7 +319,14 @@ async def opened(
 ) -> AsyncIterator[App]:
     """Open the store and every source that is wanted; closes them in the opposite order."""
     async with wiring.store(settings) as db:
-        app = App(settings=settings, store=db, report=report, patience=patience, reread=reread)
+        app = App(
+            settings=settings,
+            store=db,
+            vault=db,
+            report=report,
+            patience=patience,
+            reread=reread,
+        )
         try:
             for wanted in settings.sources.values():
                 await app.open_source(wanted, only)

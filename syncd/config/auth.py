@@ -33,16 +33,16 @@ def read_auth(node: Node) -> AuthSettings | None:
     auth: AuthSettings
     match table.choice("kind", KINDS, "token"):
         case "basic":
-            auth = BasicAuth(username=_user(table, "username"), password=_secret(table, "password"))
+            auth = BasicAuth(username=_user(table, "username"), password=table.secret("password"))
         case "bearer":
-            auth = BearerAuth(token=_secret(table, "token"))
+            auth = BearerAuth(token=table.secret("token"))
         case "api-key":
             auth = _key(table)
         case "client-credentials":
             auth = ClientCredentials(
                 url=_login_url(table, REQUIRED),
                 client_id=_user(table, "client_id"),
-                client_secret=_secret(table, "client_secret"),
+                client_secret=table.secret("client_secret"),
                 client=table.choice("client", ["basic", "body"], "basic"),
                 scope=_optional(table, "scope"),
                 body=_body(table),
@@ -53,9 +53,9 @@ def read_auth(node: Node) -> AuthSettings | None:
             auth = RefreshToken(
                 url=_login_url(table, REQUIRED),
                 client_id=_user(table, "client_id"),
-                client_secret=_secret(table, "client_secret") if there else None,
+                client_secret=table.secret("client_secret") if there else None,
                 client=table.choice("client", ["basic", "body"], "basic" if there else "body"),
-                refresh_token=_secret(table, "refresh_token"),
+                refresh_token=table.secret("refresh_token"),
                 scope=_optional(table, "scope"),
                 body=_body(table),
                 spends=table.flag("spends", default=False),
@@ -75,7 +75,7 @@ def read_tls(node: Node) -> TlsSettings | None:
         ca=_pem(table, "ca"),
         cert=_pem(table, "cert"),
         key=_pem(table, "key"),
-        password=_secret(table, "password") if table.has("password") else None,
+        password=table.secret("password") if table.has("password") else None,
     )
     faults = len(table.faults)
     if tls.cert is None:
@@ -107,14 +107,14 @@ def _try(table: Node, tls: TlsSettings) -> None:
 
 def _pem(table: Node, key: str) -> Secret | None:
     """By reference, as other secrets: a file, or one of systemd's credentials."""
-    return _secret(table, key) if table.has(key) else None
+    return table.secret(key) if table.has(key) else None
 
 
 def _token(table: Node) -> TokenLogin:
     login = TokenLogin(
         url=_login_url(table, "/auth/token"),
         username=_user(table, "username"),
-        password=_secret(table, "password"),
+        password=table.secret("password"),
         send=table.choice("send", ["basic", "json", "form"], "basic"),
         username_field=table.text("username_field", "username"),
         password_field=table.text("password_field", "password"),
@@ -139,7 +139,7 @@ def _key(table: Node) -> KeyAuth:
     if header is not None and not HEADER.fullmatch(header):
         table.wrong("header", header, "a header's name")
     return KeyAuth(
-        key=_secret(table, "key"),
+        key=table.secret("key"),
         header=header,
         query=query,
         prefix=table.get(
@@ -166,20 +166,6 @@ def _user(table: Node, key: str) -> Secret | str:
     if isinstance(text, str) and ":" in text and sent_in_basic:
         table.fault(key, "it holds a ':', which ends the user name in Basic credentials")
     return found
-
-
-def _secret(table: Node, key: str) -> Secret:
-    if isinstance(table.values.get(key), dict):
-        found: Secret = table.text_or_secret(key)
-        return found
-    there = table.has(key)
-    what = "a secret's value must not stand in the file" if there else "missing"
-    table.fault(
-        key,
-        f'{what}; say where it is: {{ credential = "name" }}, {{ env = "NAME" }}, '
-        '{ file = "/path" } or { command = ["program", "argument"] }',
-    )
-    return Secret("", "nowhere")
 
 
 def _body(table: Node) -> Mapping[str, str]:

@@ -189,6 +189,20 @@ class Node:
             return default
         return self.text(key, default)
 
+    def secret(self, key: str) -> Secret:
+        """A Secret, always by reference."""
+        if isinstance(self.values.get(key), dict):
+            found: Secret = self.text_or_secret(key)
+            return found
+        there = self.has(key)
+        what = "a secret's value must not stand in the file" if there else "missing"
+        self.fault(
+            key,
+            f'{what}; say where it is: {{ credential = "name" }}, {{ env = "NAME" }}, '
+            '{ file = "/path" } or { command = ["program", "argument"] }',
+        )
+        return Secret("", "nowhere")
+
     def json(self, key: str, default: dict[str, Any]) -> dict[str, Any]:
         """A table that can be written as JSON: a request's body."""
 

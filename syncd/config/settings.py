@@ -495,6 +495,10 @@ class Settings:
     drain: float = 30.0
     """On SIGTERM, requests in flight get so long."""
 
+    token_key: Secret | None = None
+    """32 bytes in base64; what logins buy is kept in the database, sealed by it.  None: nothing
+    of it is kept."""
+
     keep_dead_letters: float = 90 * 86400.0
     """A dead letter goes when it was put aside the last time so long ago."""
 

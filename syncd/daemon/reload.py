@@ -22,7 +22,7 @@ Fate = Literal["keep", "adopt", "replace", "retire", "add"]
 FIXED = ("database", "state")
 """What a running syncd stands on."""
 
-OF_ALL = ("keep_dead_letters",)
+OF_ALL = ("keep_dead_letters", "token_key")
 """What every stream adopts."""
 
 OF_THE_SOURCE = ("base_url",)

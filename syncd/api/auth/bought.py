@@ -17,7 +17,8 @@ import attrs
 import httpx
 import trio
 
-from syncd.api.auth.logins import login_kind
+from syncd.api.auth.logins import Granted, login_kind
+from syncd.api.auth.safe import Kept, Safe
 from syncd.api.auth.signing import InHeader
 from syncd.api.decode import open_envelope
 from syncd.api.hints import wait_hint
@@ -37,6 +38,8 @@ from syncd.sync.ports import Permit
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
 REMEMBERED = 3  # bearers that are struck out of what is shown
+LOOK_AGAIN = 0.5  # seconds between two looks whether another has logged in
+GIVING_BACK = 5.0  # seconds that giving a claim back may take
 DOUBT = 60.0  # seconds; a bearer this young is not to blame for a refusal
 
 Clock = Callable[[], float]
@@ -106,6 +109,12 @@ class Bought:
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """Asked once when a login is refused: the credentials may have been rotated."""
 
+    claim: float = attrs.field(default=60.0, kw_only=True)
+    """Seconds for which one process alone may log in: longer than a login can take."""
+
+    safe: Safe | None = attrs.field(default=None, kw_only=True)
+    """Where what was bought outlasts this process."""
+
     clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
     logins: int = attrs.field(default=0, init=False)
     _bearer: Bearer | None = attrs.field(default=None, init=False)
@@ -114,6 +123,12 @@ class Bought:
     _values: list[str] = attrs.field(factory=list, init=False, repr=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _tries: int = attrs.field(default=0, init=False)
+    _refused: str | None = attrs.field(default=None, init=False, repr=False)
+    """The bearer that the API has refused last: the safe may hold it still."""
+
+    _unkept: "tuple[int, _Purchase] | None" = attrs.field(default=None, init=False, repr=False)
+    """Bought instead of that version, and not in the safe yet."""
+
     _failure: SyncdError | None = attrs.field(default=None, init=False)
 
     async def bearer(self, permit: Permit) -> Bearer:
@@ -144,7 +159,7 @@ class Bought:
             return False
         if status == 403 and refused.age < DOUBT:
             return False
-        self._bearer = None
+        self._bearer, self._refused = None, refused.value
         return True
 
     def doubt(self, refused: Bearer) -> None:
@@ -157,7 +172,7 @@ class Bought:
 
     async def _try(self, permit: Permit) -> Bearer:
         try:
-            bearer = await self._log_in(permit)
+            bearer = await (self._log_in(permit) if self.safe is None else self._share(permit))
         except SyncdError as error:
             self._tries += 1
             self._failure = error
@@ -171,14 +186,74 @@ class Bought:
         self._values.append(bearer.value)
         forgotten, self._values = self._values[:-REMEMBERED], self._values[-REMEMBERED:]
         self._redactor.replace(forgotten, self._values)
-        self.logins += 1
-        if self.on_login is not None:
-            self.on_login(bearer.life)
         return bearer
 
     async def _log_in(self, permit: Permit) -> Bearer:
+        purchase = await self._buy(permit, None)
+        return purchase.bearer(self.clocks)
+
+    # --- with a safe: what other lives and processes have bought serves us, too ----------------
+
+    async def _share(self, permit: Permit) -> Bearer:
+        safe = self.safe
+        assert safe is not None  # noqa: S101 - who calls has looked
+        while True:
+            if self._unkept is not None:
+                # Bought before Postgres went away: that it is there first.
+                version, purchase = self._unkept
+                if await safe.keep(version, purchase.granted, self.settings):
+                    self._unkept = None
+                    return purchase.bearer(self.clocks)
+                self._unkept = None
+            kept = await safe.look(self.settings)
+            found = self._of(kept)
+            if found is not None:
+                return found
+            if self.settings.spends:
+                await permit.spend()  # which may take longer than any claim lasts
+            if not await safe.claim(kept.version, self.claim):
+                await trio.sleep(LOOK_AGAIN)  # the other's claim ends by itself
+                continue
+            purchase_or_none = await self._buy_claimed(safe, kept, permit)
+            if purchase_or_none is not None:
+                # Kept before it is used: a successor that only we knew would die with us.
+                self._unkept = (kept.version, purchase_or_none)
+
+    def _of(self, kept: Kept) -> Bearer | None:
+        granted = kept.granted
+        if granted is None or granted.token == self._refused:
+            return None
+        gone = granted.life - kept.left
+        bearer = Bearer(
+            value=granted.token,
+            life=granted.life,
+            bought=tuple(clock() - gone for clock in self.clocks),
+            clocks=self.clocks,
+        )
+        return bearer if bearer.holds else None
+
+    async def _buy_claimed(self, safe: Safe, kept: Kept, permit: Permit) -> "_Purchase | None":
+        """Buy with the claim; None if somebody else has bought meanwhile."""
+        done = False
         try:
-            return await self._login(permit)
+            purchase = await self._buy(permit, kept.granted.refresh if kept.granted else None)
+            done = True
+        except AccessDenied:
+            # Was the refresh token used up by somebody whose claim had ended?
+            if (await safe.look(self.settings)).version == kept.version:
+                raise
+            return None
+        finally:
+            if not done:
+                with trio.move_on_after(GIVING_BACK, shield=True):
+                    await safe.give_back(kept.version)  # noqa: ASYNC102 - shielded
+        return purchase
+
+    # --- the login itself ---------------------------------------------------------------------
+
+    async def _buy(self, permit: Permit, refresh: str | None) -> "_Purchase":
+        try:
+            return await self._login(permit, refresh)
         except AccessDenied as error:
             denied = error
         fresh = None if self.reread is None else await self.reread()
@@ -186,11 +261,11 @@ class Bought:
             raise denied
         self.settings = fresh
         self._redactor.add(*fresh.secrets())
-        return await self._login(permit)
+        return await self._login(permit, None)
 
-    async def _login(self, permit: Permit) -> Bearer:
+    async def _login(self, permit: Permit, refresh: str | None) -> "_Purchase":
         kind, spends = login_kind(self.settings), self.settings.spends
-        ask = kind.ask(None)
+        ask = kind.ask(refresh)
         if spends:
             await permit.spend()
         spending: Permit = permit if spends else NoPermit()
@@ -210,7 +285,26 @@ class Bought:
             raise ApiUnavailable(f"login: {ask}: {error}", sent="no") from None
         except UnexpectedAnswer as error:
             raise UnexpectedAnswer(f"login: {ask}: {error.reason}", hint="Check auth.url") from None
-        return Bearer(value=granted.token, life=granted.life, bought=bought, clocks=self.clocks)
+        self.logins += 1
+        if self.on_login is not None:
+            self.on_login(granted.life)
+        if granted.refresh is None:
+            granted = attrs.evolve(granted, refresh=refresh)
+        else:
+            self._redactor.add(granted.refresh)
+        return _Purchase(granted=granted, bought=bought)
+
+
+@attrs.frozen(kw_only=True)
+class _Purchase:
+    """What a login gave, and what each clock said before it was asked for."""
+
+    granted: Granted
+    bought: tuple[float, ...]
+
+    def bearer(self, clocks: tuple[Clock, ...]) -> Bearer:
+        granted = self.granted
+        return Bearer(value=granted.token, life=granted.life, bought=self.bought, clocks=clocks)
 
 
 def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor) -> None:
