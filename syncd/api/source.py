@@ -54,7 +54,9 @@ class ApiSource:
         keep = stream.call.keep if stream.call is not None else {}
         own = {name: of for name, of in stream.columns.items() if name not in keep}
         self._pagination = pagination_for(stream.page)
-        self._contract = Contract(key=stream.key, columns=own, where=stream.where)
+        self._contract = Contract(
+            key=stream.key, columns=own, where=stream.where, paths=stream.paths
+        )
         self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)

@@ -443,6 +443,9 @@ class StreamSettings:
 
     key: tuple[str, ...]
     columns: Mapping[str, str]
+    paths: Mapping[str, str] = attrs.field(factory=dict)
+    """Column to its path in the record, where it is no field of that name; "": the whole one."""
+
     volatile: frozenset[str] = frozenset()
     schema: str = "public"
     table: str

@@ -32,7 +32,7 @@ FIELD = re.compile(r"\{[^{}]+\}")
 def read_stream(name: str, node: Node) -> StreamSettings:
     """One stream of a source."""
     refuse_name(node, "", name, "a stream's name")
-    columns = _columns(node)
+    columns, paths = _columns(node)
     key = node.texts("key")
     volatile = node.texts("volatile", ())
     indexes = _indexes(node)
@@ -48,6 +48,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         where=node.mapping("where", 'a value or a list of them, such as ["active"]', _where),
         key=() if key is REQUIRED else key,
         columns=columns,
+        paths=paths,
         volatile=frozenset(volatile),
         schema=schema,
         table=table,
@@ -100,6 +101,8 @@ def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) 
     _refuse_strangers(node, "volatile", volatile, columns)
     for index in stream.indexes:
         _refuse_strangers(node, "indexes", index, columns)
+    for column in stream.paths.keys() & kept.keys():
+        node.fault_at(("columns", column), "it is kept from the call's answer, so it has no path")
     for column in stream.key:
         if column in stream.volatile:
             node.fault("key", f"{column!r} is volatile; a key must be what does not change")
@@ -111,14 +114,37 @@ def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) 
             node.fault("key", f"{column!r} is jsonb, which can't be a key")
 
 
-def _columns(node: Node) -> dict[str, str]:
-    def check(value: Any) -> str | None:
-        of = " ".join(value.lower().split()) if isinstance(value, str) else ""
-        of = SYNONYMS.get(of, of)
-        return of if of in COLUMN_TYPES else None
+def _type(value: Any) -> str | None:
+    of = " ".join(value.lower().split()) if isinstance(value, str) else ""
+    of = SYNONYMS.get(of, of)
+    return of if of in COLUMN_TYPES else None
 
+
+def _columns(node: Node) -> tuple[dict[str, str], dict[str, str]]:
+    """Each column's type, and where in the record it is if that is not said by its name."""
     allowed = f"one of {', '.join(sorted(COLUMN_TYPES))}"
-    columns = node.mapping("columns", allowed, check)
+    columns: dict[str, str] = {}
+    paths: dict[str, str] = {}
+    whole = node.table("columns")
+    for name, value in (whole.values if whole else {}).items():
+        table = whole.child(name, value) if whole and isinstance(value, dict) else None
+        if whole is not None:
+            whole.has(name)
+        if table is not None:
+            of = table.get("type", None, allowed, _type)
+            if "type" not in table.values:
+                table.fault("type", f"missing; it must be {allowed}")
+            paths[name] = table.get(
+                "path",
+                name,
+                'a path such as "address.city", or "" for the whole record',
+                lambda v: v if isinstance(v, str) else None,
+            )
+            table.finish()
+        else:
+            of = whole.get(name, None, allowed, _type) if whole else None
+        if of is not None:
+            columns[name] = of
     if node.values.get("columns", {}) == {}:
         node.fault("columns", 'missing; name at least the key, as { id = "text" }')
     for name in columns:
@@ -127,7 +153,7 @@ def _columns(node: Node) -> dict[str, str]:
             node.fault("columns", f"{name!r}: names that begin with _syncd_ are syncd's own")
         if name in SYSTEM_COLUMNS:
             node.fault("columns", f"{name!r}: every table of Postgres has a column of that name")
-    return columns
+    return columns, {name: path for name, path in paths.items() if path != name}
 
 
 def _table(name: str, node: Node) -> tuple[str, str]:

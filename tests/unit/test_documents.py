@@ -50,7 +50,7 @@ NOT_SET_BY_KEY = {
     Settings: {"path"},  # the file itself
     BudgetSettings: {"name"},  # the name of the table
     SourceSettings: {"name"},
-    StreamSettings: {"name"},
+    StreamSettings: {"name", "paths"},
     SearchSettings: {"place"},  # as below
     VerifySettings: {"wanted"},  # a word of Python's own in the file
 }

@@ -54,6 +54,7 @@ OTHER_STREAM: dict[str, Any] = {
     "where": {"state": ("open",)},
     "key": ("id", "state"),
     "columns": {"id": "text", "state": "text", "synced_at": "timestamptz", "n": "bigint"},
+    "paths": {"n": "size.n"},
     "volatile": frozenset({"state"}),
     "schema": "shop",
     "table": "all_orders",
