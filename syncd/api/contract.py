@@ -71,6 +71,9 @@ class Contract:
     paths: Mapping[str, str] = attrs.field(factory=dict)
     """Where in the record a column is that is no field of that name; "" is the whole record."""
 
+    hide: Callable[[bytes], bytes] | None = None
+    """What is done to a record before anything looks at it."""
+
     _checks: tuple[tuple[str, Callable[[bytes], object], Check], ...] = attrs.field(init=False)
     _allowed: tuple[tuple[str, frozenset[str]], ...] = attrs.field(init=False)
 
@@ -83,6 +86,8 @@ class Contract:
         self._allowed = tuple((name, frozenset(texts)) for name, texts in self.where.items())
 
     def judge(self, raw: bytes) -> Record | Reject | LeftOut:
+        if self.hide is not None:
+            raw = self.hide(raw)
         try:
             fields = fields_of(raw)
         except splitting.MalformedError:

@@ -27,6 +27,8 @@ def shown(text: str | bytes, limit: int = VALUE) -> str:
 
 def excerpt(body: bytes, redactor: "Redactor", limit: int = BODY) -> str:
     """The beginning of a body, without our secrets; "an empty body" if there is nothing."""
+    if redactor.muted:
+        return "(not shown, since fields of it may be hidden)"
     # Strike out first and cut then: half a secret is a secret too.
     text = redactor.text(body[:4096].decode("utf-8", "backslashreplace"))
     line = shown(" ".join(text.split()), limit)
@@ -37,7 +39,14 @@ def excerpt(body: bytes, redactor: "Redactor", limit: int = BODY) -> str:
 class Redactor:
     """Strikes out the values it knows, however an answer may have written them."""
 
+    muted: bool = attrs.field(default=False, init=False)
+    """Nothing of any body is shown."""
+
     _needles: set[str] = attrs.field(factory=set, init=False, repr=False)
+
+    def mute(self) -> None:
+        """From now on, show nothing of any body."""
+        self.muted = True
 
     def add(self, *secrets: str) -> None:
         self._needles.update(form for secret in secrets if secret for form in _forms(secret))

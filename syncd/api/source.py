@@ -15,6 +15,7 @@ from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import Answer, ApiClient, Ask
 from syncd.api.contract import Contract, LeftOut
 from syncd.api.decode import open_envelope, records_at
+from syncd.api.hide import Hiding
 from syncd.api.hints import wait_hint
 from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.shown import shown
@@ -55,8 +56,15 @@ class ApiSource:
         own = {name: of for name, of in stream.columns.items() if name not in keep}
         self._pagination = pagination_for(stream.page)
         self._contract = Contract(
-            key=stream.key, columns=own, where=stream.where, paths=stream.paths
+            key=stream.key,
+            columns=own,
+            where=stream.where,
+            paths=stream.paths,
+            hide=Hiding(stream.hide, stream.hide_key).of if stream.hide else None,
         )
+        if stream.hide:
+            # Bodies are shown in errors: nobody can tell what of theirs is to be hidden.
+            self.client.redactor.mute()
         self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)

@@ -178,6 +178,7 @@ def redactions(settings: Settings) -> list[str]:
     for source in settings.sources.values():
         found += source.headers.values()
         values += source.auth.secrets() if source.auth is not None else []
+        found += [stream.hide_key for stream in source.streams.values()]
         values += source.tls.secrets() if source.tls is not None else []
     values += [secret.reveal() for secret in found if isinstance(secret, Secret)]
     if isinstance(settings.database.url, Secret):

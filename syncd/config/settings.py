@@ -413,6 +413,9 @@ class CallSettings:
         return self.repeat == "with-key" or (self.verify is not None and self.verify.names_the_key)
 
 
+Hidden = Literal["hash", "mask", "drop"]
+
+
 @attrs.frozen(kw_only=True)
 class SearchSettings:
     """A list that is asked for by POST, with what is looked for in a JSON body."""
@@ -445,6 +448,12 @@ class StreamSettings:
     columns: Mapping[str, str]
     paths: Mapping[str, str] = attrs.field(factory=dict)
     """Column to its path in the record, where it is no field of that name; "": the whole one."""
+
+    hide: Mapping[str, Hidden] = attrs.field(factory=dict)
+    """Path in the record to what becomes of it before anything looks at it."""
+
+    hide_key: Secret | None = None
+    """For "hash"."""
 
     volatile: frozenset[str] = frozenset()
     schema: str = "public"

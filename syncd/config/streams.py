@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from syncd.config import units
+from syncd.config.hidden import check_hidden, read_hidden
 from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
 from syncd.config.pages import read_page, sent_by
 from syncd.config.reading import LARGEST, REQUIRED, Node
@@ -49,6 +50,8 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         key=() if key is REQUIRED else key,
         columns=columns,
         paths=paths,
+        hide=read_hidden(node),
+        hide_key=node.secret("hide_key") if node.has("hide_key") else None,
         volatile=frozenset(volatile),
         schema=schema,
         table=table,
@@ -59,6 +62,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
     )
     _check_columns(node, stream, volatile)
     _refuse_sent_twice(node, stream)
+    check_hidden(node, stream)
     node.finish()
     return stream
 

@@ -55,6 +55,8 @@ OTHER_STREAM: dict[str, Any] = {
     "key": ("id", "state"),
     "columns": {"id": "text", "state": "text", "synced_at": "timestamptz", "n": "bigint"},
     "paths": {"n": "size.n"},
+    "hide": {"state": "mask"},
+    "hide_key": Secret("0123456789abcdef", "env HIDE"),
     "volatile": frozenset({"state"}),
     "schema": "shop",
     "table": "all_orders",
