@@ -22,11 +22,14 @@ Fate = Literal["keep", "adopt", "replace", "retire", "add"]
 FIXED = ("database", "state")
 """What a running syncd stands on."""
 
-OF_ALL = ("keep_dead_letters",)
+OF_ALL = ("keep_dead_letters", "token_key")
 """What every stream adopts."""
 
 OF_THE_SOURCE = ("base_url",)
-OF_THE_STREAM = ("path", "params", "records", "where", "page", "key", "schema", "table")
+OF_THE_STREAM = (
+    *("path", "params", "search", "records", "where"),
+    *("page", "key", "schema", "table"),
+)
 """What a cursor, and the rows written so far, are valid for; `ApiSource.fingerprint` has the
 same, and a test holds them to each other."""
 
