@@ -234,20 +234,23 @@ class Bought:
 
     async def _buy_claimed(self, safe: Safe, kept: Kept, permit: Permit) -> "_Purchase | None":
         """Buy with the claim; None if somebody else has bought meanwhile."""
+        denied: AccessDenied | None = None
         done = False
         try:
             purchase = await self._buy(permit, kept.granted.refresh if kept.granted else None)
             done = True
-        except AccessDenied:
-            # Was the refresh token used up by somebody whose claim had ended?
-            if (await safe.look(self.settings)).version == kept.version:
-                raise
-            return None
+        except AccessDenied as error:
+            denied = error
         finally:
             if not done:
                 with trio.move_on_after(GIVING_BACK, shield=True):
                     await safe.give_back(kept.version)  # noqa: ASYNC102 - shielded
-        return purchase
+        if denied is None:
+            return purchase
+        # Was the refresh token used up by somebody, when our claim had ended?
+        if (await safe.look(self.settings)).version == kept.version:
+            raise denied
+        return None
 
     # --- the login itself ---------------------------------------------------------------------
 
