@@ -202,6 +202,8 @@ class Telling:
 
         What is not delivered by then is by the next start, if it was written down.
         """
+        for stream in self._rules.well:
+            self.heartbeats.beat(stream)
         with trio.move_on_after(GOODBYE):
             await self._step()
             async with trio.open_nursery() as nursery:
