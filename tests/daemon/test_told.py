@@ -132,7 +132,9 @@ async def test_a_parked_stream_is_told_once_and_once_that_it_goes_on(stage: Stag
         assert "campaigns" in found["reason"]
         assert "syncd resume adplatform.campaigns" in found["todo"]
         await running.until("notification delivered")
-        await stage.syncd.command("reload")  # it is tried again, and parks again: no news
+        again = await stage.syncd.command("resume", "campaigns")  # it parks again: no news
+        assert again.returncode == 1
+        assert "it is parked: " in again.stderr
         stage.sql("DROP TABLE campaigns")
         await stage.syncd.command("resume", "campaigns")
         over = await stage.told("parked", "recovered")
