@@ -423,6 +423,22 @@ async def test_a_postgres_that_is_away_is_told_from_memory_and_when_it_is_back(
     assert not stage.book.messages
 
 
+async def test_a_postgres_that_is_back_is_written_to_at_once(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """resume: what was told meanwhile is not told again, however soon syncd leaves."""
+    async with stage.process() as telling:
+        stage.book.trouble = StoreUnavailable("away")
+        await hear(telling, AWAY, PARKED)
+        stage.book.trouble = None
+        await hear(telling, RESTING)
+        assert len(stage.book.standing) == 1
+        await telling.goodbye()
+    async with stage.process() as telling:
+        await hear(telling, RESTING)
+    assert stage.post.said() == ["parked shop.orders, firing", "parked shop.orders, recovered"]
+
+
 def telling_again() -> float:
     return telling.AGAIN
 
