@@ -1,7 +1,6 @@
 """The commands' side of a request, on a real Postgres."""
 
 import psycopg
-import pytest
 import trio
 
 from syncd.store.requests import Asking
@@ -79,4 +78,4 @@ async def test_a_request_is_heard_at_once(real: PostgresSubject) -> None:
             await real.store.wait_for_requests(0.5)
         began = trio.current_time()
         await real.store.wait_for_requests(0.2)
-    assert trio.current_time() - began == pytest.approx(0.2, abs=0.15)
+    assert trio.current_time() - began > 0.19

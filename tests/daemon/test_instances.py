@@ -70,6 +70,7 @@ async def test_every_token_revoked_in_the_middle_costs_one_login(
         await assert_equal(syncd, mock, postgres, "adplatform")
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_three_sources_with_ids_of_their_own_each_take_their_floor(
     postgres: str, syncd: Syncd
