@@ -67,7 +67,7 @@ async def test_nobody_looks_where_nobody_asks(
 async def test_a_crowd_is_one_look_a_second(
     postgres_at: Postgres, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """contained: five hundred who ask all the time, for a minute."""
+    """contained: many who ask all the time, for a minute."""
     feed = feed_of()
     nursery.start_soon(feed.keep_up)
     nursery.start_soon(feed.look_on, postgres_at.look)
@@ -75,11 +75,11 @@ async def test_a_crowd_is_one_look_a_second(
     async def ask() -> None:
         while trio.current_time() < began + 60:
             await feed.fresh()
-            await trio.sleep(0.1)
+            await trio.sleep(0.3)
 
     began = trio.current_time()
     async with trio.open_nursery() as crowd:
-        for _ in range(500):
+        for _ in range(50):
             crowd.start_soon(ask)
     assert 55 <= postgres_at.looks <= 61
 
