@@ -57,6 +57,7 @@ OTHER_STREAM: dict[str, Any] = {
     "table": "all_orders",
     "indexes": (("state",),),
     "page": PageSettings(size=7),
+    "heartbeat": Secret("http://watch.test/x", "env BEAT"),
     "call": None,
 }
 OTHER_SOURCE: dict[str, Any] = {
