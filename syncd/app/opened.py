@@ -23,6 +23,7 @@ from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
 from syncd.store.alarms import AlarmBook
+from syncd.store.postgres import PostgresStore
 from syncd.sync import events
 from syncd.sync.alarm import Book
 from syncd.sync.breaker import Breaker
@@ -30,7 +31,6 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
-from syncd.sync.ports import Store, Vault
 from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
@@ -60,8 +60,7 @@ class App:
     """Everything of one process, wired and open."""
 
     settings: Settings
-    store: Store
-    vault: Vault
+    store: PostgresStore
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
@@ -178,7 +177,7 @@ class App:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
         server, port = server_of(settings.base_url)
-        safe = wiring.safe(settings, of_all, self.vault)
+        safe = wiring.safe(settings, of_all, self.store)
 
         def heard(exchange: Exchange) -> None:
             ask = exchange.ask
@@ -335,7 +334,6 @@ async def opened(
             report=report,
             patience=patience,
             book=AlarmBook(db.connections),
-            vault=db,
             reread=reread,
         )
         try:

@@ -20,11 +20,12 @@ from syncd import logs
 from syncd.alarms.telling import Telling
 from syncd.app.notices import telling
 from syncd.app.opened import App, opened
+from syncd.app.sidedoor import SideDoor, side_door
 from syncd.config.secrets import redactions
 from syncd.config.settings import Settings
 from syncd.daemon.inbox import Inbox
 from syncd.daemon.notify import Notifier, Teller
-from syncd.daemon.reload import Change, Plan
+from syncd.daemon.reload import Change, Plan, refuse_changes
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, StoreUnavailable, SyncdError
 from syncd.progress import Progress
@@ -97,6 +98,7 @@ async def run(
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
         closing(Notifier.of(os.environ)) as notifier,
+        side_door(settings) as door,
     ):
         # One that came before anybody listened is heard now (`syncd.__main__`).
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
@@ -115,16 +117,18 @@ async def run(
             beside.start_soon(teller.run)
             beside.start_soon(notifier.watchdog)
             beside.start_soon(receivers.run)
+            beside.start_soon(door.run)
             async with AsyncExitStack() as stack:
                 if traces is not None:
                     stack.push_async_callback(traces.aclose)
-                app = await _open(settings, signals, teller, receivers, tell, reread, stack)
+                app = await _open(settings, signals, teller, receivers, door, tell, reread, stack)
                 outcome: Supervisor | LeftEarly
                 if app is None:
                     await receivers.goodbye()
                     outcome = LeftEarly()
                 else:
-                    outcome = await _Daemon(app, teller, receivers, reread).live(signals)
+                    outcome = await _Daemon(app, teller, receivers, door, reread).live(signals)
+                door.leave()
                 teller.leaving(0)
             beside.cancel_scope.cancel()
         return outcome
@@ -135,6 +139,7 @@ async def _open(
     signals: AsyncIterator[int],
     teller: Teller,
     receivers: Telling,
+    door: SideDoor,
     report: events.Report,
     reread: Reread,
     stack: AsyncExitStack,
@@ -156,13 +161,14 @@ async def _open(
         logs.postgres_away(str(away), pause)
         teller.away(str(away), pause)
         receivers.postgres_away(str(away))
+        door.away(str(away))
         with trio.move_on_after(pause):
             async for number in signals:
                 if number != signal.SIGHUP:
                     teller.leaving(0)
                     return None
                 # Nothing is open yet: whatever stands in the file now, it can be followed.
-                settings = await _reread_before_the_start(reread, teller, receivers) or settings
+                settings = await _reread_before_the_start(settings, reread, teller, receivers, door)
                 break
     logs.postgres_back()
     teller.reached()
@@ -171,19 +177,21 @@ async def _open(
 
 
 async def _reread_before_the_start(
-    reread: Reread, teller: Teller, receivers: Telling
-) -> Settings | None:
-    """The config as it stands now; None, with every fault told, if it is wrong."""
+    old: Settings, reread: Reread, teller: Teller, receivers: Telling, door: SideDoor
+) -> Settings:
+    """The config as it stands now; the old one, with every fault told, if it is wrong."""
     teller.reloading()
     try:
         settings = await _read(reread)
+        refuse_changes(old, settings, ("admin",))  # the side door is open already
     except ConfigError as error:
-        _refuse(error, teller, receivers)
-        return None
+        door.refused(_refuse(error, teller, receivers))
+        return old
     else:
         teller.refused("")
         receivers.follow(settings)
         logs.reloaded("nothing ran yet")
+        door.follow(settings)
         return settings
     finally:
         teller.ready()
@@ -196,14 +204,14 @@ async def _read(reread: Reread) -> Settings:
     return settings
 
 
-def _refuse(error: SyncdError, teller: Teller, receivers: Telling) -> str:
+def _refuse(error: SyncdError, teller: Teller, receivers: Telling) -> list[str]:
     faults = [str(f) for f in error.faults] if isinstance(error, ConfigError) else [str(error)]
     for fault in faults:
         logs.refused(fault)
     many = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     teller.refused(many)
     receivers.refused(f"{many}: {'; '.join(faults)}")
-    return "\n".join(faults)
+    return faults
 
 
 @attrs.define(eq=False)
@@ -213,6 +221,7 @@ class _Daemon:
     _app: App
     _teller: Teller
     _receivers: Telling
+    _door: SideDoor
     _reread: Reread
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
@@ -224,6 +233,7 @@ class _Daemon:
             async with trio.open_nursery() as control:
                 control.start_soon(self._hear, signals, control)
                 control.start_soon(inbox.run)
+                control.start_soon(self._door.work, self._app.store)
                 await supervisor.run(forever=True)
                 with trio.move_on_after(LAST_ANSWERS):
                     await inbox.settled()
@@ -241,6 +251,7 @@ class _Daemon:
                 control.start_soon(self.reload)
             elif _leave(supervisor):
                 self._teller.leaving(supervisor.drain)
+                self._door.leave()
 
     async def reload(self) -> tuple[bool, str]:
         """Read the config again and follow it; whether that was done, and what to say.
@@ -260,8 +271,11 @@ class _Daemon:
         try:
             plan = await self._follow(await _read(self._reread))
         except SyncdError as error:
-            return False, _refuse(error, self._teller, self._receivers)
+            faults = _refuse(error, self._teller, self._receivers)
+            self._door.refused(faults)
+            return False, "\n".join(faults)
         self._teller.refused("")
+        self._door.follow(self._app.settings)
         self._receivers.follow(self._app.settings)
         for change in plan.changes:
             self._teller.known(change.stream, there=change.fate != "retire")

@@ -13,6 +13,7 @@ from typing import Literal
 import attrs
 
 from syncd.config import document
+from syncd.config.admin import read_admin
 from syncd.config.reading import Node, Reveal, one_line
 from syncd.config.receivers import read_receivers, refuse_shared_heartbeats
 from syncd.config.secrets import Secrets
@@ -83,6 +84,7 @@ def load(
         drain=node.duration("drain", 30.0),
         token_key=_token_key(node, sources),
         keep_dead_letters=node.duration("keep_dead_letters", 90 * 86400.0),
+        admin=read_admin(node),
         notify=read_receivers(node, sources),
         sources=sources,
         path=path,

@@ -176,6 +176,7 @@ def _clean(text: str, origin: str) -> str:
 def redactions(settings: Settings) -> list[str]:
     """Every secret value of these settings, for who must keep them out of what is shown."""
     found: list[object] = [settings.database.url, settings.token_key]
+    found.append(settings.admin and settings.admin.token)
     addresses: list[Secret] = []
     values: list[str] = []
     for source in settings.sources.values():

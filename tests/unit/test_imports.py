@@ -22,9 +22,21 @@ MAY_IMPORT = {
     "alarms": {"alarms", "sync", "views"},
     "views": {"config", "sync", "views"},
     "progress": {"sync", "views"},
+    "admin": {"admin", "sync", "views"},
     "testing": {"sync", "testing"},
     "tracing": {"logs", "sync", "tracing"},
-    "app": {"app", "alarms", "api", "store", "daemon", "sync", "config", "progress", "logs"},
+    "app": {
+        "app",
+        "admin",
+        "alarms",
+        "api",
+        "store",
+        "daemon",
+        "sync",
+        "config",
+        "progress",
+        "logs",
+    },
     "check": {"app", "config", "progress", "store", "sync", "views"},
     "demo": {"app", "config", "progress", "store", "sync", "views"},
     "commands": {
@@ -60,6 +72,8 @@ ONE_DOOR = {
     "httpx": {"api"},
     "psycopg": {"store"},
     "psycopg_pool": {"store"},
+    "hypercorn": {"admin"},
+    "starlette": {"admin"},
     "opentelemetry": {"tracing"},
 }
 """Library to the only rooms that know it."""
