@@ -102,7 +102,8 @@ class ApiSource:
     # --- pages ----------------------------------------------------------------------------
 
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
-        params = {**self.stream.params, **self._pagination.params(cursor)}
+        turned = self._pagination.params(cursor)
+        params = {**self.stream.params, **turned}
         ask = Ask(method="GET", path=self.stream.path, params=params, stream=self.stream.name)
         answer = await self.client.send(ask, permit)
         self._raise_for_trouble(ask, answer, permit)
@@ -111,8 +112,11 @@ class ApiSource:
                 f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
                 hint=_what_to_check(answer.status, first=cursor is None),
             )
+        # What the file adds to each request may be a secret; which page it is, is none.
+        words = f"{ask}?{urllib.parse.urlencode(turned)} answered {answer.status}"
         try:
-            return self._page(cursor, answer)
+            page = self._page(cursor, answer)
+            return attrs.evolve(page, request=self.client.redactor.text(words))
         except UnexpectedAnswer as error:
             reason = self.client.redactor.text(error.reason)
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
