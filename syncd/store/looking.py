@@ -216,6 +216,8 @@ def _story(cursor: Cursor, stream: StreamId, table: Table, key: str) -> Story:
     beside = stories.pages_beside(cursor, of, events)
     spoken_of = {x.cycle for x in [*pages_of, *last]} | {x.cycle for x in calls} | found.cycles
     ids = sorted(spoken_of | {e.cycle for e in events if e.cycle is not None})
+    cursor.execute(sql("look_at_first_page"), of)
+    known_since, from_the_first = cursor.fetchone() or (None, False)
     story = Story(
         asked=key,
         key=found.key,
@@ -226,7 +228,8 @@ def _story(cursor: Cursor, stream: StreamId, table: Table, key: str) -> Story:
         pages=pages_of,
         last=last[0] if last else None,
         beside=beside,
-        known_since=_one(cursor, "look_at_first_page", of),
+        known_since=known_since,
+        from_the_first=from_the_first,
         events=events,
         calls=calls,
         letters=_letters(cursor, "look_at_letters_of", many),

@@ -736,9 +736,12 @@ FROM syncd.dead_letter WHERE id = ANY (%(ids)s) ORDER BY id;
 SELECT id FROM syncd.dead_letter WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: look_at_first_page
--- How far back it is known which page changed what.
-SELECT extract(epoch FROM min(committed_at))::float8 FROM syncd.page
-WHERE source = %(source)s AND stream = %(stream)s;
+-- How far back it is known which page changed what, and whether that is from the beginning on.
+SELECT extract(epoch FROM p.committed_at)::float8,
+       coalesce(p.number, 1) = 1 AND p.cycle = (
+           SELECT min(id) FROM syncd.cycle c WHERE c.source = p.source AND c.stream = p.stream)
+FROM syncd.page p WHERE p.source = %(source)s AND p.stream = %(stream)s
+ORDER BY p.committed_at LIMIT 1;
 
 -- name: look_at_pages_of
 -- The last pages that changed this record, the newest first.

@@ -279,6 +279,9 @@ class Story:
     known_since: float | None = None
     """The oldest page that is known of the stream at all."""
 
+    from_the_first: bool = False
+    """That page was the first of the stream's first cycle."""
+
     events: Sequence[Happened] = ()
     """The oldest first."""
 
