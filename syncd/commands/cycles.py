@@ -14,7 +14,7 @@ from syncd.store.looking import Looking
 from syncd.sync.picture import Cycle
 from syncd.sync.scans import rows_in_words
 from syncd.views.objects import cycle_object
-from syncd.views.words import clock, plain, span
+from syncd.views.words import clock, percent, plain, took
 
 COUNTS = {
     "seen": "seen",
@@ -50,7 +50,8 @@ def cycles(options: Options, stream: str | None, *, limit: int, as_json: bool) -
     """Show the last cycles of all streams, or of STREAM, newest first.
 
     For each record that the API gave there is one end: seen = written + unchanged +
-    left out + dead + folded. Counts that are zero everywhere are not shown.
+    left out + dead + folded; success is the part that was not put aside. Counts that are
+    zero everywhere are not shown. The status page shows the same figures.
 
     \b
     Example:
@@ -83,6 +84,7 @@ def show(screen: Screen, found: Sequence[Cycle], now: float, *, named: bool) -> 
     counts = {c.id: attrs.asdict(c.totals) for c in found}
     shown = {t: n for t, n in COUNTS.items() if n in ALWAYS or any(c[n] for c in counts.values())}
     titles = ["cycle", *([] if named else ["stream"]), "started (UTC)", "took", "outcome"]
+    titles += ["success"]
     lines = [
         Line(
             cells=[*_cells(c, now, named=named), *(str(counts[c.id][n]) for n in shown.values())],
@@ -92,7 +94,7 @@ def show(screen: Screen, found: Sequence[Cycle], now: float, *, named: bool) -> 
     ]
     gives_way = 0 if named else 1
     if screen.fits([*titles, *shown], lines):
-        screen.table([*titles, *shown], lines, gives_way=gives_way, right=len(titles))
+        screen.table([*titles, *shown], lines, gives_way=gives_way, right=len(titles) - 1)
         return
     lines = [
         Line(
@@ -104,7 +106,7 @@ def show(screen: Screen, found: Sequence[Cycle], now: float, *, named: bool) -> 
         )
         for c in found
     ]
-    screen.table(titles, lines, gives_way=gives_way, right=len(titles))
+    screen.table(titles, lines, gives_way=gives_way, right=len(titles) - 1)
 
 
 def _in_words(counts: Mapping[str, int], shown: Mapping[str, str]) -> str:
@@ -121,9 +123,9 @@ def _cells(cycle: Cycle, now: float, *, named: bool) -> list[str]:
     stream = [] if named else [plain(str(cycle.stream))]
     # One that a daemon is at, or that waits for the next start: `status` tells which.
     outcome = cycle.outcome or "open"
-    took = span((cycle.ended or now) - cycle.started)
-    took += "" if cycle.ended else " so far"
-    return [str(cycle.id), *stream, clock(cycle.started), took, outcome]
+    lasted = f"{took(now - cycle.started)} so far" if cycle.seconds is None else took(cycle.seconds)
+    success = percent(cycle.totals.success)
+    return [str(cycle.id), *stream, clock(cycle.started), lasted, outcome, success]
 
 
 def _beneath(cycle: Cycle) -> list[str]:

@@ -201,6 +201,11 @@ class Counts:
     """Requests that the API refused for its quota's sake (429)."""
 
     @property
+    def success(self) -> float | None:
+        """The part of what was seen that was not put aside; None of nothing."""
+        return (self.seen - self.dead) / self.seen if self.seen else None
+
+    @property
     def balanced(self) -> bool:
         """Promise 4: every record that was seen has an end."""
         ends = self.written + self.unchanged + self.left_out + self.dead + self.folded

@@ -45,6 +45,11 @@ class Cycle:
     deleted: int
     totals: Counts
 
+    @property
+    def seconds(self) -> float | None:
+        """From its start to its end, rests and stops included; None while it runs."""
+        return None if self.ended is None else self.ended - self.started
+
 
 @attrs.frozen(kw_only=True)
 class Seen:
