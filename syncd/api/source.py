@@ -124,12 +124,20 @@ class ApiSource:
                 hint=_what_to_check(answer.status, first=cursor is None),
             )
         try:
-            return self._page(cursor, ask, answer)
+            page = self._page(cursor, ask, answer)
+            return attrs.evolve(page, request=self._in_words(cursor, ask, answer))
         except UnexpectedAnswer as error:
             reason = self.client.redactor.text(error.reason)
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
+
+    def _in_words(self, cursor: str | None, ask: Ask, answer: Answer) -> str:
+        """Which page was asked for: what the file adds to each request is told to nobody."""
+        params = self._pagination.ask(cursor).params
+        address = f"{ask.method} {ask.path}" if ask.rooted else str(ask)
+        asked = f"{address}?{urllib.parse.urlencode(params)}" if params else address
+        return self.client.redactor.text(f"{asked} answered {answer.status}")
 
     def _list_request(self, cursor: str | None) -> Ask:
         stream, search = self.stream, self.stream.search

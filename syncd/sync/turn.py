@@ -74,6 +74,7 @@ class Turn:
                 folded=page.folded,
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),
+                request=page.request,
                 rest=self.stream.every if page.next_cursor is None else None,
             )
         except (TryAgain, StreamBroken, Draining) as error:
