@@ -21,6 +21,7 @@ from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask, Heard, Transport
 from syncd.config.settings import Secret, SourceSettings
 from syncd.errors import AccessDenied
+from syncd.sync.events import Purpose
 from syncd.sync.ports import Permit
 
 __all__ = ["Answer", "ApiClient", "Ask", "Statistics"]
@@ -33,6 +34,9 @@ class Statistics:
     in_flight: int
     waiting: int
     """Requests that wait for a pool slot."""
+
+    under_way: Mapping[Purpose, int]
+    """Requests on their way to the API or back; of `in_flight` some still wait for a token."""
 
     logins: int
     pools_rebuilt: int
@@ -115,6 +119,7 @@ class ApiClient:
         return Statistics(
             in_flight=int(slots.borrowed_tokens),
             waiting=slots.tasks_waiting,
+            under_way=dict(self._transport.under_way),
             logins=0 if self._auth is None else self._auth.logins,
             pools_rebuilt=self._transport.rebuilt,
         )

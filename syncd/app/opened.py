@@ -21,13 +21,13 @@ from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
+from syncd.store.postgres import PostgresStore
 from syncd.sync import events
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
-from syncd.sync.ports import Store
 from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
@@ -57,7 +57,7 @@ class App:
     """Everything of one process, wired and open."""
 
     settings: Settings
-    store: Store
+    store: PostgresStore
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
@@ -71,6 +71,9 @@ class App:
     _budgets: dict[str, Budget] = attrs.field(factory=dict, init=False)
     _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
     """By source; they outlive a reload, as what they know of the API does."""
+
+    clients: dict[str, ApiClient] = attrs.field(factory=dict, init=False)
+    """By source: the one that was built last."""
 
     _outage: Outage = attrs.field(init=False)
     _ledger: Ledger = attrs.field(init=False)
@@ -192,7 +195,9 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        return _Shared(wiring.client(settings, logged_in, credentials, heard))
+        made = wiring.client(settings, logged_in, credentials, heard)
+        self.clients[settings.name] = made
+        return _Shared(made)
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         name = _budget_name(source)

@@ -20,9 +20,10 @@ MAY_IMPORT = {
     "daemon": {"daemon", "sync"},
     "logs": {"logs", "sync"},
     "views": {"config", "sync", "views"},
+    "metrics": {"metrics", "sync", "views"},
     "progress": {"sync", "views"},
     "testing": {"sync", "testing"},
-    "app": {"app", "api", "store", "daemon", "sync", "config", "progress", "logs"},
+    "app": {"app", "api", "store", "daemon", "sync", "config", "progress", "logs", "metrics"},
     "check": {"app", "config", "progress", "store", "sync", "views"},
     "demo": {"app", "config", "progress", "store", "sync", "views"},
     "commands": {"app", "commands", "config", "logs", "progress", "store", "sync", "views"},
@@ -43,7 +44,12 @@ MAY_IMPORT = {
 }
 """Room to the rooms it may look into, beside the innermost modules."""
 
-ONE_DOOR = {"httpx": {"api"}, "psycopg": {"store"}, "psycopg_pool": {"store"}}
+ONE_DOOR = {
+    "httpx": {"api"},
+    "psycopg": {"store"},
+    "psycopg_pool": {"store"},
+    "prometheus_client": {"metrics"},
+}
 """Library to the only rooms that know it."""
 
 
