@@ -115,7 +115,7 @@ class Prometheus:
     async def until(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Wait until these fire, and nothing else does."""
         expected = set(wanted)
-        while await self.firing() != expected:
+        while await self.firing() != expected:  # noqa: ASYNC110 - it is another process
             await trio.sleep(LOOK)
 
     async def until_value(self, expression: str, least: float) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
@@ -20,6 +20,11 @@ from tests.metrics.sources import picture, settings
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 ORDERS = StreamId(source="shop", stream="orders")
+
+
+def measured(**given: Any) -> Metrics:
+    """Metrics that are looked at again and again within a test."""
+    return Metrics(keep=0.0, **given)
 
 
 def samples(metrics: Metrics, name: str) -> list[Sample]:
@@ -86,7 +91,7 @@ def everything(stream: StreamId) -> Iterator[events.Event]:
 def full(*names: str) -> Metrics:
     """Everything that can be known of each source."""
     of = settings(*names)
-    made = Metrics(settings=of, picture=lambda: picture(of), inside=lambda: inside(*names))
+    made = measured(settings=of, picture=lambda: picture(of), inside=lambda: inside(*names))
     for name in names:
         for event in everything(StreamId(source=name, stream="orders")):
             made.hear(event)
@@ -213,7 +218,7 @@ def test_a_reload_that_is_refused_shows_until_one_is_taken_up() -> None:
 
 def test_records_are_counted_once_where_a_cycle_is_taken_up() -> None:
     """What was committed before this process took the cycle up is not its own work."""
-    made = Metrics(settings=settings("shop"))
+    made = measured(settings=settings("shop"))
     at = Checkpoint(stream=ORDERS, seq=7, fence=1, cycle=3, pages=6)
     made.hear(events.CycleStarted(stream=ORDERS, checkpoint=at, totals=Counts(seen=60, written=60)))
     for written in (70, 80, 85):
@@ -225,7 +230,7 @@ def test_records_are_counted_once_where_a_cycle_is_taken_up() -> None:
 
 
 def test_a_histogram_counts_each_value_in_every_bucket_above_it() -> None:
-    made = Metrics(settings=settings("shop"))
+    made = measured(settings=settings("shop"))
     for waited in (0.0, 0.1, 7.0, 1000.0):
         made.hear(events.Spent(stream=ORDERS, sent=1, waited=waited))
     found = {s.labels["le"]: s.value for s in samples(made, "syncd_budget_wait_seconds_bucket")}
@@ -237,7 +242,7 @@ def test_a_histogram_counts_each_value_in_every_bucket_above_it() -> None:
 
 def test_postgres_is_away_until_it_has_answered_the_stream_that_waits() -> None:
     """Also where it answers others, but lacks the disk to write."""
-    made = Metrics(settings=settings("shop"), inside=lambda: inside("shop"))
+    made = measured(settings=settings("shop"), inside=lambda: inside("shop"))
     assert value(made, "syncd_postgres_up") == 1
     made.hear(events.Waiting(stream=ORDERS, why="database", seconds=1.0, in_need=True))
     assert value(made, "syncd_postgres_up") == 0
@@ -247,7 +252,7 @@ def test_postgres_is_away_until_it_has_answered_the_stream_that_waits() -> None:
 
 def test_before_anything_is_open_the_door_can_be_asked() -> None:
     """Postgres is away when syncd starts: the metrics say so, and how old the config is."""
-    made = Metrics(settings=settings("shop"))
+    made = measured(settings=settings("shop"))
     assert value(made, "syncd_postgres_up") == 0
     assert value(made, "syncd_cycles_total", outcome="ok") == 0
     assert not samples(made, "syncd_stream_data_age_seconds")
@@ -257,7 +262,7 @@ def test_a_picture_that_is_not_renewed_grows_old() -> None:
     """While Postgres is away nobody can look: data grow older all the same."""
     of = settings("shop")
     last = picture(of)
-    made = Metrics(settings=of, picture=lambda: last, inside=lambda: inside("shop"))
+    made = measured(settings=of, picture=lambda: last, inside=lambda: inside("shop"))
     assert value(made, "syncd_picture_age_seconds") < 60
     made._pictured_at -= 3600.0
     assert value(made, "syncd_picture_age_seconds") == pytest.approx(3600, abs=60)
@@ -267,11 +272,20 @@ def test_a_picture_that_is_not_renewed_grows_old() -> None:
 def test_a_parked_stream_shows_also_where_the_database_was_not_told() -> None:
     of = settings("shop")
     parked = Inside(parked={ORDERS})
-    made = Metrics(settings=of, picture=lambda: picture(of), inside=lambda: parked)
+    made = measured(settings=of, picture=lambda: picture(of), inside=lambda: parked)
     states = {s.labels["state"]: s.value for s in samples(made, "syncd_stream_state")}
     assert states == {state: float(state == "parked") for state in kinds.STATES}
 
 
 def test_a_stream_of_a_source_without_calls_has_no_series_for_them() -> None:
     of = settings("shop", call=False)
-    assert not samples(Metrics(settings=of), "syncd_calls_total")
+    assert not samples(measured(settings=of), "syncd_calls_total")
+
+
+def test_who_asks_in_a_storm_gets_one_answer_over_and_over() -> None:
+    """A hundred scrapers cost what one does."""
+    made = Metrics(settings=settings("shop"), keep=60.0)
+    first, _ = made.render("text/plain")
+    made.refused()
+    assert made.render("text/plain")[0] is first
+    assert made.render(OPENMETRICS)[0] is not first

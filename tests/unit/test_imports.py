@@ -22,8 +22,20 @@ MAY_IMPORT = {
     "views": {"config", "sync", "views"},
     "metrics": {"metrics", "sync", "views"},
     "progress": {"sync", "views"},
+    "admin": {"admin", "sync", "views"},
     "testing": {"sync", "testing"},
-    "app": {"app", "api", "store", "daemon", "sync", "config", "progress", "logs", "metrics"},
+    "app": {
+        "admin",
+        "api",
+        "app",
+        "config",
+        "daemon",
+        "logs",
+        "metrics",
+        "progress",
+        "store",
+        "sync",
+    },
     "check": {"app", "config", "progress", "store", "sync", "views"},
     "demo": {"app", "config", "progress", "store", "sync", "views"},
     "commands": {"app", "commands", "config", "logs", "progress", "store", "sync", "views"},
@@ -49,6 +61,8 @@ ONE_DOOR = {
     "psycopg": {"store"},
     "psycopg_pool": {"store"},
     "prometheus_client": {"metrics"},
+    "hypercorn": {"admin"},
+    "starlette": {"admin"},
 }
 """Library to the only rooms that know it."""
 
