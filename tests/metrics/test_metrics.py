@@ -1,5 +1,7 @@
 """What a scrape is answered with: of which sources, in which words, and how much of it."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -280,6 +282,15 @@ def test_a_parked_stream_shows_also_where_the_database_was_not_told() -> None:
 def test_a_stream_of_a_source_without_calls_has_no_series_for_them() -> None:
     of = settings("shop", call=False)
     assert not samples(measured(settings=of), "syncd_calls_total")
+
+
+def test_without_a_side_door_nothing_of_it_is_imported() -> None:
+    """Memory: prometheus_client costs some, and what serves it more."""
+    code = "import sys, syncd.cli, syncd.app.running; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert "syncd.app.running" in modules
+    assert not modules & {"prometheus_client", "syncd.metrics.metrics", "syncd.metrics.samples"}
 
 
 def test_who_asks_in_a_storm_gets_one_answer_over_and_over() -> None:
