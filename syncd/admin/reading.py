@@ -32,6 +32,7 @@ Render = Callable[[str], tuple[bytes, str]]
 Story = Callable[[StreamId, str], Awaitable[dict[str, Any] | None]]
 """All that is known of a record, by its key; None if nothing is."""
 
+SCRAPE = 0.5  # seconds that /metrics waits for a new look at Postgres
 LARGEST = 2**63 - 1  # of an id
 
 
@@ -84,7 +85,8 @@ class Reading:
     async def metrics(self, request: Request) -> ASGIApp:
         if self.render is None:
             raise Refused(404, "this syncd has no figures")
-        await self.feed.fresh()
+        # Where Postgres hangs a scrape must not: it would look as if the daemon were gone.
+        await self.feed.fresh(SCRAPE)
         accept = request.headers.get("accept", "")
         body, kind = await trio.to_thread.run_sync(self.render, accept, limiter=self._rendering)
         return Response(body, headers={"content-type": kind})
