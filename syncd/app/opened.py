@@ -232,6 +232,7 @@ class App:
         self.settings = new
         for breaker in self._breakers.values():
             breaker.hurry()  # as below
+        self.clients = {s: c for s, c in self.clients.items() if s in new.sources}
         clients: dict[str, _Shared] = {}
         for change in planned.changes:
             self._apply(change, new, clients)

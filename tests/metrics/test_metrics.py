@@ -205,7 +205,7 @@ def test_a_stream_that_stays_keeps_its_counters_over_a_reload() -> None:
 
 
 def test_a_reload_that_is_refused_shows_until_one_is_taken_up() -> None:
-    """Promise 10, all-or-nothing reload: the metrics say so."""
+    """all-or-nothing-reload: the metrics say so."""
     made = full("shop")
     started = value(made, "syncd_config_last_reload_success_timestamp_seconds")
     assert value(made, "syncd_config_last_reload_successful") == 1

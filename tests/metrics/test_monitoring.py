@@ -11,6 +11,7 @@ import yaml
 from syncd.metrics import kinds
 from tests.metrics.dashboard import dashboard, panels, targets
 from tests.metrics.prometheus import MONITORING, ROOT, RULES, faster, promtool
+from tests.metrics.test_metrics import full
 from tests.unit.test_documents import anchors
 
 PAGE = ROOT / "docs" / "monitoring.md"
@@ -62,6 +63,16 @@ def test_promtool_has_nothing_to_say(arguments: tuple[str, ...]) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SUCCESS" in done.stdout
+
+
+@pytest.mark.prometheus
+def test_promtool_finds_the_metrics_well_named() -> None:
+    """Prometheus's own lint: units, suffixes, help texts."""
+    text, _ = full("shop").render("text/plain")
+    done = subprocess.run(
+        [promtool(), "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_each_alert_is_tried_firing_and_not_firing() -> None:

@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import httpx
 import psycopg
 import pytest
 import trio
 
 from mock_api.testing import MockServer, running_mock
 from syncd.store.embedded import Embedded, embedded_server
-from tests.daemon.conftest import Syncd, place
+from tests.daemon.conftest import Syncd, place, syncd
 from tests.daemon.running import RESTS, Daemon, daemon
 from tests.metrics.dashboard import Target, targets
 from tests.metrics.prometheus import EVERY, Prometheus, free_port, running_prometheus
 
-__all__ = ["place"]  # a fixture
+__all__ = ["place", "syncd"]  # fixtures
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.long]
 
@@ -72,18 +73,19 @@ repeat = "with-key"
 """
 
 
+def of_source(base_url: str, name: str) -> str:
+    return SOURCE.format(
+        name=name,
+        base_url=base_url,
+        # With many retries its breaker opens before they are used up.
+        retries={"down": 20, "failing": 0, "never": 0}.get(name, 3),
+        reconcile="1s" if name == "gone" else "never",
+        more=', synced_at = "timestamptz"' if name == "well" else "",
+    )
+
+
 def config(base_url: str, database: str, port: int) -> str:
-    sources = [
-        SOURCE.format(
-            name=name,
-            base_url=base_url,
-            # With many retries its breaker opens before they are used up.
-            retries={"down": 20, "failing": 0, "never": 0}.get(name, 3),
-            reconcile="1s" if name == "gone" else "never",
-            more=', synced_at = "timestamptz"' if name == "well" else "",
-        )
-        for name in SOURCES
-    ]
+    sources = [of_source(base_url, name) for name in SOURCES]
     admin = f'[admin]\nlisten = "127.0.0.1:{port}"\n'
     return f"[database]\nurl = '{database}'\n{admin}{''.join(sources)}{CALL}"
 
@@ -223,7 +225,7 @@ async def api_outage(here: World, running: Daemon) -> None:
 
 
 async def reload_refused(here: World, running: Daemon) -> None:
-    """all-or-nothing reload: a file with a fault, and the mended one."""
+    """all-or-nothing-reload: a file with a fault, and the mended one."""
     here.syncd.write(here.good.replace('every = "2s"', 'every = "soon"', 1))
     running.process.send_signal(signal.SIGHUP)
     async with here.prometheus.in_time(PHASE):
@@ -293,3 +295,43 @@ async def has_data(prometheus: Prometheus, wanted: list[Target], started: float)
         if not any(math.isfinite(value) for value in values):
             without.append(f"{target.panel}: {target.expression}")
     assert not without, json.dumps(without, indent=2)
+
+
+async def test_a_door_beyond_the_loopback_is_scraped_with_its_token(
+    postgres: str, syncd: Syncd
+) -> None:
+    """no-secret-out: reading needs the token there, and Prometheus brings it."""
+    port, token = free_port(), "a-token-of-thirty-two-characters"
+    admin = f'[admin]\nlisten = "0.0.0.0:{port}"\ntoken = {{ env = "DOOR" }}\n'
+    address = f"127.0.0.1:{port}"
+    async with running_mock(speed=100, limit=0) as mock:
+        syncd.write(
+            f"{admin}[database]\nurl = '{postgres}'\n{of_source(mock.base_url, 'well')}{CALL}"
+        )
+        async with (
+            daemon(syncd, environ={"DOOR": token}) as running,
+            running_prometheus(address, token=token) as prometheus,
+            httpx.AsyncClient(trust_env=False) as stranger,
+        ):
+            await running.until(RESTS)
+            async with prometheus.in_time(PHASE):
+                await prometheus.until_value("syncd_last_cycle_success_ratio", 1)
+            assert (await stranger.get(f"http://{address}/metrics")).status_code == 401
+
+
+async def test_a_door_that_is_a_unix_socket_is_read_by_hand(
+    postgres: str, syncd: Syncd, place: Path
+) -> None:
+    """As the page shows it with curl."""
+    admin = f'[admin]\nlisten = "unix:{place}/admin.sock"\n'
+    async with running_mock(speed=100, limit=0) as mock:
+        syncd.write(
+            f"{admin}[database]\nurl = '{postgres}'\n{of_source(mock.base_url, 'well')}{CALL}"
+        )
+        by_socket = httpx.AsyncHTTPTransport(uds=f"{place}/admin.sock")
+        async with daemon(syncd) as running, httpx.AsyncClient(transport=by_socket) as http:
+            await running.until(RESTS)
+            answer = await http.get("http://localhost/metrics")
+            assert answer.status_code == 200
+            assert 'syncd_records_total{result="written"' in answer.text
+            await running.leave()
