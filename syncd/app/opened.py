@@ -31,6 +31,7 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
+from syncd.sync.ports import Vault
 from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
@@ -61,6 +62,7 @@ class App:
 
     settings: Settings
     store: PostgresStore
+    vault: Vault
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
@@ -110,7 +112,7 @@ class App:
             return
         self.supervisor.leases[settings.name] = await self.store.acquire_lease(settings.name)
         await self._open_budget(settings, self.settings)
-        shared = self._client(settings)
+        shared = self._client(settings, self.settings)
         for stream in wanted:
             await self._start(stream, self.settings, shared).open()
 
@@ -173,13 +175,14 @@ class App:
             )
         return found
 
-    def _client(self, settings: SourceSettings) -> _Shared:
+    def _client(self, settings: SourceSettings, of_all: Settings) -> _Shared:
         first = StreamId(source=settings.name, stream=next(iter(settings.streams)))
 
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
         server, port = server_of(settings.base_url)
+        safe = wiring.safe(settings, of_all, self.vault)
 
         def heard(exchange: Exchange) -> None:
             ask = exchange.ask
@@ -206,7 +209,7 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        made = wiring.client(settings, logged_in, credentials, heard)
+        made = wiring.client(settings, logged_in, credentials, heard, safe)
         self.clients[settings.name] = made
         return _Shared(made)
 
@@ -297,7 +300,7 @@ class App:
             return
         shared = clients.get(name)
         if shared is None:
-            shared = clients[name] = self._client(new.sources[name])
+            shared = clients[name] = self._client(new.sources[name], new)
         if runner is None or runner.state == "ended":
             self._start(change.stream, new, shared)
         else:
@@ -339,6 +342,7 @@ async def opened(
             report=report,
             patience=patience,
             book=AlarmBook(db.connections),
+            vault=db,
             reread=reread,
         )
         try:

@@ -187,13 +187,13 @@ AUTH_FAILURES = Kind(
     "syncd_authentication_failures_total",
     "counter",
     SOURCE,
-    "Requests and logins that the API answered with 401 or 403.",
+    "Requests that the API answered with 401 or 403, and logins that it refused.",
 )
 LOGINS = Kind(
     "syncd_logins_total",
     "counter",
     (*SOURCE, "outcome"),
-    "Logins, which buy a new token: ok, refused (401 or 403), or failed in another way.",
+    "Logins, which buy a new token: ok, refused (400, 401 or 403), or failed in another way.",
 )
 TOKEN_WAIT = Kind(
     "syncd_budget_wait_seconds",

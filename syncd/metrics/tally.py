@@ -15,6 +15,7 @@ from syncd.sync.events import Purpose
 from syncd.sync.model import Counts, StreamId
 
 DENIED = (401, 403)
+LOGIN_REFUSED = (400, *DENIED)  # OAuth says 400 to a client or a grant that it does not accept
 
 NEEDS_POSTGRES = (
     events.CycleStarted,
@@ -145,9 +146,10 @@ class SourceTally:
         if durations is None:
             durations = self.durations[request.purpose] = Durations.of(kinds.REQUEST_DURATION)
         durations.add(request.seconds)
-        self.denied += request.status in DENIED
-        if request.purpose == "login" and request.outcome != "ok":
-            self.logins["refused" if request.status in DENIED else "failed"] += 1
+        login = request.purpose == "login"
+        self.denied += request.status in (LOGIN_REFUSED if login else DENIED)
+        if login and request.outcome != "ok":
+            self.logins["refused" if request.status in LOGIN_REFUSED else "failed"] += 1
 
 
 @attrs.define(eq=False)

@@ -18,6 +18,7 @@ from syncd.store import (
     scans,
     tables,
     tokens,
+    vault,
 )
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.listening import Listener
@@ -35,7 +36,7 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
+from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Sealed, Settlement, Taken
 from syncd.sync.scans import Reconciled
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
@@ -138,6 +139,20 @@ class PostgresStore:
 
     async def post_failing(self, lease: Lease, failing: ApiFailing | None) -> None:
         await self.connections.run(lambda c: leases.post_failing(c, lease, failing))
+
+    # --- what logins have bought ---------------------------------------------------------------
+
+    async def look_into_vault(self, source: str) -> Sealed:
+        return await self.connections.run(lambda c: vault.look(c, source))
+
+    async def claim_login(self, source: str, version: int, seconds: float) -> bool:
+        return await self.connections.run(lambda c: vault.claim(c, source, version, seconds))
+
+    async def keep_bought(self, source: str, version: int, text: bytes, life: float) -> bool:
+        return await self.connections.run(lambda c: vault.keep(c, source, version, text, life))
+
+    async def give_claim_back(self, source: str, version: int) -> None:
+        await self.connections.run(lambda c: vault.give_back(c, source, version))
 
     # --- streams and pages -------------------------------------------------------------------
 

@@ -811,3 +811,28 @@ CROSS JOIN LATERAL (
       AND NOT c.aside AND c.follows IS NULL
     ORDER BY id DESC LIMIT 1) AS w
 WHERE k.source = ANY (%(sources)s) AND k.paused_at IS NULL;
+
+-- name: look_into_vault
+-- What the last login of a source has bought.
+SELECT version, sealed, extract(epoch FROM ends_at - clock_timestamp())::float8
+FROM syncd.vault WHERE source = %(source)s;
+
+-- name: claim_login
+-- The right to log in, for one of all processes: whoever has seen the newest version and finds
+-- no claim of another's. The row's lock lets them come one after the other.
+INSERT INTO syncd.vault AS v (source, claimed_until)
+VALUES (%(source)s, clock_timestamp() + make_interval(secs => %(seconds)s::float8))
+ON CONFLICT (source) DO UPDATE SET claimed_until = EXCLUDED.claimed_until
+WHERE v.version = %(version)s AND v.claimed_until <= clock_timestamp()
+RETURNING version;
+
+-- name: keep_bought
+-- What a login has bought, and the claim's end; nothing if somebody was faster.
+UPDATE syncd.vault
+SET version = version + 1, sealed = %(sealed)s, claimed_until = 'epoch',
+    ends_at = clock_timestamp() + make_interval(secs => %(life)s::float8)
+WHERE source = %(source)s AND version = %(version)s
+RETURNING version;
+
+-- name: give_claim_back
+UPDATE syncd.vault SET claimed_until = 'epoch' WHERE source = %(source)s AND version = %(version)s;

@@ -69,7 +69,7 @@ class Record:
     """Canonical key: a JSON array of the key columns' values as Postgres will hold them."""
 
     fields: Mapping[str, bytes]
-    """The API's own JSON text of each top-level field, columns or not."""
+    """The API's own JSON text of each top-level field, and of each column wherever it is."""
 
     raw: bytes
     """The whole record as the API wrote it: what a dead letter keeps."""

@@ -231,6 +231,21 @@ def test_records_are_counted_once_where_a_cycle_is_taken_up() -> None:
     assert value(made, "syncd_commit_duration_seconds_sum") == pytest.approx(0.3)
 
 
+def test_a_login_that_oauth_refuses_is_a_refused_one() -> None:
+    """OAuth answers 400 where others answer 401; a list's 400 is no matter of credentials."""
+    made = measured(settings=settings("shop"))
+    purposes: tuple[Purpose, ...] = ("login", "list")
+    for purpose, status in product(purposes, (200, 400, 401, 503)):
+        made.hear(
+            events.Requested(
+                stream=ORDERS, purpose=purpose, method="POST", status=status, seconds=0.1
+            )
+        )
+    assert value(made, "syncd_logins_total", outcome="refused") == 2
+    assert value(made, "syncd_logins_total", outcome="failed") == 1
+    assert value(made, "syncd_authentication_failures_total") == 3
+
+
 def test_a_histogram_counts_each_value_in_every_bucket_above_it() -> None:
     made = measured(settings=settings("shop"))
     for waited in (0.0, 0.1, 7.0, 1000.0):
