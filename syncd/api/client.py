@@ -24,6 +24,7 @@ from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask, Heard, Transport
 from syncd.config.settings import BasicAuth, BearerAuth, KeyAuth, Secret, SourceSettings
 from syncd.errors import AccessDenied
+from syncd.sync.events import Purpose
 from syncd.sync.ports import Permit
 
 MARGIN = 30.0  # seconds beyond its deadline for which a login is still one process's own
@@ -38,6 +39,9 @@ class Statistics:
     in_flight: int
     waiting: int
     """Requests that wait for a pool slot."""
+
+    under_way: Mapping[Purpose, int]
+    """Requests on their way to the API or back; of `in_flight` some still wait for a token."""
 
     logins: int
     pools_rebuilt: int
@@ -143,6 +147,7 @@ class ApiClient:
         return Statistics(
             in_flight=int(slots.borrowed_tokens),
             waiting=slots.tasks_waiting,
+            under_way=dict(self._transport.under_way),
             logins=0 if self._bought is None else self._bought.logins,
             pools_rebuilt=self._transport.rebuilt,
         )

@@ -14,6 +14,7 @@ none is followed).
 import functools
 import logging
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -142,6 +143,9 @@ class Transport:
     rebuilt: int = attrs.field(default=0, init=False)
     """How often a pool was thrown away because it had lost its slots."""
 
+    under_way: Counter[Purpose] = attrs.field(factory=Counter, init=False)
+    """Requests now on their way, by what they are for."""
+
     _pool: _Pool | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -175,7 +179,7 @@ class Transport:
         auth: httpx.Auth | None,
     ) -> Answer:
         ask = flight.ask
-        async with self._borrow() as pool:
+        async with self._counted(ask.purpose), self._borrow() as pool:
             try:
                 with trio.fail_after(self.timeout) as flight.scope:
                     async with pool.client.stream(
@@ -234,6 +238,14 @@ class Transport:
             raise UnexpectedAnswer(
                 f"{ask.method}: the address cannot be built", hint="Check base_url and path"
             ) from None
+
+    @asynccontextmanager
+    async def _counted(self, purpose: Purpose) -> AsyncIterator[None]:
+        self.under_way[purpose] += 1
+        try:
+            yield
+        finally:
+            self.under_way[purpose] -= 1
 
     @asynccontextmanager
     async def _borrow(self) -> AsyncIterator[_Pool]:

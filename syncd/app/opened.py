@@ -78,6 +78,9 @@ class App:
     _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
     """By source; they outlive a reload, as what they know of the API does."""
 
+    clients: dict[str, ApiClient] = attrs.field(factory=dict, init=False)
+    """By source: the one that was built last."""
+
     _outage: Outage = attrs.field(init=False)
     _ledger: Ledger = attrs.field(init=False)
 
@@ -204,7 +207,9 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        return _Shared(wiring.client(settings, logged_in, credentials, heard, safe))
+        made = wiring.client(settings, logged_in, credentials, heard, safe)
+        self.clients[settings.name] = made
+        return _Shared(made)
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         name = _budget_name(source)
@@ -239,6 +244,7 @@ class App:
         self.settings = new
         for breaker in self._breakers.values():
             breaker.hurry()  # as below
+        self.clients = {s: c for s, c in self.clients.items() if s in new.sources}
         clients: dict[str, _Shared] = {}
         for change in planned.changes:
             self._apply(change, new, clients)

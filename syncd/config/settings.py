@@ -450,6 +450,9 @@ class StreamSettings:
     every: float = 900.0
     """Start to start, in seconds."""
 
+    slow_after: float = 300.0
+    """A cycle that takes more seconds is worth an alert; nothing else comes of it."""
+
     reconcile: float | None = None
     """Seconds after which a cycle looks again for rows that are gone; None: only when asked."""
 

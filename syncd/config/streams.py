@@ -44,6 +44,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         name=name,
         path=node.address("path"),
         every=node.duration("every", 900.0),
+        slow_after=node.duration("slow_after", 300.0),
         reconcile=_reconcile(node),
         params=node.mapping("params", "text, a whole number, true or false", _param),
         records=node.path_or_none("records", "") or "",

@@ -230,7 +230,10 @@ def past(cursor: Cursor, stream: StreamId) -> list[ranges.Past]:
     """What its last whole cycles came to, for `sync.ranges`; the newest first."""
     values = {"source": stream.source, "stream": stream.stream, "limit": ranges.LEARNED_FROM}
     cursor.execute(sql("past"), values)
-    return [ranges.Past(seen=seen, written=written) for seen, written in cursor]
+    return [
+        ranges.Past(seen=seen, written=written, seconds=seconds)
+        for seen, written, seconds in cursor
+    ]
 
 
 def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:

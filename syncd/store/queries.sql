@@ -417,7 +417,9 @@ WHERE id = %(cycle)s;
 
 -- name: past
 -- What the last whole cycles came to, the newest first: what is usual is learned from them.
-SELECT seen, written FROM syncd.cycle
+SELECT seen, written,
+       CASE WHEN taken_up = 0 THEN extract(epoch FROM ended_at - started_at)::float8 END
+FROM syncd.cycle
 WHERE source = %(source)s AND stream = %(stream)s AND outcome IN ('ok', 'suspicious')
   AND NOT aside AND follows IS NULL AND seen > 0
   AND id > (SELECT usual_from FROM syncd.checkpoint

@@ -182,6 +182,7 @@ class StreamContext:
                 yield permit
             finally:
                 self.tally.requests += permit.sent
+                self.report(events.Spent(stream=self.id, sent=permit.sent, waited=permit.waited))
 
     def on_failure(
         self, attempt: int, error: TryAgain, pause: float, *, key: str | None = None

@@ -66,6 +66,14 @@ class Permit(Protocol):
         """The answer was a 429: from now on this budget counts from answers."""
 
 
+class Spender(Permit, Protocol):
+    """A permit as a budget gives it, which knows what it has cost."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that `spend` and `confirm` have waited for tokens so far."""
+
+
 class Budget(Protocol):
     """Who may send the next request, and when."""
 
@@ -77,7 +85,7 @@ class Budget(Protocol):
         waits: Waits,
         intent: Intent | None = None,
         on_wait: Callable[[float], None] | None = None,
-    ) -> AbstractAsyncContextManager[Permit]:
+    ) -> AbstractAsyncContextManager[Spender]:
         """One attempt's permit.  A token that was taken and never written is given back.
 
         `intent` is stored in the very statement that takes the token, and both only

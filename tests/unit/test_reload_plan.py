@@ -48,6 +48,7 @@ ORDERS = StreamId(source="shop", stream="orders")
 
 OTHER_STREAM: dict[str, Any] = {
     "path": "/all-orders",
+    "slow_after": 60.0,
     "every": 60.0,
     "reconcile": 86400.0,
     "params": {"since": "2026"},

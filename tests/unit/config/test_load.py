@@ -106,6 +106,7 @@ def test_defaults_are_as_documented(tmp_path: Path) -> None:
     assert (shop.connections, shop.keepalive, shop.max_body) == (10, 4.0, 64 * 2**20)
     assert shop.retry_after == "retry_after"
     assert (stream.every, stream.params, stream.records, stream.where) == (900.0, {}, "", {})
+    assert stream.slow_after == 300.0
     assert (stream.schema, stream.table) == ("public", "orders")
     assert (stream.volatile, stream.indexes) == (frozenset(), ())
     assert stream.page == NumberPages(
@@ -236,6 +237,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ((*SHOP, "timout"), 1),
         ((*ORDERS, "key"), ["nr"]),
         ((*ORDERS, "every"), 0),
+        ((*ORDERS, "slow_after"), "0s"),
         ((*PAGE, "size"), 0),
         ((*CALL, "path"), "/{}"),
         ((*COLUMNS, "state"), "money"),
