@@ -6,7 +6,7 @@ remembers what it was asked for.  What the daemon really says is in `test_page_d
 
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
@@ -33,6 +33,35 @@ CSP = (
     "frame-ancestors 'none'"
 )
 PATIENCE = 15.0  # seconds
+
+
+Say = Callable[[str, Any], Awaitable[None]]
+
+
+class _Events(Response):
+    """An answer that goes on until the page leaves, or all is said."""
+
+    def __init__(self, say_all: Callable[[Say], Awaitable[None]]) -> None:
+        super().__init__()
+        self._say_all = say_all
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def say(name: str, data: Any) -> None:
+            body = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+        async def until_left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_left)
+            await self._say_all(say)
+            nursery.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b""})
 
 
 @attrs.define(eq=False)
@@ -154,15 +183,13 @@ class Stage:
         return None
 
     async def _events(self, request: Request) -> Response:
-        async def events() -> AsyncIterator[str]:
-            while not self._end.is_set():
-                yield f"event: status\ndata: {json.dumps(self.status)}\n\n"
-                await self._news.wait()
-            yield "event: gone\ndata: {}\n\n"
+        return self._refusal(request) or _Events(self._say_all)
 
-        return self._refusal(request) or StreamingResponse(
-            events(), media_type="text/event-stream"
-        )
+    async def _say_all(self, say: Say) -> None:
+        while not self._end.is_set():
+            await say("status", self.status)
+            await self._news.wait()
+        await say("gone", {})
 
     async def _cycles(self, request: Request) -> Response:
         wanted = request.query_params["stream"]

@@ -1,5 +1,6 @@
 """The states that a page has to show, as the real views put them into JSON."""
 
+import json
 import random
 import time
 from pathlib import Path
@@ -27,10 +28,10 @@ def settings_of(streams: list[StreamId], folder: Path, *, every: str = "15m") ->
     """A config with these streams; its API is never asked."""
     text = ""
     for number, source in enumerate(dict.fromkeys(s.source for s in streams)):
-        text += f'[sources."{source}"]\nbase_url = "http://127.0.0.1:9"\n'
+        text += f'[sources.{json.dumps(source)}]\nbase_url = "http://127.0.0.1:9"\n'
         text += 'budget = { requests = 10, per = "60s" }\n'
         for stream in (s.stream for s in streams if s.source == source):
-            text += f'[sources."{source}".streams."{stream}"]\npath = "/x"\nkey = ["id"]\n'
+            text += f'[sources.{json.dumps(source)}.streams.{json.dumps(stream)}]\npath = "/x"\nkey = ["id"]\n'
             text += f'every = "{every}"\ntable = "t{number}_{abs(hash(stream))}"\n'
             text += 'columns = { id = "text" }\n'
     path = folder / "syncd.toml"

@@ -2,7 +2,7 @@
 
 import { follow } from "./feed.js";
 import { forget, ask, token, tokenToRead } from "./door.js";
-import { arrange, h, icon, reicon, say, set, show, prose, Keyed } from "./dom.js";
+import { h, icon, place, reicon, say, set, show, prose, Keyed } from "./dom.js";
 import { GROUPS, nameOf, standingOf, verdictOf } from "./standing.js";
 import { StreamPart } from "./stream.js";
 import { Said, idOf } from "./said.js";
@@ -22,6 +22,9 @@ class Page {
     this.offset = 0;
     this.parts = new Map();
     this.groups = new Map(GROUPS.map((group) => [group.id, new GroupPart(group)]));
+    // All of them stay in the page, the empty ones hidden: a stream that moves from one to
+    // another keeps the focus.
+    $("streams").append(...[...this.groups.values()].map((group) => group.node));
     this.notices = new Keyed($("notices"), () => new Notice());
     this.said = new Keyed($("lately-list"), () => new Said());
     this.all_said = false;
@@ -83,15 +86,18 @@ class Page {
       part.update(stream, this.status);
       there.set(name, part);
     }
-    const first = this.parts.size === 0;
+    for (const [name, part] of this.parts) if (!there.has(name)) part.node.remove();
     this.parts = there;
-    if (first) for (const part of there.values()) part.open(this.isOpen(part));
+    for (const part of there.values()) if (part.opened === null) part.open(this.isOpen(part));
     this.group();
     show($("tools"), streams.length >= FILTERED_FROM);
+    $("streams").classList.toggle("single", streams.length === 1);
   }
 
+  /** What a person chose; else open where there are few, and there is something to see. */
   isOpen(part) {
-    return this.opened[part.name] ?? this.parts.size <= FEW;
+    const few = this.parts.size <= FEW && part.stream.state !== "never ran";
+    return this.opened[part.name] ?? few;
   }
 
   group() {
@@ -99,8 +105,6 @@ class Page {
     for (const [id, group] of this.groups) {
       group.update(parts.filter((part) => part.standing.group === id));
     }
-    const filled = [...this.groups.values()].filter((group) => group.parts.length);
-    arrange($("streams"), filled.map((group) => group.node));
     this.filter();
   }
 
@@ -118,13 +122,13 @@ class Page {
       met += shown;
     }
     say($("filter-count"), wanted.length ? `${count(met)} of ${number(this.parts.size, "stream")}` : "");
-    show($("close-all"), [...this.parts.values()].some((part) => part.opened));
+    show($("close-all"), [...this.parts.values()].some((part) => !part.body.hidden));
   }
 
   remember(name, open) {
     this.opened[name] = open;
     sessionStorage.setItem(OPENED, JSON.stringify(this.opened));
-    show($("close-all"), [...this.parts.values()].some((part) => part.opened));
+    show($("close-all"), [...this.parts.values()].some((part) => !part.body.hidden));
   }
 
   closeAll() {
@@ -293,7 +297,7 @@ class GroupPart {
       type: "button", class: "group-button", "aria-expanded": "true", "aria-controls": `group-${id}`,
       onclick: () => this.toggle(),
     }, h("span", { text: title }), this.many, icon("open"));
-    this.node = h("section", { class: `group group-${id}`, "aria-label": title }, h("h2", {}, this.button), this.list);
+    this.node = h("section", { class: `group group-${id}`, "aria-label": title, hidden: true }, h("h2", {}, this.button), this.list);
   }
 
   has(part) {
@@ -302,12 +306,12 @@ class GroupPart {
 
   update(parts) {
     this.parts = parts;
-    arrange(this.list, parts.map((part) => part.node));
+    place(this.list, parts.map((part) => part.node));
     say(this.many, count(parts.length));
   }
 
   filtered(shown) {
-    show(this.node, shown !== 0);
+    show(this.node, this.parts.length > 0 && shown !== 0);
     say(this.many, shown === null ? count(this.parts.length) : `${count(shown)} of ${count(this.parts.length)}`);
   }
 

@@ -1,6 +1,6 @@
 // The budget as a strip: the last window, with a mark for each request where it was counted.
 
-import { h, say, set, svg, Keyed } from "./dom.js";
+import { h, say, set, show, svg, Keyed } from "./dom.js";
 import { ahead, ago, at, count, joined, number, span } from "./words.js";
 
 const KINDS = [
@@ -10,6 +10,9 @@ const KINDS = [
 ];
 
 const kindOf = (token) => KINDS.find((kind) => kind.is.test(token.spent_on)) ?? KINDS[2];
+
+/** As configs say it: `60 s`, not `1 min`. */
+const windowOf = (per) => (per <= 120 ? `${Math.round(per * 10) / 10} s` : span(per));
 
 export class Strip {
   constructor() {
@@ -29,15 +32,17 @@ export class Strip {
   update(budget, now) {
     this.node.hidden = !budget;
     if (!budget) return;
-    const { requests, per_seconds: per, free, spent } = budget;
-    say(this.title, `Budget: ${number(requests, "request")} in any ${span(per)}`);
+    const { requests, per_seconds: per } = budget;
+    // Tokens come back between two status objects, too.
+    const spent = budget.spent.filter((token) => at(token.free_at) > now);
+    const free = budget.free + budget.spent.length - spent.length;
+    const next = Math.min(...spent.map((token) => at(token.free_at)));
+    say(this.title, `Budget: ${number(requests, "request")} in any ${windowOf(per)}`);
     say(this.left, joined([
-      free ? `${count(free)} of ${count(requests)} free` : "used up",
-      budget.next_free_at && free < requests
-        ? `the next is free in ${ahead((at(budget.next_free_at) - now) / 1000)}`
-        : "",
+      free ? `${count(free)} of ${count(requests)} free` : "Used up",
+      free < requests && spent.length ? `the next is free in ${ahead((next - now) / 1000)}` : "",
     ]));
-    say(this.scale.firstChild, `${span(per)} ago`);
+    say(this.scale.firstChild, `${windowOf(per)} ago`);
     this.list.update(spent, (token) => token.token, per, now);
     const by = KINDS.map((kind) => ({
       ...kind,
@@ -45,9 +50,10 @@ export class Strip {
     })).filter((kind) => kind.times);
     this.kinds.update(by, (kind) => kind.id);
     const told = by.map((kind) => number(kind.times, kind.one, kind.many));
+    for (const part of [this.marks, this.scale, this.legend]) show(part, spent.length > 0);
     set(this.marks, "aria-label", told.length
-      ? `Spent in the last ${span(per)}: ${joined(told)}`
-      : `Nothing was spent in the last ${span(per)}`);
+      ? `Spent in the last ${windowOf(per)}: ${joined(told)}`
+      : `Nothing was spent in the last ${windowOf(per)}`);
     say(this.more, joined([
       budget.held_until && at(budget.held_until) > now
         ? `The API asked to wait: nothing is sent for ${ahead((at(budget.held_until) - now) / 1000)}.`

@@ -19,10 +19,9 @@ export class Charts {
     ], count);
     this.durations = new Chart("How long each took", [
       { label: "", colour: "--chart-time", of: (c) => duration(c) ?? 0 },
-    ], took);
+    ], took, [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400]);
     this.rows = h("tbody");
     this.table = new Keyed(this.rows, () => new Row());
-    this.empty = h("p", { class: "muted", text: "No cycle has ended yet." });
     const heads = ["Began", "Took", "Ended", "Seen", "Written", "Unchanged", "Put aside", "Requests"];
     this.as_table = h("details", { class: "as-table" },
       h("summary", { text: "The last cycles as a table" }),
@@ -31,8 +30,8 @@ export class Charts {
           h("thead", {}, h("tr", {}, ...heads.map((text) => h("th", { scope: "col", text })))),
           this.rows)));
     this.both = h("div", { class: "charts" }, this.records.node, this.durations.node);
-    this.node = h("section", { class: "part cycles" },
-      h("h4", { text: "The last cycles" }), this.empty, this.both, this.as_table);
+    this.node = h("section", { class: "part cycles", hidden: true },
+      h("h4", { text: "The last cycles" }), this.both, this.as_table);
     dark.addEventListener("change", () => this.draw());
     this.cycles = [];
   }
@@ -40,9 +39,7 @@ export class Charts {
   /** Takes cycles newest first, as the API has them. */
   update(cycles) {
     this.cycles = cycles.filter((cycle) => cycle.ended_at && cycle.whole).reverse();
-    show(this.empty, !this.cycles.length);
-    show(this.both, this.cycles.length > 0);
-    show(this.as_table, this.cycles.length > 0);
+    show(this.node, this.cycles.length > 0);
     this.table.update([...this.cycles].reverse(), (cycle) => cycle.cycle);
     this.draw();
   }
@@ -73,7 +70,8 @@ class Row {
 
 /** Bars, stacked on each other, one for each cycle. */
 class Chart {
-  constructor(title, series, words) {
+  constructor(title, series, words, steps) {
+    this.steps = steps;
     this.series = series;
     this.words = words;
     this.readout = h("p", { class: "readout small", "aria-hidden": "true" });
@@ -125,7 +123,7 @@ class Chart {
     return {
       width,
       height: HEIGHT,
-      padding: [8, 4, 0, 0],
+      padding: [8, 14, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: {
@@ -147,6 +145,7 @@ class Chart {
           size: (_, values) => 12 + 7 * Math.max(2, ...(values ?? []).map((v) => String(v ?? "").length)),
           gap: 4,
           space: 32,
+          incrs: this.steps ?? [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500].flatMap((n) => [n, n * 1e3, n * 1e6]).sort((a, b) => a - b),
           grid: { stroke: colour("--line"), width: 1 },
           values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? this.words(value) : "")),
         },

@@ -44,8 +44,9 @@ export function set(node, name, value) {
   if (node.getAttribute(name) !== wanted) node.setAttribute(name, wanted);
 }
 
+/** An SVG has no `hidden` of its own, so the attribute it is. */
 export function show(node, visible) {
-  if (node.hidden === visible) node.hidden = !visible;
+  if (node.hasAttribute("hidden") === visible) node.toggleAttribute("hidden", !visible);
 }
 
 /** Words in which `…` is set as code. */
@@ -62,6 +63,11 @@ export function prose(node, text) {
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  place(parent, nodes);
+}
+
+/** The same for nodes that others may still be among: they will be moved elsewhere. */
+export function place(parent, nodes) {
   const focused = document.activeElement;
   nodes.forEach((node, i) => {
     const there = parent.children[i];

@@ -27,7 +27,7 @@ const LABELS = {
 const WAITS = {
   budget: (left) => `waiting for budget${left === null ? "" : `, next request in ${left}`}`,
   "api asked to wait": (left) => `the API asked to wait${left === null ? "" : `, ${left} more`}`,
-  "api is failing": (left) => `the API is failing${left === null ? "" : `, next try in ${left}`}`,
+  "api is failing": (left) => (left === null ? "waiting for it" : `next try in ${left}`),
 };
 
 export const nameOf = (stream) => `${stream.source}.${stream.stream}`;
@@ -39,7 +39,7 @@ export function standingOf(stream, source, now) {
   return {
     group,
     tone: GROUPS.find((g) => g.id === group).tone,
-    label: labelOf(stream),
+    label: failing && group === "trouble" ? "API failing" : labelOf(stream),
     detail: detailOf(stream, failing, now),
     share: shareOf(stream),
     icon: iconOf(stream, group),
@@ -106,7 +106,7 @@ function detailOf(stream, failing, now) {
     case "parked":
       return "waits for a person";
     default:
-      if (failing) return `the API is failing, next try in ${ahead(left(failing.next_probe_at) / 1000)}`;
+      if (failing) return `next try in ${ahead(left(failing.next_probe_at) / 1000)}`;
       if (next === null) return "next now";
       if (next < -10_000) return `due ${ago(-next / 1000)}`;
       return next > 0 ? `next in ${ahead(next / 1000)}` : "next now";
@@ -129,15 +129,18 @@ export function verdictOf(streams, standings, now) {
   for (const { group } of standings) by[group] += 1;
   const all = streams.length;
   const aside = streams.reduce((sum, stream) => sum + stream.dead_letters, 0);
+  const top = headline(streams, by, all, aside);
+  const running = streams.filter((stream) => stream.state === "running").length;
   const more = joined([
     by.good && by.good < all ? `${count(by.good)} in step` : "",
     by.trouble && by.needs ? `${count(by.trouble)} behind` : "",
-    by.quiet && by.quiet < all ? `${count(by.quiet)} paused or not begun` : "",
-    by.filling && (by.needs || by.trouble) ? `${count(by.filling)} filled for the first time` : "",
-    aside ? `${number(aside, "record")} put aside` : "",
+    by.quiet && by.quiet < all && !by.needs ? `${count(by.quiet)} paused or not begun` : "",
+    running && !by.needs ? `${number(running, "cycle")} running` : "",
+    aside && !top.words.includes("but for") ? `${number(aside, "record")} put aside` : "",
     oldest(streams, now),
   ], " · ");
-  return { ...headline(streams, by, all, aside), more, needs: by.needs };
+  const begin = top.words.endsWith("run yet") ? "The first cycles begin in a moment, or when their source is free." : "";
+  return { ...top, more: begin || sentence(more), needs: by.needs };
 }
 
 function headline(streams, by, all, aside) {
@@ -149,7 +152,7 @@ function headline(streams, by, all, aside) {
   }
   if (by.quiet === all) {
     const never = streams.every((stream) => stream.state === "never ran");
-    if (never) return { tone: "quiet", words: "No stream has run yet" };
+    if (never) return { tone: "quiet", words: all === 1 ? "The stream has not run yet" : "No stream has run yet" };
     return { tone: "quiet", words: all === 1 ? "The stream is paused" : "Every stream is paused" };
   }
   if (by.filling) {

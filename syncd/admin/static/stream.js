@@ -68,7 +68,7 @@ export class StreamPart {
         h("h3", {}, this.button),
         h("p", { class: "stream-state" }, this.label, " ", this.detail, this.progress),
         this.whole, this.age, this.dead, icon("open")),
-      this.why, this.body);
+      this.why, this.actions, this.body);
   }
 
   /** Everything below the row, made when it is first opened. */
@@ -88,7 +88,7 @@ export class StreamPart {
     this.said_list = h("ol", { class: "said" });
     this.said = new Keyed(this.said_list, () => new Said());
     this.said_part = h("section", { class: "part" }, h("h4", { text: "Said of it lately" }), this.said_list);
-    this.body.append(this.actions, this.facts, this.letters.node, this.charts.node, this.strip.node, this.said_part);
+    this.body.append(this.facts, this.letters.node, this.charts.node, this.strip.node, this.said_part);
   }
 
   toggle(open = this.body.hidden) {
@@ -101,12 +101,10 @@ export class StreamPart {
     if (open === !this.body.hidden) return;
     if (open && !this.facts) this.build();
     show(this.body, open);
+    if (this.stream) this.tick();
     set(this.button, "aria-expanded", String(open));
     this.node.classList.toggle("open", open);
-    if (open && this.stream) {
-      this.details();
-      this.load();
-    }
+    if (open && this.stream) this.load();
   }
 
   update(stream, status) {
@@ -141,6 +139,9 @@ export class StreamPart {
     show(this.reason, Boolean(this.reason.told));
     show(this.todo, Boolean(stream.todo));
     show(this.why, Boolean(this.reason.told || stream.todo));
+    this.buttons.update(ACTIONS.filter((action) => action.fits(stream)), (action) => action.id, stream);
+    const offered = ACTIONS.some((action) => action.main && action.fits(stream));
+    show(this.actions, offered || !this.body.hidden);
     if (!this.body.hidden) this.details();
   }
 
@@ -154,7 +155,6 @@ export class StreamPart {
   details() {
     const now = this.page.now();
     this.fact_parts.update(factsOf(this.stream, this.source, now), (fact) => fact.name);
-    this.buttons.update(ACTIONS.filter((action) => action.fits(this.stream)), (action) => action.id, this.stream);
     this.strip.update(this.budget, now);
     this.letters.tick(now);
     const said = this.status.events.filter((event) => event.stream === this.name).slice(0, 5);
@@ -261,7 +261,7 @@ function factsOf(stream, source, now) {
     const done = stream.expected?.done_at;
     const left = done ? secondsTo(done) : null;
     facts.push({
-      name: "Done",
+      name: "Will be done",
       value: left > 0 ? `in ${ahead(left)}` : stream.whole ? "any moment" : "not known yet",
       more: left > 0
         ? `about ${clock(at(done), now, false)}, going by the last cycle and the budget`
