@@ -21,13 +21,13 @@ from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
+from syncd.store.postgres import PostgresStore
 from syncd.sync import events
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
-from syncd.sync.ports import Store
 from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
@@ -57,7 +57,7 @@ class App:
     """Everything of one process, wired and open."""
 
     settings: Settings
-    store: Store
+    store: PostgresStore
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""

@@ -17,11 +17,12 @@ import trio
 
 from syncd import logs
 from syncd.app.opened import App, opened
+from syncd.app.sidedoor import SideDoor, side_door
 from syncd.config.secrets import redactions
 from syncd.config.settings import Settings
 from syncd.daemon.inbox import Inbox
 from syncd.daemon.notify import Notifier, Teller
-from syncd.daemon.reload import Change, Plan
+from syncd.daemon.reload import Change, Plan, refuse_changes
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, StoreUnavailable, SyncdError
 from syncd.progress import Progress
@@ -84,6 +85,7 @@ async def run(
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
         closing(Notifier.of(os.environ)) as notifier,
+        side_door(settings) as door,
     ):
         # One that came before anybody listened is heard now (`syncd.__main__`).
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
@@ -97,13 +99,15 @@ async def run(
         async with trio.open_nursery() as telling:
             telling.start_soon(teller.run)
             telling.start_soon(notifier.watchdog)
+            telling.start_soon(door.run)
             async with AsyncExitStack() as stack:
-                app = await _open(settings, signals, teller, tell, reread, stack)
+                app = await _open(settings, signals, teller, door, tell, reread, stack)
                 outcome: Supervisor | LeftEarly
                 if app is None:
                     outcome = LeftEarly()
                 else:
-                    outcome = await _Daemon(app, teller, reread).live(signals)
+                    outcome = await _Daemon(app, teller, door, reread).live(signals)
+                door.leave()
                 teller.leaving(0)
             telling.cancel_scope.cancel()
         return outcome
@@ -113,6 +117,7 @@ async def _open(
     settings: Settings,
     signals: AsyncIterator[int],
     teller: Teller,
+    door: SideDoor,
     report: events.Report,
     reread: Reread,
     stack: AsyncExitStack,
@@ -133,30 +138,36 @@ async def _open(
         pause = max(own, away.hint or 0.0)
         logs.postgres_away(str(away), pause)
         teller.away(str(away), pause)
+        door.away(str(away))
         with trio.move_on_after(pause):
             async for number in signals:
                 if number != signal.SIGHUP:
                     teller.leaving(0)
                     return None
                 # Nothing is open yet: whatever stands in the file now, it can be followed.
-                settings = await _reread_before_the_start(reread, teller) or settings
+                settings = await _reread_before_the_start(settings, reread, teller, door)
                 break
     logs.postgres_back()
     teller.reached()
     return app
 
 
-async def _reread_before_the_start(reread: Reread, teller: Teller) -> Settings | None:
-    """The config as it stands now; None, with every fault told, if it is wrong."""
+async def _reread_before_the_start(
+    old: Settings, reread: Reread, teller: Teller, door: SideDoor
+) -> Settings:
+    """The config as it stands now; the old one, with every fault told, if it is wrong."""
     teller.reloading()
     try:
         settings = await _read(reread)
+        refuse_changes(old, settings, ("admin",))  # the side door is open already
     except ConfigError as error:
-        _refuse(error, teller)
-        return None
+        door.reloaded(_refuse(error, teller))
+        return old
     else:
         teller.refused("")
         logs.reloaded("nothing ran yet")
+        door.follow(settings)
+        door.reloaded()
         return settings
     finally:
         teller.ready()
@@ -169,12 +180,12 @@ async def _read(reread: Reread) -> Settings:
     return settings
 
 
-def _refuse(error: SyncdError, teller: Teller) -> str:
+def _refuse(error: SyncdError, teller: Teller) -> list[str]:
     faults = [str(f) for f in error.faults] if isinstance(error, ConfigError) else [str(error)]
     for fault in faults:
         logs.refused(fault)
     teller.refused("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
-    return "\n".join(faults)
+    return faults
 
 
 @attrs.define(eq=False)
@@ -183,6 +194,7 @@ class _Daemon:
 
     _app: App
     _teller: Teller
+    _door: SideDoor
     _reread: Reread
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
@@ -192,6 +204,7 @@ class _Daemon:
         async with trio.open_nursery() as control:
             control.start_soon(self._hear, signals, control)
             control.start_soon(inbox.run)
+            control.start_soon(self._door.work, self._app.store)
             await supervisor.run(forever=True)
             with trio.move_on_after(LAST_ANSWERS):
                 await inbox.settled()
@@ -206,6 +219,7 @@ class _Daemon:
                 control.start_soon(self.reload)
             elif _leave(supervisor):
                 self._teller.leaving(supervisor.drain)
+                self._door.leave()
 
     async def reload(self) -> tuple[bool, str]:
         """Read the config again and follow it; whether that was done, and what to say.
@@ -225,8 +239,12 @@ class _Daemon:
         try:
             plan = await self._follow(await _read(self._reread))
         except SyncdError as error:
-            return False, _refuse(error, self._teller)
+            faults = _refuse(error, self._teller)
+            self._door.reloaded(faults)
+            return False, "\n".join(faults)
         self._teller.refused("")
+        self._door.follow(self._app.settings)
+        self._door.reloaded()
         for change in plan.changes:
             self._teller.known(change.stream, there=change.fate != "retire")
             if change.fate != "keep":

@@ -17,6 +17,7 @@ from syncd.errors import SyncdError
 from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
+from syncd.sync.asking import Asker
 from syncd.sync.picture import Holder
 from syncd.sync.ports import RequestKind
 
@@ -33,13 +34,13 @@ class Answer:
     text: str
 
 
-def whoami() -> str:
+def whoami() -> Asker:
     """Who asks, for the row: `user@host`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a uid without a name, as containers have them
         user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+    return Asker(who=f"{user}@{socket.gethostname()}")
 
 
 async def running(store: PostgresStore, sources: Sequence[str]) -> dict[str, Holder]:

@@ -16,6 +16,7 @@ from syncd.errors import SyncdError
 from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
+from syncd.sync.asking import Deed
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Cycle, Seen
 from syncd.sync.ports import APPROVE, RequestKind
@@ -218,7 +219,8 @@ async def _reset(settings: Settings, stream: StreamId) -> Answer:
             return Answer(True, "it never ran: there is nothing to give up")
         async with _leased(store, stream.source):
             at = await store.read_checkpoint(stream)
-            await store.reset(at, f"reset by {whoami()}")
+            await store.reset(at, f"reset by {whoami().who}")
+            await _noted(store, "reset", stream)
         return Answer(True, "the next cycle begins at the first page; no daemon runs it now")
 
 
@@ -254,8 +256,14 @@ async def _reconcile_later(
         return Answer(True, "it never ran: nothing can be gone")
     async with _leased(store, stream.source):
         at = await store.read_checkpoint(stream)
-        await store.ask_to_reconcile(at, f"asked by {whoami()}", approve=approve)
+        await store.ask_to_reconcile(at, f"asked by {whoami().who}", approve=approve)
+        await _noted(store, "reconcile", stream, *([APPROVE] if approve else []))
     return Answer(True, f"the next start looks, or `syncd once {stream}`; no daemon runs it now")
+
+
+async def _noted(store: PostgresStore, what: str, stream: StreamId, *subjects: str) -> None:
+    subject = " ".join([str(stream), *subjects])
+    await Asking(store.connections).note(Deed(asker=whoami(), what=what, subject=subject, ok=True))
 
 
 async def _until_reconciled(looking: Looking, stream: StreamId, *, after: int) -> Answer:

@@ -9,41 +9,24 @@ import click
 import trio
 
 from syncd import app
-from syncd.commands.asking import Answer, ask, running
+from syncd.commands.asking import Answer, ask, running, whoami
 from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
 from syncd.store.looking import Looking
+from syncd.store.requests import Asking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Letter
 from syncd.sync.ports import REPEAT
-from syncd.views.words import ago, as_written, clock, key_in_words, moment, number, plain
-
-WHAT_IT_MEANS = {
-    "contract": "The record does not fit what the config says of it.",
-    "refused": "Postgres refused the row; the other rows of its page were written.",
-    "call-failed": "The record's own call failed for good, so its row was not written.",
-    "outcome-unknown": "The record's own call may have been carried out: its answer never came.",
-}
-
-WHAT_TO_DO = {
-    "contract": "Correct the record where it comes from, or its column in the config (`columns`).",
-    "refused": "Correct the record where it comes from, or the table: a constraint, a type.",
-    "call-failed": "Read the reason; correct the record where it comes from, or the call "
-    "(`call.path`, `call.success`).",
-    "outcome-unknown": "Look there whether it was. If so, discard this letter; if not, retry it "
-    "with --repeat. An API that can say what became of a call is asked by `call.verify`; of one "
-    'that knows a call again by its key, say so (`call.repeat = "with-key"`).',
-}
-
-MAY_BE_TWICE = (
-    "the call may have been carried out, and the API is neither said to know a repeated one "
-    "(`call.repeat`) nor to tell what became of it (`call.verify`); look there first, then use "
-    "--repeat"
+from syncd.views.letters import (
+    AFTERWARDS,
+    MAY_BE_TWICE,
+    WHAT_IT_MEANS,
+    WHAT_TO_DO,
+    may_be_twice,
 )
-
-AFTERWARDS = "When a later cycle writes the record, this letter leaves by itself."
+from syncd.views.words import ago, as_written, clock, key_in_words, moment, number, plain
 
 KINDS = click.Choice(list(WHAT_IT_MEANS))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, times as ISO 8601.")
@@ -239,7 +222,7 @@ async def _retry(
                     f"no daemon runs {stream.source}; start one, and ask again (the next cycle "
                     "of its own tries every record anew)"
                 )
-            may = [x for x in ours if repeat or not _may_be_twice(settings, x)]
+            may = [x for x in ours if repeat or not may_be_twice(settings, x)]
             if len(may) < len(ours):
                 left = ", ".join(str(x.id) for x in ours if x not in may)
                 answers.append((stream, Answer(False, f"{left}: {MAY_BE_TWICE}")))
@@ -249,16 +232,9 @@ async def _retry(
     return answers
 
 
-def _may_be_twice(settings: Settings, letter: Letter) -> bool:
-    call = settings.sources[letter.stream.source].streams[letter.stream.stream].call
-    if letter.kind != "outcome-unknown" or call is None:
-        return False
-    return call.repeat == "never" and call.verify is None
-
-
 async def _discard(settings: Settings, ids: Sequence[int]) -> int:
     async with app.store(settings, migrations=False) as store:
-        return await Looking(store.connections).discard(ids)
+        return await Asking(store.connections).discard(ids, asked_by=whoami())
 
 
 async def _stream(looking: Looking, settings: Settings, name: str) -> StreamId:

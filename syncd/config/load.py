@@ -12,6 +12,7 @@ from typing import Literal
 import attrs
 
 from syncd.config import document
+from syncd.config.admin import read_admin
 from syncd.config.reading import Node, Reveal, one_line
 from syncd.config.secrets import Secrets
 from syncd.config.settings import (
@@ -77,6 +78,7 @@ def load(
         state=_state(node, environ),
         drain=node.duration("drain", 30.0),
         keep_dead_letters=node.duration("keep_dead_letters", 90 * 86400.0),
+        admin=read_admin(node),
         sources=sources,
         path=path,
     )

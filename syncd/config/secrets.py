@@ -176,7 +176,7 @@ def _clean(text: str, origin: str) -> str:
 
 def redactions(settings: Settings) -> list[str]:
     """Every secret value of these settings, for who must keep them out of what is shown."""
-    found: list[object] = [settings.database.url]
+    found: list[object] = [settings.database.url, settings.admin and settings.admin.token]
     basic: list[str] = []
     for source in settings.sources.values():
         found += source.headers.values()

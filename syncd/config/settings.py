@@ -4,6 +4,7 @@ Durations are seconds, sizes are bytes.  Validators here guard single values;
 faults that need two places to see (one table for two streams) are found in `load`.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -195,6 +196,39 @@ class SourceSettings:
 
 
 @attrs.frozen(kw_only=True)
+class AdminSettings:
+    """Where the side door listens, and who may come in."""
+
+    listen: str = "127.0.0.1:8321"
+    """`address:port`, `[address]:port`, or `unix:` and a path."""
+
+    token: Secret | None = None
+    """Who has it may write; without one nobody may."""
+
+    hosts: tuple[str, ...] = ()
+    """Names under which a reverse proxy shows it, beside those of `listen`."""
+
+    @property
+    def socket(self) -> Path | None:
+        """The path of the unix socket, if it is one."""
+        return Path(self.listen[5:]) if self.listen.startswith("unix:") else None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port, if it is no unix socket."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def local(self) -> bool:
+        """Nobody but this host's own users reaches it."""
+        if self.socket is not None:
+            return True
+        host, _ = self.address
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """The whole file."""
 
@@ -207,6 +241,9 @@ class Settings:
 
     keep_dead_letters: float = 90 * 86400.0
     """A dead letter goes when it was put aside the last time so long ago."""
+
+    admin: AdminSettings | None = None
+    """None: there is no side door."""
 
     sources: Mapping[str, SourceSettings]
     path: Path | None = None

@@ -19,8 +19,11 @@ from syncd.sync.model import StreamId
 
 Fate = Literal["keep", "adopt", "replace", "retire", "add"]
 
-FIXED = ("database", "state")
+FIXED = ("database", "state", "admin")
 """What a running syncd stands on."""
+
+FOLLOWED = ("admin.token", "admin.hosts")
+"""Of these what is looked at anew each time."""
 
 OF_ALL = ("keep_dead_letters",)
 """What every stream adopts."""
@@ -62,13 +65,7 @@ class Plan:
 
 def plan(old: Settings, new: Settings) -> Plan:
     """Compare; raises ConfigError for what only a restart can change."""
-    fixed = [
-        Fault(path=path, message="it can't be changed while syncd runs: restart syncd for that")
-        for name in FIXED
-        for path in differences(getattr(old, name), getattr(new, name), name)
-    ]
-    if fixed:
-        raise ConfigError(fixed)
+    refuse_changes(old, new)
     before, after = _streams(old), _streams(new)
     of_all = [name for name in OF_ALL if getattr(old, name) != getattr(new, name)]
     changes = [
@@ -77,6 +74,18 @@ def plan(old: Settings, new: Settings) -> Plan:
     ]
     changes += [Change(stream=i, fate="retire") for i in before if i not in after]
     return Plan(changes=tuple(changes))
+
+
+def refuse_changes(old: Settings, new: Settings, names: Sequence[str] = FIXED) -> None:
+    """Raise ConfigError for what of these only a restart can change."""
+    fixed = [
+        Fault(path=path, message="it can't be changed while syncd runs: restart syncd for that")
+        for name in names
+        for path in differences(getattr(old, name), getattr(new, name), name)
+        if path not in FOLLOWED
+    ]
+    if fixed:
+        raise ConfigError(fixed)
 
 
 def _change(

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from loguru import logger
 
@@ -27,6 +27,7 @@ from syncd.logs.entry import Entry, entry, make_safe
 from syncd.logs.hiding import Hiding
 from syncd.logs.journal import Journal, stands_behind
 from syncd.logs.kinds import Kind
+from syncd.logs.recent import Recent
 from syncd.logs.shapes import as_json, plain, terminal
 from syncd.logs.teller import Line, Teller
 from syncd.sync import events
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
 Shape = Literal["auto", "plain", "json"]
 Sink = Callable[[Entry], None]
 
-QUIET = ("httpx", "httpcore", "psycopg", "hpack")
+QUIET = ("httpx", "httpcore", "psycopg", "hpack", "hypercorn")
 
 _hiding = Hiding()
 _teller = Teller(time.monotonic)
+_recent = Recent()
 
 
 def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[str] = ()) -> None:
@@ -117,6 +119,43 @@ def asked(request: Request) -> None:
     """Log what an operator asked for."""
     stream = f"{request.source}.{request.stream}" if request.stream else None
     _log(kinds.ASKED, stream=stream, what=request.kind, subjects=" ".join(request.subjects) or None)
+
+
+def door_open(address: str) -> None:
+    """Log where the side door is."""
+    _log(kinds.DOOR_OPEN, address=address)
+
+
+def door_refused(origin: str, times: int) -> None:
+    """Log that somebody came with a wrong token, so many times since the last line."""
+    _log(kinds.DOOR_REFUSED, origin=origin, times=times)
+
+
+def door_failed(bug: BaseException) -> None:
+    """Log a bug that cost the answer to one request, and nothing else."""
+    logger.opt(exception=bug).log(kinds.DOOR_FAILED.level, kinds.DOOR_FAILED.sentence)
+
+
+def remember() -> None:
+    """Keep the last noteworthy lines from now on, for `recent`."""
+    logger.add(
+        _never_failing(_recent.hear),
+        level="INFO",
+        format="{message}",
+        diagnose=False,
+        backtrace=False,
+        catch=True,
+    )
+
+
+def recent() -> list[dict[str, Any]]:
+    """The last noteworthy lines, newest first, as objects."""
+    return _recent.objects()
+
+
+def without_secrets(text: str) -> str:
+    """A text without any secret that is known."""
+    return _hiding.hide(text)
 
 
 def _log(kind: Kind, **fields: object) -> None:

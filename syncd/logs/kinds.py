@@ -128,6 +128,19 @@ BUG = Kind(
     "a bug stopped syncd: please report it with this entry",
     "c56282ccf61b4c9ca452996efcb74365",
 )
+DOOR_OPEN = Kind("door-open", "INFO", "the side door is open", "c1aca009afd34c2fb316180000e64d24")
+DOOR_REFUSED = Kind(
+    "door-refused",
+    "WARNING",
+    "somebody came to the side door with a wrong token",
+    "8da65cf183cf4baf83c67797fbb9127d",
+)
+DOOR_FAILED = Kind(
+    "door-failed",
+    "ERROR",
+    "the side door could not answer: please report it with this entry",
+    "12a0949569744bbe82de28399c98860e",
+)
 LINES_LOST = Kind(
     "lines-lost", "WARNING", "log lines were lost", "9f4315d76fa14087b21583231e6a8ca6"
 )

@@ -54,7 +54,7 @@ def as_json(entry: Entry) -> str:
     if entry.traceback:
         shown["traceback"] = entry.traceback
     for name, value in entry.fields.items():
-        shown[f"{name}_" if name in shown else name] = _finite(value)
+        shown[f"{name}_" if name in shown else name] = finite(value)
     # ASCII: a lone surrogate would make a line that no UTF-8 reader takes.
     return json.dumps(shown)
 
@@ -83,6 +83,6 @@ def _below(line: str, entry: Entry) -> str:
     return f"{line}\n{indent(told, '    ')}"
 
 
-def _finite(value: Value) -> Value:
-    # JSON has neither nan nor inf.
+def finite(value: Value) -> Value:
+    """As it is, or as text where JSON has no such number."""
     return str(value) if isinstance(value, float) and value - value != 0 else value

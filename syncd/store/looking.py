@@ -95,16 +95,6 @@ class Looking:
 
         return await self._look(read, lambda _: [])
 
-    async def discard(self, ids: Collection[int]) -> int:
-        """Forget dead letters; how many there still were."""
-
-        def write(connection: Connection) -> int:
-            with transaction(connection) as cursor:
-                cursor.execute(sql("discard_dead"), {"ids": list(ids)})
-                return len(cursor.fetchall())
-
-        return await self._connections.run(write)
-
     async def _look(self, read: Callable[[Cursor], T], nothing: Callable[[float], T]) -> T:
         """Read in one snapshot; `nothing` is the answer where no syncd has ever run."""
 

@@ -694,21 +694,47 @@ WHERE id IN (
 RETURNING id, kind, source, stream, subjects;
 
 -- name: answer_request
-UPDATE syncd.request SET ended_at = clock_timestamp(), ok = %(ok)s, answer = %(answer)s
-WHERE id = %(id)s AND ended_at IS NULL;
+WITH ended AS (
+    UPDATE syncd.request SET ended_at = clock_timestamp(), ok = %(ok)s, answer = %(answer)s
+    WHERE id = %(id)s AND ended_at IS NULL RETURNING id, ok, answer)
+UPDATE syncd.audit a SET ok = e.ok, answer = left(e.answer, 1000)
+FROM ended e WHERE a.request = e.id AND a.ok IS NULL;
 
 -- name: abandon_requests
 -- The syncd that took them is no more.
-UPDATE syncd.request SET ended_at = clock_timestamp(), ok = false, answer = %(answer)s
-WHERE source = ANY (%(sources)s) AND taken_at IS NOT NULL AND ended_at IS NULL;
+WITH ended AS (
+    UPDATE syncd.request SET ended_at = clock_timestamp(), ok = false, answer = %(answer)s
+    WHERE source = ANY (%(sources)s) AND taken_at IS NOT NULL AND ended_at IS NULL
+    RETURNING id, ok, answer)
+UPDATE syncd.audit a SET ok = e.ok, answer = e.answer
+FROM ended e WHERE a.request = e.id AND a.ok IS NULL;
 
 -- name: purge_requests
 DELETE FROM syncd.request WHERE asked_at < clock_timestamp() - interval '30 days';
 
 -- name: withdraw_request
 -- Only as long as nobody has taken it.
-DELETE FROM syncd.request WHERE id = %(id)s AND taken_at IS NULL RETURNING id;
+WITH gone AS (DELETE FROM syncd.request WHERE id = %(id)s AND taken_at IS NULL RETURNING id),
+noted AS (UPDATE syncd.audit a SET ok = false, answer = 'withdrawn: nobody had taken it'
+          FROM gone g WHERE a.request = g.id AND a.ok IS NULL)
+SELECT id FROM gone;
 
 -- name: look_at_request
 SELECT taken_at IS NOT NULL, ended_at IS NOT NULL, ok, answer
 FROM syncd.request WHERE id = %(id)s;
+
+-- name: note_in_audit
+-- What was asked; its answer comes with that of its request, if it is one.
+INSERT INTO syncd.audit (who, origin, what, subject, request, ok, answer)
+VALUES (%(who)s, %(origin)s, %(what)s, %(subject)s, %(request)s, %(ok)s, %(answer)s);
+
+-- name: purge_audit
+-- A few at each new one: it takes nobody long, and they leave faster than they come.
+DELETE FROM syncd.audit WHERE id IN (
+    SELECT id FROM syncd.audit WHERE at < clock_timestamp() - interval '400 days'
+    ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED);
+
+-- name: look_at_audit
+-- The newest first.
+SELECT extract(epoch FROM at)::float8, who, origin, what, subject, ok, answer
+FROM syncd.audit ORDER BY id DESC LIMIT %(limit)s;

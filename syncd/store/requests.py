@@ -4,26 +4,18 @@ A request is a row.  A command writes it and reads the answer from it, the syncd
 the source's lease takes it; so a command works from any host that reaches the database.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 
+from syncd.store import audit
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.leases import arrays
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
+from syncd.sync.asking import Asker, Deed, Progress
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import Request, RequestKind
-
-
-@attrs.frozen(kw_only=True)
-class Progress:
-    """How far a request has come."""
-
-    taken: bool
-    ended: bool
-    ok: bool
-    answer: str
 
 
 @attrs.frozen
@@ -38,7 +30,7 @@ class Asking:
         source: str,
         stream: str | None,
         *,
-        asked_by: str,
+        asked_by: Asker,
         subjects: Sequence[str] = (),
     ) -> int:
         """Write a request; its number.  `pause` and `resume` hold from now on, heard or not."""
@@ -46,9 +38,11 @@ class Asking:
             "kind": kind,
             "source": source,
             "stream": stream,
-            "asked_by": clean(asked_by),
+            "asked_by": clean(asked_by.who),
             "subjects": [storable(s) for s in subjects],
         }
+        about = f"{source}.{stream}" if stream else source
+        deed = Deed(asker=asked_by, what=kind, subject=" ".join([about, *subjects]))
 
         def write(connection: Connection) -> int:
             with transaction(connection) as cursor:
@@ -56,20 +50,58 @@ class Asking:
                     cursor.execute(sql(kind), values)
                 cursor.execute(sql("ask"), values)
                 (number,) = cursor.fetchone() or (0,)
+                audit.note(cursor, deed, request=int(number))
                 cursor.execute(sql("notify"))
                 return int(number)
 
         return await self._connections.run(write)
 
-    async def hold(self, kind: RequestKind, stream: StreamId, *, asked_by: str) -> None:
+    async def hold(self, kind: RequestKind, stream: StreamId, *, asked_by: Asker) -> None:
         """`pause` or `resume` a stream that nobody runs."""
-        values = {"source": stream.source, "stream": stream.stream, "asked_by": clean(asked_by)}
+        who = clean(asked_by.who)
+        values = {"source": stream.source, "stream": stream.stream, "asked_by": who}
 
         def write(connection: Connection) -> None:
             with transaction(connection) as cursor:
                 cursor.execute(sql(kind), values)
+                audit.note(cursor, Deed(asker=asked_by, what=kind, subject=str(stream), ok=True))
 
         await self._connections.run(write)
+
+    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> int:
+        """Forget dead letters; how many there still were."""
+
+        def write(connection: Connection) -> int:
+            with transaction(connection) as cursor:
+                cursor.execute(sql("discard_dead"), {"ids": list(ids)})
+                gone = sorted(number for (number,) in cursor)
+                subject = " ".join(map(str, sorted(ids)))
+                answer = f"{len(gone)} discarded"
+                deed = Deed(asker=asked_by, what="discard", subject=subject, ok=True, answer=answer)
+                audit.note(cursor, deed)
+                return len(gone)
+
+        return await self._connections.run(write)
+
+    async def note(self, deed: Deed) -> None:
+        """Write into the audit what was done, or refused, without a request."""
+
+        def write(connection: Connection) -> None:
+            with transaction(connection) as cursor:
+                audit.note(cursor, deed)
+
+        await self._connections.run(write)
+
+    async def audit(self, limit: int) -> tuple[float, list[tuple[float, Deed]]]:
+        """The moment, and the last entries of the audit with theirs, newest first."""
+
+        def read(connection: Connection) -> tuple[float, list[tuple[float, Deed]]]:
+            with transaction(connection) as cursor:
+                cursor.execute(sql("look_at_clock"))
+                (now,) = cursor.fetchone() or (0.0,)
+                return float(now), audit.last(cursor, limit)
+
+        return await self._connections.run(read)
 
     async def progress(self, number: int) -> Progress:
         """How far it has come; one that is gone has ended without success."""

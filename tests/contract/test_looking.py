@@ -7,6 +7,8 @@ from psycopg import sql
 from syncd.errors import SchemaError
 from syncd.store.looking import Looking
 from syncd.store.postgres import open_store
+from syncd.store.requests import Asking
+from syncd.sync.asking import Asker
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Picture
 from syncd.sync.ports import Taken
@@ -187,8 +189,9 @@ async def test_dead_letters_are_listed_shown_and_discarded(real: PostgresSubject
     ids = await looking.which_are_dead(ADS)
     _, letters = await looking.letters([*ids, 12345])
     assert payload in [each.payload for each in letters]
-    assert await looking.discard([failed.id, 12345]) == 1
-    assert await looking.discard([failed.id]) == 0
+    asking = Asking(real.store.connections)
+    assert await asking.discard([failed.id, 12345], asked_by=Asker(who="me")) == 1
+    assert await asking.discard([failed.id], asked_by=Asker(who="me")) == 0
     assert len(await looking.which_are_dead(ADS)) == 2
 
 

@@ -5,14 +5,17 @@ import pytest
 import trio
 
 from syncd.store.requests import Asking
+from syncd.sync.asking import Asker
 from tests.contract.subjects import ADS, TABLE, PostgresSubject, opened
+
+ME = Asker(who="me@here")
 
 
 async def test_a_request_finds_its_answer(real: PostgresSubject) -> None:
     """contained: and one that nobody has taken can be withdrawn."""
     stream = await opened(real.store)
     asking = Asking(real.store.connections)
-    number = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+    number = await asking.ask("sync", "ads", "campaigns", asked_by=ME)
     assert not (await asking.progress(number)).taken
     (request,) = await real.store.take_requests([stream.lease])
     assert not await asking.withdraw(number)
@@ -21,7 +24,7 @@ async def test_a_request_finds_its_answer(real: PostgresSubject) -> None:
     await real.store.answer_request(request, ok=False, answer=said)
     ended = await asking.progress(number)
     assert (ended.ended, ended.ok, ended.answer) == (True, False, said)
-    other = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+    other = await asking.ask("sync", "ads", "campaigns", asked_by=ME)
     assert await asking.withdraw(other)
     gone = await asking.progress(other)
     assert (gone.ended, gone.ok) == (True, False)
@@ -31,9 +34,9 @@ async def test_what_a_dead_process_took_is_answered_by_the_next(real: PostgresSu
     """contained: nobody waits for ever."""
     stream = await opened(real.store)
     asking = Asking(real.store.connections)
-    number = await asking.ask("reset", "ads", "campaigns", asked_by="me@here")
+    number = await asking.ask("reset", "ads", "campaigns", asked_by=ME)
     await real.store.take_requests([stream.lease])
-    waiting = await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+    waiting = await asking.ask("sync", "ads", "campaigns", asked_by=ME)
     await real.store.abandon_requests([stream.lease], "ask again")
     assert (await asking.progress(number)).answer == "ask again"
     assert not (await asking.progress(waiting)).ended
@@ -44,13 +47,13 @@ async def test_pausing_holds_over_restarts_and_for_streams_that_never_ran(
 ) -> None:
     """resume: it stands in the database, whoever runs the stream."""
     asking = Asking(real.store.connections)
-    await asking.hold("pause", ADS, asked_by="me@here")
+    await asking.hold("pause", ADS, asked_by=ME)
     stream = await opened(real.store)
     assert stream.at.paused
-    await asking.ask("resume", "ads", "campaigns", asked_by="me@here")
+    await asking.ask("resume", "ads", "campaigns", asked_by=ME)
     at = await real.store.open_stream(ADS, TABLE, stream.lease, every=900)
     assert not at.paused
-    await asking.ask("pause", "ads", "campaigns", asked_by="me@here")
+    await asking.ask("pause", "ads", "campaigns", asked_by=ME)
     assert (await real.store.read_checkpoint(ADS)).paused
 
 
@@ -67,7 +70,7 @@ async def test_a_request_is_heard_at_once(real: PostgresSubject) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
-        await asking.ask("sync", "ads", "campaigns", asked_by="me@here")
+        await asking.ask("sync", "ads", "campaigns", asked_by=ME)
         with trio.fail_after(5):
             await heard.wait()
     with psycopg.connect(real.conninfo, autocommit=True) as other:

@@ -8,6 +8,7 @@ import pytest
 from syncd.errors import CheckpointMoved
 from syncd.store.looking import Looking
 from syncd.store.requests import Asking
+from syncd.sync.asking import Asker
 from syncd.sync.model import LETTER_TRIES, Counts
 from syncd.sync.ports import Request, Settlement
 from syncd.testing import FakeStore
@@ -183,7 +184,9 @@ async def ask(subject: Subject, kind: Any, stream: str | None = "campaigns", *of
         number = len(store.requests) + len(store.answers) + 1
         store.ask(Request(id=number, kind=kind, source="ads", stream=stream, subjects=of))
     else:
-        await Asking(store.connections).ask(kind, "ads", stream, asked_by="me", subjects=of)
+        await Asking(store.connections).ask(
+            kind, "ads", stream, asked_by=Asker(who="me"), subjects=of
+        )
 
 
 async def test_a_request_is_taken_once_and_by_who_holds_the_lease(subject: Subject) -> None:

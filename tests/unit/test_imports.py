@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "logs": {"logs", "sync"},
     "views": {"config", "sync", "views"},
     "progress": {"sync", "views"},
+    "admin": {"admin", "sync", "views"},
     "testing": {"sync", "testing"},
-    "app": {"app", "api", "store", "daemon", "sync", "config", "progress", "logs"},
+    "app": {"admin", "app", "api", "store", "daemon", "sync", "config", "progress", "logs"},
     "check": {"app", "config", "progress", "store", "sync", "views"},
     "demo": {"app", "config", "progress", "store", "sync", "views"},
     "commands": {"app", "commands", "config", "logs", "progress", "store", "sync", "views"},
@@ -43,7 +44,13 @@ MAY_IMPORT = {
 }
 """Room to the rooms it may look into, beside the innermost modules."""
 
-ONE_DOOR = {"httpx": {"api"}, "psycopg": {"store"}, "psycopg_pool": {"store"}}
+ONE_DOOR = {
+    "httpx": {"api"},
+    "psycopg": {"store"},
+    "psycopg_pool": {"store"},
+    "hypercorn": {"admin"},
+    "starlette": {"admin"},
+}
 """Library to the only rooms that know it."""
 
 

@@ -8,12 +8,17 @@ import pytest
 
 from syncd.logs import kinds
 from syncd.logs.shapes import as_json, plain
+from syncd.logs.todo import WHAT_TO_DO
 from tests.unit.test_logs_shapes import entry
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 ROW = re.compile(
     r"^\| `([^`]+)` \| ([A-Z]+) \| (?:`([a-z-]+)`|—) \| .+\. \| .+\. \|$", re.MULTILINE
+)
+LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
+WITH_TODO = re.compile(
+    r"^\| `([^`]+)` \| ([A-Z]+) \| (?:`([a-z-]+)`|—) \| .+\. \| (.+\.) \|$", re.MULTILINE
 )
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -43,6 +48,13 @@ def test_the_page_explains_every_line_and_no_other() -> None:
     known = {(k.sentence, k.level, k.name) for k in kinds.ALL}
     strays = {(s, level, "") for s, level in said_elsewhere() if s not in kinds.BY_SENTENCE}
     assert rows == known | strays
+
+
+def test_what_to_do_is_the_same_on_the_page_and_at_the_side_door() -> None:
+    """Every warning and every error has it."""
+    said = {name: LINK.sub(r"\1", todo) for _, _, name, todo in WITH_TODO.findall(PAGE)}
+    serious = {kind.name for kind in kinds.ALL if kind.level != "INFO"}
+    assert {name: said[name] for name in serious} == WHAT_TO_DO
 
 
 def test_a_sentence_has_one_level_wherever_it_is_said() -> None:

@@ -1,0 +1,166 @@
+"""Who may read, who may write, and how often?
+
+Reading is open where only this host's own users come in; elsewhere it needs the token.  Writing
+always needs it, in a header that no other site's page can send.
+
+The right token is let in whatever others have tried: so a guesser locks nobody out.  What
+keeps him out is the token itself, of 16 characters at least; his tries are answered 429 from
+the tenth in a minute on, and are told and remembered, thinned.
+"""
+
+import hmac
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+from starlette.requests import Request
+
+from syncd.admin.limits import Allowance, Thinned
+from syncd.config.settings import AdminSettings
+from syncd.sync.asking import Asker, Deed
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+LARGEST = 64 * 1024  # bytes of a request's body
+DISCARDED = 1024 * 1024  # bytes of a larger one that are read, so that its answer is
+READING = 10.0  # seconds for a body to come
+LONGEST = 200  # characters of what a client says of itself
+TOLD = 60.0  # seconds between two entries about the same kind of refusal
+
+
+class Refused(Exception):
+    """A request that is not carried out, and why."""
+
+    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.headers = headers or {}
+
+
+@attrs.define(eq=False, kw_only=True)
+class Entry:
+    """Looks at who comes."""
+
+    settings: Callable[[], AdminSettings]
+    note: Callable[[Deed], None]
+    """Remembers what was refused."""
+
+    tell: Callable[[str, int], None]
+    """Tells the log of wrong tokens: from where, and how many."""
+
+    _writes: Allowance = attrs.field(factory=lambda: Allowance(most=30, per=60.0), init=False)
+    _wrong: Allowance = attrs.field(factory=lambda: Allowance(most=10, per=60.0), init=False)
+    _thinned: Thinned = attrs.field(factory=lambda: Thinned(every=TOLD), init=False)
+
+    def host(self, request: Request) -> None:
+        """Refuse a name that is none of ours: its page may be anybody's (DNS rebinding)."""
+        settings = self.settings()
+        if settings.socket is not None or not settings.local:
+            return  # a browser can't come through the one, and brings no token to the other
+        name = request.headers.get("host", "").lower()
+        bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
+        if not {name, bare} & (LOOPBACK | {_bracketed(settings.address[0]), *settings.hosts}):
+            raise Refused(
+                403,
+                "this name is none that the side door answers to; ask for the address in "
+                "`admin.listen`, or add the name to `admin.hosts`",
+            )
+
+    def reader(self, request: Request) -> None:
+        """Let in who may read."""
+        if not self.settings().local:
+            self._token(request, "read")
+
+    def keyholder(self, request: Request) -> Asker:
+        """Let in who has the token, wherever it comes from."""
+        return self._token(request, "read")
+
+    def writer(self, request: Request) -> Asker:
+        """Let in who may write now, and say who that is."""
+        self._same_origin(request)
+        asker = self._token(request, "write")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refused(415, "send `Content-Type: application/json`")
+        wait = self._writes.spend(trio.current_time())
+        if wait:
+            self._refused(asker, request, "too many requests")
+            raise Refused(429, "more than 30 requests in a minute; wait", _later(wait))
+        return asker
+
+    def _same_origin(self, request: Request) -> None:
+        site = request.headers.get("sec-fetch-site", "none")
+        came_from = request.headers.get("origin")
+        ours = {request.headers.get("host", "").lower(), *self.settings().hosts}
+        other = came_from is not None and urlsplit(came_from).netloc.lower() not in ours
+        if other or site not in ("none", "same-origin"):
+            self._refused(_stranger(request), request, "from the page of another site")
+            raise Refused(403, "asked from the page of another site")
+
+    def _token(self, request: Request, why: str) -> Asker:
+        token = self.settings().token
+        if token is None:
+            raise Refused(403, "no token is configured (`admin.token`), so nobody may do this")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given:
+            raise Refused(
+                401,
+                f"this needs the token, to {why}: `Authorization: Bearer TOKEN`",
+                {"WWW-Authenticate": 'Bearer realm="syncd"'},
+            )
+        if hmac.compare_digest(given.strip().encode(), token.reveal().encode()):
+            return Asker(who=f"the token from {token.origin}", origin=origin(request))
+        stranger = _stranger(request)
+        self._refused(stranger, request, "wrong token", aloud=True)
+        wait = self._wrong.spend(trio.current_time())
+        if wait:
+            raise Refused(429, "wrong token, and too many of them", _later(wait))
+        challenge = 'Bearer realm="syncd", error="invalid_token"'
+        raise Refused(401, "wrong token", {"WWW-Authenticate": challenge})
+
+    def _refused(self, asker: Asker, request: Request, why: str, *, aloud: bool = False) -> None:
+        times = self._thinned.happened(trio.current_time(), asker.origin, why)
+        if not times:
+            return
+        what = f"{request.method} {request.url.path}"[:LONGEST]
+        again = f" ({times} times since the last entry)" if times > 1 else ""
+        self.note(Deed(asker=asker, what="refused", subject=what, ok=False, answer=why + again))
+        if aloud:
+            self.tell(asker.origin, times)
+
+
+async def body_of(request: Request) -> bytes:
+    """What was sent with a request; Refused if it is too much, or does not come."""
+    read, over = b"", 0
+    with trio.move_on_after(READING):
+        async for piece in request.stream():
+            if len(read) + len(piece) <= LARGEST and not over:
+                read += piece
+                continue
+            over += len(piece)
+            if over > DISCARDED:
+                break
+        if over:
+            raise Refused(413, "more than 64 KiB", {"Connection": "close"})
+        return read
+    raise Refused(400, "the request's body did not come in time", {"Connection": "close"})
+
+
+def origin(request: Request) -> str:
+    """From where a request comes, as far as we know, and as it says."""
+    here = request.scope["state"]["connection"].origin
+    forwarded = request.headers.get("x-forwarded-for", "")[:LONGEST]
+    return f"{here}, which says for {forwarded}" if forwarded else str(here)
+
+
+def _stranger(request: Request) -> Asker:
+    return Asker(who="nobody known", origin=origin(request))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _later(wait: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, round(wait + 0.5)))}

@@ -1,0 +1,194 @@
+"""One picture for all who look, however many there are.
+
+Postgres is looked at once a second at most, and only while somebody asks.  While it does not
+answer the last picture is shown, with since when it is the last one and why.
+"""
+
+import json
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+
+from syncd.config.settings import Settings
+from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
+from syncd.sync.model import StreamId
+from syncd.sync.picture import Look, Picture
+from syncd.views.objects import as_object, budgets_of
+from syncd.views.words import moment
+
+EVERY = 1.0  # seconds between two looks
+FRESH = 1.5  # seconds for which what is shown needs no new look
+PATIENCE = 2.0  # seconds that a request waits for a new look
+STALE = 5.0  # seconds after which a picture that was to be renewed is called old
+LINGER = 5.0  # seconds for which it is looked on after the last question
+
+SILENT = "Postgres does not answer"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Feed:
+    """What everybody is shown, and the news that it has changed."""
+
+    settings: Callable[[], Settings]
+    around: Callable[[], dict[str, Any]]
+    """What the daemon knows of itself without Postgres."""
+
+    clock: Callable[[], float]
+    """Seconds since the epoch."""
+
+    safe: Callable[[str], str]
+    """A text without any secret that is known."""
+
+    listeners: int = attrs.field(default=0, init=False)
+    body: bytes = attrs.field(default=b"", init=False)
+    """The newest object, as JSON on one line."""
+
+    version: int = attrs.field(default=0, init=False)
+    """Grows when more has changed than the time."""
+
+    picture: Picture | None = attrs.field(default=None, init=False)
+    trouble: str = attrs.field(default="", init=False)
+    """Why there is no newer picture."""
+
+    _began: float = attrs.field(init=False)
+    _looked: float = attrs.field(default=-math.inf, init=False)
+    _published: float = attrs.field(default=-math.inf, init=False)
+    _asked: float = attrs.field(default=-math.inf, init=False)
+    _shown: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _made: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _end: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self.clock()
+
+    @property
+    def over(self) -> bool:
+        """The daemon leaves, and whoever listens is told so."""
+        return self._end.is_set()
+
+    # --- who looks ----------------------------------------------------------------------------
+
+    async def fresh(self) -> bytes:
+        """The object as it is now, or as it was when Postgres answered the last time."""
+        self._ask()
+        if trio.current_time() - self._published > FRESH:
+            with trio.move_on_after(PATIENCE):
+                await self._made.wait()
+        if not self.body:
+            self.publish()
+        return self.body
+
+    async def changed(self, version: int) -> None:
+        """Return when there is a newer one than this, or it is over."""
+        while self.version == version and not self.over:
+            await self._news.wait()
+
+    async def ended(self) -> None:
+        """Return when it is over."""
+        await self._end.wait()
+
+    def end(self) -> None:
+        """Tell whoever listens that nothing more will come."""
+        self._end.set()
+        self._tell()
+
+    # --- what makes it ------------------------------------------------------------------------
+
+    async def keep_up(self) -> None:
+        """Make it anew once a second while somebody looks, whatever Postgres does."""
+        while True:
+            await self._somebody()
+            await trio.sleep(EVERY)
+            if trio.current_time() - self._published >= EVERY:
+                self.publish()
+
+    async def look_on(self, look: Callable[[], Awaitable[Picture]]) -> None:
+        """Look at Postgres while somebody looks at us; for as long as the store is open."""
+        while True:
+            await self._somebody()
+            began = trio.current_time()
+            try:
+                self.picture = await look()
+            except (StoreUnavailable, StreamBroken, SchemaError) as error:
+                self.trouble = self.safe(str(error))
+            else:
+                self.trouble, self._looked = "", trio.current_time()
+            self.publish()
+            await trio.sleep_until(began + EVERY)
+
+    def publish(self) -> None:
+        """Put together what is known now."""
+        shown = self._object()
+        at = shown.pop("at")
+        differs = shown != self._shown
+        if differs:
+            self._shown = shown
+        self.body = json.dumps({"at": at, **shown}, separators=(",", ":")).encode()
+        self._published = trio.current_time()
+        self._made.set()
+        self._made = trio.Event()
+        if differs:
+            self.version += 1
+            self._tell()
+
+    @property
+    def stale(self) -> str:
+        """Why the picture is an old one; empty if it is not."""
+        if self.trouble or self.picture is None:
+            return self.trouble or SILENT
+        return SILENT if trio.current_time() - self._looked > STALE else ""
+
+    def _object(self) -> dict[str, Any]:
+        if self.picture is None:
+            of_picture: dict[str, Any] = {"streams": [], "sources": [], "budgets": []}
+        else:
+            of_picture = as_object(_known(self.picture, self.settings()), self.settings())
+        since = self.picture.now if self.picture is not None else self._began
+        return {
+            **of_picture,
+            "at": moment(self.clock()),
+            "stale_since": moment(since) if self.stale else None,
+            "stale_reason": self.stale or None,
+            **self.around(),
+        }
+
+    def _ask(self) -> None:
+        self._asked = trio.current_time()
+        self._wanted.set()
+
+    async def _somebody(self) -> None:
+        while not self.listeners and trio.current_time() - self._asked > LINGER:
+            self._wanted = trio.Event()
+            await self._wanted.wait()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+
+async def picture_of(look: Look, settings: Settings) -> Picture:
+    """How all that is in the config stands."""
+    streams = [
+        StreamId(source=source.name, stream=name)
+        for source in settings.sources.values()
+        for name in source.streams
+    ]
+    sources = list(settings.sources)
+    budgets = [budget.name for budget in budgets_of(settings, sources)]
+    return await look.picture(streams, sources, budgets)
+
+
+def _known(picture: Picture, settings: Settings) -> Picture:
+    """Without streams that a reload has taken away since."""
+    there = [
+        seen
+        for seen in picture.streams
+        if seen.stream.source in settings.sources
+        and seen.stream.stream in settings.sources[seen.stream.source].streams
+    ]
+    return attrs.evolve(picture, streams=there)

@@ -1,0 +1,116 @@
+"""What holds for every request, whatever it asks for?
+
+The Host must be one of ours; the headers keep a browser from doing with our pages what nobody
+meant; what goes wrong is one sentence in JSON, and a bug costs that one answer.
+"""
+
+import json
+from collections.abc import Callable
+
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from syncd.admin.desk import Crowded
+from syncd.admin.entry import Entry, Refused
+from syncd.errors import StoreUnavailable, SyncdError
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+NO_STORE = (b"cache-control", b"no-store")
+
+_ALWAYS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Guard:
+    """Stands before the app."""
+
+    app: ASGIApp
+    entry: Entry
+    failed: Callable[[BaseException], None]
+    """Hears of bugs."""
+
+    safe: Callable[[str], str]
+    """A text without any secret that is known."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        begun = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = [*message.get("headers", []), *_ALWAYS]
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    headers.append(NO_STORE)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, guarded)
+        except ClientDisconnect:
+            pass
+        except Exception as error:  # noqa: BLE001 - told, and it costs this answer alone
+            refused = self._refused(error)
+            if begun:
+                scope["state"]["connection"].cut()
+            else:
+                await _say(guarded, refused)
+
+    def _refused(self, error: Exception) -> Refused:
+        """What is said of something that went wrong; a bug is told to others, too."""
+        match error:
+            case Refused():
+                return error
+            case HTTPException():
+                return Refused(error.status_code, _words(error), dict(error.headers or {}))
+            case Crowded():
+                return Refused(503, "too many ask at once; ask again", {"Retry-After": "1"})
+            case StoreUnavailable():
+                return Refused(503, self.safe(str(error)), {"Retry-After": "5"})
+            case SyncdError():
+                return Refused(503, self.safe(str(error)))
+        self.failed(error)
+        return Refused(500, "a bug; the log tells more")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        self.entry.host(request)
+        if scope["method"] in ("GET", "HEAD") and _has_body(request):
+            raise Refused(400, "a GET has no body", {"Connection": "close"})
+        # That there is an app makes the router raise what it finds wrong.
+        await self.app({**scope, "app": self}, receive, send)
+
+
+def _has_body(request: Request) -> bool:
+    length = request.headers.get("content-length", "0")
+    return "transfer-encoding" in request.headers or length != "0"
+
+
+def _words(error: HTTPException) -> str:
+    return {404: "there is nothing here", 405: "not by this method"}.get(
+        error.status_code, str(error.detail)
+    )
+
+
+async def _say(send: Send, refused: Refused) -> None:
+    body = json.dumps({"error": refused.sentence}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in refused.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

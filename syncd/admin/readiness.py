@@ -1,0 +1,46 @@
+"""Can the daemon do its job?  Pure: from the picture, in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from syncd.sync.picture import Holder, Picture
+
+
+@attrs.frozen(kw_only=True)
+class Ourselves:
+    """Which process we are, as leases name it."""
+
+    host: str
+    pid: int
+
+
+def readiness(
+    picture: Picture | None, stale: str, sources: Sequence[str], ourselves: Ourselves, *, over: bool
+) -> dict[str, Any]:
+    """What `/readyz` answers."""
+    holders = {h.source: h for h in picture.holders} if picture is not None and not stale else {}
+    of_sources = [
+        {"source": name, "ok": not reason, "reason": reason or None}
+        for name in sources
+        for reason in [stale or _trouble(holders.get(name), ourselves)]
+    ]
+    reason = "syncd is leaving" if over else ""
+    ready = not (over or stale or any(not each["ok"] for each in of_sources))
+    return {
+        "ready": ready,
+        "reason": reason or None,
+        "database": {"ok": not stale, "reason": stale or None},
+        "sources": of_sources,
+    }
+
+
+def _trouble(holder: Holder | None, ourselves: Ourselves) -> str:
+    if holder is None or not holder.runs:
+        return "its lease is held by nobody"
+    if (holder.host, holder.pid) != (ourselves.host, ourselves.pid):
+        return f"another syncd has its lease: pid {holder.pid} on {holder.host}"
+    if holder.failing is not None:
+        return f"its API fails everybody: {holder.failing.reason}"
+    return ""

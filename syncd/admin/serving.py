@@ -1,0 +1,169 @@
+"""Who owns the connections, and how do they end?
+
+Hypercorn speaks HTTP; its Trio connection is run here for each client, in place of
+`hypercorn.trio.serve`, for the sake of three things.  It shields a write from being
+cancelled, so that a client that reads nothing would hold the daemon when it leaves: here a
+write has a deadline, and the connection is cut after it.  It keeps a connection that its
+client has closed until an idle timeout.  And it speaks HTTP/2 to whoever begins with it,
+which nobody here needs.
+
+There are never more connections than half of the file descriptors that this process may
+open: the streams need theirs.
+"""
+
+import logging
+import resource
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import attrs
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Event, RawData, Updated
+from hypercorn.protocol.h11 import (
+    H2CProtocolRequiredError,
+    H2ProtocolAssumedError,
+    H11Protocol,
+)
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState
+
+from syncd.admin.listening import origin
+
+WRITING = 30.0  # seconds that a client may take to read what it is sent
+IDLE = 5.0  # seconds without a request, and for one's head to arrive
+MOST = 1200  # connections
+DESCRIPTORS = 4096  # that this process may open, if the system lets it
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ncontent-length: 37\r\n\r\n"
+    b'{"error":"too many connections here"}'
+)
+
+
+@attrs.define(eq=False)
+class Connection:
+    """One open connection."""
+
+    origin: str
+    _stream: trio.SocketStream
+    _scope: trio.CancelScope
+
+    def cut(self) -> None:
+        """End it now, whatever it is at."""
+        self._stream.socket.close()
+        self._scope.cancel()
+
+
+class Conversation(TCPServer):
+    """Hypercorn's connection, with a deadline around each write, and an end."""
+
+    _over = False
+    """The client has ended it."""
+
+    async def run(self) -> None:
+        # As in the parent, but for what concerns TLS and HTTP/2.
+        try:
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = H11Protocol(  # type: ignore[assignment]  # the parent wraps it
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    False,  # it is not encrypted
+                    None,
+                    None,
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()  # noqa: ASYNC102 - who calls us closes it in any case
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._over = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            # Not `move_on_after` alone: half of a chunk is no answer, and the rest must not follow.
+            with trio.move_on_after(WRITING) as within:
+                async with self.send_lock:
+                    try:
+                        await self.stream.send_all(event.data)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        self.state["connection"].cut()
+            if within.cancelled_caught:
+                self.state["connection"].cut()
+            return
+        # An answer that was still on its way would have the connection idle once more.
+        if not (self._over and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+
+@attrs.define(eq=False)
+class Server:
+    """Serves an app on a socket that listens, until it is cancelled."""
+
+    app: ASGIFramework
+    _failed: Callable[[BaseException], None]
+    """Hears of what goes wrong on one connection, and concerns no other."""
+
+    _wrapped: ASGIWrapper = attrs.field(init=False)
+    _open: int = attrs.field(default=0, init=False)
+    _most: int = attrs.field(default=MOST, init=False)
+    _context: WorkerContext = attrs.field(init=False)
+    _config: Config = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._wrapped = ASGIWrapper(self.app)
+        self._context = WorkerContext(max_requests=None)
+        self._config = config = Config()
+        config.keep_alive_timeout = IDLE
+        config.include_server_header = False
+        config.accesslog = None
+        config.errorlog = logging.getLogger("hypercorn")  # ours hears it; no handler of its own
+
+    async def run(self, sock: socket.socket) -> None:
+        self._most = min(MOST, _descriptors() // 2)
+        # A duplicate: the loop closes its own, and whoever opened the socket closes that.
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
+        await trio.serve_listeners(self._serve, [listener])
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        if self._open >= self._most:
+            with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(1):
+                await stream.send_all(BUSY)
+            return
+        self._open += 1
+        try:
+            with trio.CancelScope() as scope:
+                connection = Connection(origin(stream.socket), stream, scope)  # type: ignore[arg-type]  # trio's own does what is asked of it
+                state = ConnectionState({"connection": connection})
+                await Conversation(self._wrapped, self._config, self._context, state, stream)  # type: ignore[arg-type]  # it says SSL, and serves both
+        except* (OSError, H2CProtocolRequiredError, H2ProtocolAssumedError):
+            pass  # it is gone, or insists on HTTP/2, which is not served
+        except* Exception as errors:  # noqa: BLE001 - told, and it costs this connection alone
+            self._failed(errors)
+        finally:
+            self._open -= 1
+
+
+def _descriptors() -> int:
+    """How many this process may open, after asking for enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,90 @@
+"""How is the side door built and plugged in, if the config wants one?
+
+Only then is anything of it imported: hypercorn, starlette and what they bring cost memory.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from syncd import __version__, logs
+from syncd.config.settings import Settings
+from syncd.errors import ConfigError, Fault
+from syncd.store.looking import Looking
+from syncd.store.postgres import PostgresStore
+from syncd.store.requests import Asking
+
+if TYPE_CHECKING:
+    from syncd.admin.door import Door
+
+
+@attrs.define(eq=False)
+class SideDoor:
+    """The side door, or the wall where there is none: then nothing here does anything."""
+
+    door: "Door | None" = None
+    _socket: socket.socket | None = None
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        if self.door is not None and self._socket is not None:
+            await self.door.run(self._socket)
+
+    async def work(self, store: PostgresStore) -> None:
+        """Do what needs the store, until cancelled."""
+        if self.door is not None:
+            await self.door.work(Looking(store.connections), Asking(store.connections))
+
+    def away(self, reason: str) -> None:
+        """Postgres can't be reached at the start."""
+        if self.door is not None:
+            self.door.away(reason)
+
+    def follow(self, settings: Settings) -> None:
+        """These hold from now on."""
+        if self.door is not None:
+            self.door.settings = settings
+
+    def reloaded(self, faults: Iterable[str] = ()) -> None:
+        """The config was read again; without faults it was taken up."""
+        if self.door is not None:
+            self.door.reloaded(faults)
+
+    def leave(self) -> None:
+        """The daemon drains."""
+        if self.door is not None:
+            self.door.leave()
+
+
+@contextmanager
+def side_door(settings: Settings) -> Iterator[SideDoor]:
+    """Listen, if the config says where; raises ConfigError if that can't be done."""
+    if settings.admin is None:
+        yield SideDoor()
+        return
+    try:
+        from syncd.admin.door import Door, Telling  # noqa: PLC0415 - costs memory
+        from syncd.admin.listening import address, listening  # noqa: PLC0415
+        from syncd.admin.readiness import Ourselves  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        message = f"it needs {error.name}, which is not installed: install syncd anew"
+        raise ConfigError([Fault(path="admin", message=message)]) from error
+    with listening(settings.admin) as sock:
+        logs.remember()
+        door = Door(
+            settings=settings,
+            ourselves=Ourselves(host=socket.gethostname(), pid=os.getpid()),
+            version=__version__,
+            recent=logs.recent,
+            telling=Telling(
+                refused=logs.door_refused, failed=logs.door_failed, safe=logs.without_secrets
+            ),
+            clock=time.time,
+        )
+        logs.door_open(address(sock))
+        yield SideDoor(door, sock)
