@@ -4,7 +4,6 @@ Told from the database alone: by what the last whole cycle came to, and by the b
 So it is a guess, and None wherever there is nothing to guess from.
 """
 
-import math
 from typing import Literal
 
 import attrs
@@ -48,8 +47,7 @@ def expected(seen: Seen, budget: Budget | None, now: float) -> Expected:
 
 
 def _done(running: Cycle, before: Cycle, budget: Budget | None, now: float) -> float | None:
-    assert before.ended is not None
-    took = before.ended - before.started
+    took = (before.ended or now) - before.started
     left = max(0, before.totals.seen - running.totals.seen)
     if running.taken_up or before.taken_up:
         # Either was left for a while, so only the work that is left can be counted.

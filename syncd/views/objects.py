@@ -45,7 +45,7 @@ def as_object(picture: Picture, settings: Settings) -> dict[str, Any]:
 
 def _budget_name(settings: Settings, source: str) -> str | None:
     budget = settings.sources[source].budget
-    return budget and budget.name
+    return None if budget is None else budget.name
 
 
 def _stream_object(
@@ -54,7 +54,7 @@ def _stream_object(
     every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
     found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
     ahead = arrival.expected(seen, budget, now)
-    waits = arrival.wait(seen, budget, holder and holder.failing)
+    waits = arrival.wait(seen, budget, holder.failing if holder else None)
     return {
         "source": seen.stream.source,
         "stream": seen.stream.stream,

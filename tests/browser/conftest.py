@@ -55,7 +55,9 @@ def open_page(browser: Browser, complaints: list[str]) -> Iterator[Open]:
             page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
             page.on(
                 "console",
-                lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None,
+                lambda line: (
+                    complaints.append(line.text) if line.type in ("error", "warning") else None
+                ),
             )
             page.goto(url)
             return page

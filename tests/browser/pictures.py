@@ -8,7 +8,6 @@ import argparse
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
@@ -18,7 +17,7 @@ from tests.browser.stage import Stage
 from tests.browser.states import SCENES, cycle_running
 
 PLACE = Path(__file__).parents[2] / "docs" / "screenshots"
-SIZES = {"desktop": (1200, 780, 1.0), "phone": (390, 844, 2.0)}
+SIZES = {"desktop": (1200, 780, 1.0), "phone": (390, 844, 1.5)}
 SCHEMES = ("light", "dark")
 GONE = "daemon-gone"
 TALLEST = 1900  # pixels; a page of 200 sources goes on
@@ -53,27 +52,26 @@ def take(browser: Browser, scene: str, folder: Path, into: Path) -> None:
                 page.goto(stage.url)
                 page.wait_for_selector(".stream")
                 if scene in SCENES:
-                    shoot(page, into / f"{scene}-{size}-{scheme}.png", whole=True)
+                    shoot(page, into / f"{scene}-{size}-{scheme}.png")
             if scene == GONE:
                 page.wait_for_selector(".notice")
-                shoot(page, into / f"{scene}-{size}-{scheme}.png", whole=True)
+                shoot(page, into / f"{scene}-{size}-{scheme}.png")
             context.close()
 
 
-def shoot(page: Page, path: Path, *, whole: bool) -> None:
-    """Once its charts are drawn."""
-    page.wait_for_load_state("networkidle") if False else None
+def shoot(page: Page, path: Path) -> None:
+    """The whole page, once its charts are drawn."""
     if page.locator(".charts:visible").count():
         page.wait_for_selector(".canvas canvas")
     tall = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
     size = page.viewport_size
     assert size is not None
     page.set_viewport_size({"width": size["width"], "height": max(size["height"], tall)})
-    time.sleep(0.2)  # a chart that fits itself to the new size
+    page.evaluate("new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
     page.screenshot(path=path)
     if shutil.which("pngquant"):
-        command = ["pngquant", "--force", "--skip-if-larger", "--speed", "1", "--output", path, "128", path]
-        subprocess.run(command, check=False)
+        small = ["pngquant", "--force", "--skip-if-larger", "--speed", "1", "--output"]
+        subprocess.run([*small, str(path), "128", str(path)], check=False)
 
 
 if __name__ == "__main__":

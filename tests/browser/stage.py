@@ -26,7 +26,7 @@ import syncd
 from syncd.views.words import moment
 
 STATIC = Path(syncd.__file__).parent / "admin" / "static"
-TOKEN = "sixteen letters and more"
+TOKEN = "sixteen-letters-and-more"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -45,7 +45,7 @@ class _Events(Response):
         super().__init__()
         self._say_all = say_all
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         async def say(name: str, data: Any) -> None:
             body = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
             await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -209,7 +209,7 @@ class Stage:
         payload = {"payload": json.dumps({"id": letter["key"], "reason": letter["reason"]})}
         return self._refusal(request) or JSONResponse(letter | payload)
 
-    async def _request(self, request: Request) -> Response:
+    async def _request(self, _: Request) -> Response:
         path = self.asked[-1][0]
         answer = self.answers.get(path.rsplit("/", 1)[1], "done")
         return JSONResponse({"id": 1, "done": True, "ok": True, "answer": answer})
@@ -220,6 +220,9 @@ class Stage:
             return refused
         path, body = request.path_params["path"], await request.json()
         self.asked.append((path, body))
+        unsure = [x["id"] for x in self.letters if x["kind"] == "outcome-unknown"]
+        if path == "dead/retry" and not body["repeat"] and set(unsure) & set(body["ids"]):
+            return JSONResponse({"error": "the call may have been carried out"}, 400)
         if path.startswith("dead/"):
             self.letters = [x for x in self.letters if x["id"] not in body["ids"]]
             for stream in self.status["streams"]:
@@ -230,8 +233,15 @@ class Stage:
         return JSONResponse({"requests": [1]}, 202)
 
 
-def said(  # noqa: PLR0913 - one line has so many parts
-    now: float, ago: float, level: str, event: str, stream: str, sentence: str, todo: str, **fields: Any
+def said(
+    now: float,
+    ago: float,
+    level: str,
+    event: str,
+    stream: str,
+    sentence: str,
+    todo: str,
+    **fields: Any,
 ) -> dict[str, Any]:
     """One noteworthy line."""
     return {

@@ -13,6 +13,7 @@ from syncd.config.settings import Settings
 from syncd.sync.model import Counts, StreamId
 from syncd.sync.picture import Budget, Cycle, Failing, Holder, Picture, Seen, Token
 from syncd.sync.ranges import Range, Usual
+from syncd.views.letters import WHAT_IT_MEANS, WHAT_TO_DO
 from syncd.views.objects import as_object, cycle_object
 from syncd.views.words import moment
 from tests.browser.stage import Stage, said
@@ -31,7 +32,8 @@ def settings_of(streams: list[StreamId], folder: Path, *, every: str = "15m") ->
         text += f'[sources.{json.dumps(source)}]\nbase_url = "http://127.0.0.1:9"\n'
         text += 'budget = { requests = 10, per = "60s" }\n'
         for stream in (s.stream for s in streams if s.source == source):
-            text += f'[sources.{json.dumps(source)}.streams.{json.dumps(stream)}]\npath = "/x"\nkey = ["id"]\n'
+            text += f"[sources.{json.dumps(source)}.streams.{json.dumps(stream)}]\n"
+            text += 'path = "/x"\nkey = ["id"]\n'
             text += f'every = "{every}"\ntable = "t{number}_{abs(hash(stream))}"\n'
             text += 'columns = { id = "text" }\n'
     path = folder / "syncd.toml"
@@ -39,7 +41,7 @@ def settings_of(streams: list[StreamId], folder: Path, *, every: str = "15m") ->
     return load(path, environ={}, secrets=False)
 
 
-def cycle(  # noqa: PLR0913 - a cycle has so many facts
+def cycle(
     number: int,
     stream: StreamId,
     began: float,
@@ -91,19 +93,34 @@ def history(
         written = min(seen - dead, draw.choice([0, 2, 3, 5, 6, 8, 12, 18, 41 if back == 11 else 7]))
         took = 655 + draw.random() * 18 + (95 if back in (3, 12) else 0)
         found.append(
-            cycle(400 - back, stream, now - last - back * every, took, seen=seen, written=written, dead=dead)
+            cycle(
+                400 - back,
+                stream,
+                now - last - back * every,
+                took,
+                seen=seen,
+                written=written,
+                dead=dead,
+            )
         )
     return found
 
 
-def spent(now: float, stream: StreamId, page: int, *, many: int = 10, newest: float = 2) -> list[Token]:
+def spent(
+    now: float, stream: StreamId, page: int, *, many: int = 10, newest: float = 2
+) -> list[Token]:
     """Tokens that were spent on a page and its calls, bunched as the budget lets them through."""
     found = []
     for number in range(many):
         what = f"page {page}" if number == 0 else f"call {page * 10 + number}"
         ago = newest + (many - 1 - number) * 0.9 + (31 if number < 4 else 0)
         found.append(
-            Token(number=number + 1, counted=now - ago, free=now - ago + PER, spent_on=f"{stream} {what}")
+            Token(
+                number=number + 1,
+                counted=now - ago,
+                free=now - ago + PER,
+                spent_on=f"{stream} {what}",
+            )
         )
     return found
 
@@ -123,7 +140,13 @@ def budget_of(source: str, tokens: list[Token], **more: Any) -> Budget:
 
 def holder(source: str, now: float, failing: Failing | None = None) -> Holder:
     return Holder(
-        source=source, host="db-1", pid=4711, since=now - 3 * DAY, heard=now - 4, runs=True, failing=failing
+        source=source,
+        host="db-1",
+        pid=4711,
+        since=now - 3 * DAY,
+        heard=now - 4,
+        runs=True,
+        failing=failing,
     )
 
 
@@ -165,7 +188,9 @@ def parked(stream: StreamId, now: float) -> Seen:
 def suspicious(stream: StreamId, now: float) -> Seen:
     seen = resting(stream, now)
     reason = "no records, where 86 to 128 are usual"
-    last = cycle(402, stream, now - 11 * MINUTE, 3, seen=0, pages=1, outcome="suspicious", reason=reason)
+    last = cycle(
+        402, stream, now - 11 * MINUTE, 3, seen=0, pages=1, outcome="suspicious", reason=reason
+    )
     return attrs.evolve(seen, last=last)
 
 
@@ -202,20 +227,16 @@ def status(
     }
 
 
-def letter(number: int, stream: StreamId, now: float, key: str, kind: str, reason: str) -> dict[str, Any]:
-    todo = {
-        "contract": "Correct the record where it comes from, or its column in the config (`columns`).",
-        "refused": "Correct the record where it comes from, or the table: a constraint, a type.",
-        "call-failed": "Read the reason; correct the record where it comes from, or the call "
-        "(`call.path`, `call.success`).",
-        "outcome-unknown": "Look there whether it was. If so, forget it; if not, retry it.",
-    }
+def letter(
+    number: int, stream: StreamId, now: float, key: str, kind: str, reason: str
+) -> dict[str, Any]:
     return {
         "id": number,
         "source": stream.source,
         "stream": stream.stream,
         "kind": kind,
-        "todo": todo[kind],
+        "means": WHAT_IT_MEANS[kind],
+        "todo": WHAT_TO_DO[kind],
         "key": key,
         "reason": reason,
         "attempts": 1 + number % 3,
@@ -243,9 +264,7 @@ def cycle_running(stage: Stage, folder: Path) -> None:
     stage.cycles = [cycle_object(c) for c in history(CAMPAIGNS, now, last=21 * MINUTE)]
     tokens = spent(now, CAMPAIGNS, 7, many=7, newest=1.2)
     tokens[-1] = attrs.evolve(tokens[-1], counted=None)
-    stage.show(
-        status(folder, now, [running(CAMPAIGNS, now)], [budget_of("adplatform", tokens)])
-    )
+    stage.show(status(folder, now, [running(CAMPAIGNS, now)], [budget_of("adplatform", tokens)]))
 
 
 def waiting_for_budget(stage: Stage, folder: Path) -> None:
@@ -253,36 +272,73 @@ def waiting_for_budget(stage: Stage, folder: Path) -> None:
     now = time.time()
     stage.cycles = [cycle_object(c) for c in history(CAMPAIGNS, now, last=21 * MINUTE)]
     tokens = spent(now, CAMPAIGNS, 7, newest=9)
-    stage.show(
-        status(folder, now, [running(CAMPAIGNS, now)], [budget_of("adplatform", tokens)])
-    )
+    stage.show(status(folder, now, [running(CAMPAIGNS, now)], [budget_of("adplatform", tokens)]))
 
 
 def parked_stream(stage: Stage, folder: Path) -> None:
     """One of four needs a person; another source's API is failing."""
     now = time.time()
-    names = [("adplatform", "campaigns"), ("adplatform", "adsets"), ("shop", "orders"), ("crm", "people")]
+    names = [
+        ("adplatform", "campaigns"),
+        ("adplatform", "adsets"),
+        ("shop", "orders"),
+        ("crm", "people"),
+    ]
     campaigns, adsets, orders, people = (StreamId(source=a, stream=b) for a, b in names)
     stage.cycles = [cycle_object(c) for c in history(campaigns, now, last=11 * MINUTE)]
-    failing = Failing(since=now - 12.5 * MINUTE, reason="503 Service Unavailable", next_probe=now + 95)
+    failing = Failing(
+        since=now - 12.5 * MINUTE, reason="503 Service Unavailable", next_probe=now + 95
+    )
     events = [
-        said(now, 7 * MINUTE, "ERROR", "parked", str(campaigns), "stream parked",
-             "What `hint` says, then `syncd resume STREAM`, or a reload.",
-             reason="the API does not accept our credentials (401)",
-             hint="Are ADPLATFORM_EMAIL and ADPLATFORM_PASSWORD right?"),
-        said(now, 12.5 * MINUTE, "WARNING", "api-failing", str(people),
-             "the API is failing: only a probe is sent now and then",
-             "Nothing if it ends. See what the API's own status page says; `syncd resume STREAM` or "
-             "a reload sends the probe now.", reason="503 Service Unavailable", attempts=14, failed=11),
-        said(now, 3.1 * HOUR, "WARNING", "request-failed", str(orders), "request failed",
-             "Nothing if it ends.", reason="no answer within 15 s", attempt=1),
+        said(
+            now,
+            7 * MINUTE,
+            "ERROR",
+            "parked",
+            str(campaigns),
+            "stream parked",
+            "What `hint` says, then `syncd resume STREAM`, or a reload.",
+            reason="the API does not accept our credentials (401)",
+            hint="Are ADPLATFORM_EMAIL and ADPLATFORM_PASSWORD right?",
+        ),
+        said(
+            now,
+            12.5 * MINUTE,
+            "WARNING",
+            "api-failing",
+            str(people),
+            "the API is failing: only a probe is sent now and then",
+            "Nothing if it ends. See what the API's own status page says; `syncd resume STREAM` or "
+            "a reload sends the probe now.",
+            reason="503 Service Unavailable",
+            attempts=14,
+            failed=11,
+        ),
+        said(
+            now,
+            3.1 * HOUR,
+            "WARNING",
+            "request-failed",
+            str(orders),
+            "request failed",
+            "Nothing if it ends.",
+            reason="no answer within 15 s",
+            attempt=1,
+        ),
     ]
     stage.show(
         status(
-            folder, now,
-            [parked(campaigns, now), running(adsets, now, pages=3), resting(orders, now), resting(people, now, left=40)],
+            folder,
+            now,
+            [
+                parked(campaigns, now),
+                running(adsets, now, pages=3),
+                resting(orders, now),
+                resting(people, now, left=40),
+            ],
             [budget_of("adplatform", spent(now, adsets, 4, many=6))],
-            failing={"crm": failing}, events=events,
+            failing={"crm": failing},
+            events=events,
         )
     )
 
@@ -294,14 +350,30 @@ def dead_letters(stage: Stage, folder: Path) -> None:
     stage.cycles = [cycle_object(c) for c in past]
     stage.letters = [
         letter(1, CAMPAIGNS, now, '["camp_17"]', "contract", 'budget: "cheap" is no numeric'),
-        letter(2, CAMPAIGNS, now, '["camp_58"]', "call-failed",
-               "POST /api/campaigns/camp_58/sync: 422 Unprocessable Content: campaign has no creative"),
-        letter(3, CAMPAIGNS, now, '["camp_91"]', "outcome-unknown",
-               "POST /api/campaigns/camp_91/sync: no answer within 15 s"),
+        letter(
+            2,
+            CAMPAIGNS,
+            now,
+            '["camp_58"]',
+            "call-failed",
+            "POST /api/campaigns/camp_58/sync: 422 Unprocessable Content: campaign has no creative",
+        ),
+        letter(
+            3,
+            CAMPAIGNS,
+            now,
+            '["camp_91"]',
+            "outcome-unknown",
+            "POST /api/campaigns/camp_91/sync: no answer within 15 s",
+        ),
     ]
     stage.show(
-        status(folder, now, [resting(CAMPAIGNS, now, dead=3)],
-               [budget_of("adplatform", spent(now, CAMPAIGNS, 10, many=3, newest=38)[:3])])
+        status(
+            folder,
+            now,
+            [resting(CAMPAIGNS, now, dead=3)],
+            [budget_of("adplatform", spent(now, CAMPAIGNS, 10, many=3, newest=38)[:3])],
+        )
     )
 
 
@@ -326,9 +398,18 @@ def many_sources(stage: Stage, folder: Path, many: int = 200) -> None:
         elif number % 9 == 4:
             seen = running(stream, now, pages=number % 8 + 1)
         streams.append(seen)
-    failing = {"account-088": Failing(since=now - 6 * MINUTE, reason="503 Service Unavailable", next_probe=now + 30)}
-    stage.cycles = [cycle_object(c) for s in streams[:50] for c in history(s.stream, now, last=11 * MINUTE)]
-    budgets = [budget_of(s.stream.source, spent(now, s.stream, 3, many=i % 11)) for i, s in enumerate(streams)]
+    failing = {
+        "account-088": Failing(
+            since=now - 6 * MINUTE, reason="503 Service Unavailable", next_probe=now + 30
+        )
+    }
+    stage.cycles = [
+        cycle_object(c) for s in streams[:50] for c in history(s.stream, now, last=11 * MINUTE)
+    ]
+    budgets = [
+        budget_of(s.stream.source, spent(now, s.stream, 3, many=i % 11))
+        for i, s in enumerate(streams)
+    ]
     stage.show(status(folder, now, streams, budgets, failing=failing))
 
 

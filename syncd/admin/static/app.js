@@ -239,10 +239,12 @@ class Page {
 
   tellAbout(now) {
     const { daemon, version } = this.status;
+    document.body.classList.toggle("read-only", daemon?.writable === false);
     show($("about"), true);
     say($("host"), daemon?.host ? `on ${daemon.host}` : "");
     const parts = [`syncd ${version ?? ""}`.trim()];
     if (daemon?.pid) parts.push(`pid ${daemon.pid}, up for ${span((now - at(daemon.since)) / 1000)}`);
+    if (daemon?.writable === false) parts.push("to look only, as admin.token is not set");
     if (daemon?.reload?.ok) parts.push(`config reloaded ${ago((now - at(daemon.reload.at)) / 1000)}`);
     say($("about-words"), parts.join(" · "));
   }

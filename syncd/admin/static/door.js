@@ -53,7 +53,7 @@ export async function ask(path, body) {
     const wait = answer.headers.get("Retry-After");
     return { ok: false, answer: `${await why(answer)}${wait ? `; try again in ${wait} s` : ""}` };
   }
-  if (!answer.ok) return { ok: false, answer: await why(answer) };
+  if (!answer.ok) return { ok: false, status: answer.status, answer: await why(answer) };
   const { requests = [] } = await answer.json();
   const ends = await Promise.all(requests.map(ended));
   return {

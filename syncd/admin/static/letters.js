@@ -11,6 +11,8 @@ const KINDS = {
   "outcome-unknown": "its call may have been carried out",
 };
 
+const TRYING = "being tried…";
+
 export const SHOWN = 50; // letters of one stream
 
 export class Letters {
@@ -51,11 +53,13 @@ export class Letters {
     if (this.found) this.parts.update(this.found.letters, (letter) => letter.id, now);
   }
 
-  async retry(ids, repeat = false) {
+  async retry(ids) {
     const what = ids.length === 1 ? `record ${this.keyOf(ids[0])}` : number(ids.length, "record");
-    this.mark(ids, "being tried…");
+    this.mark(ids, TRYING);
     try {
-      const end = await ask("api/dead/retry", { ids, repeat });
+      let end = await ask("api/dead/retry", { ids, repeat: false });
+      // Calls that may have been carried out, of an API that would do them again.
+      if (end?.status === 400) end = await this.repeat(ids, end);
       this.mark(ids, end && !end.ok ? end.answer : "");
       if (end) {
         await this.told.end(`Retry of ${what}: ${end.answer || (end.ok ? "done" : "it failed")}`, end.ok);
@@ -66,16 +70,23 @@ export class Letters {
     }
   }
 
+  async repeat(ids, refused) {
+    const sentence = `Nobody knows whether the API carried ${ids.length === 1 ? "it" : "each of them"} out, and it may do it twice. (${refused.answer})`;
+    const title = ids.length === 1 ? "Make this call again?" : "Make these calls again?";
+    const meant = await sure(title, sentence, "Make it again");
+    return meant ? ask("api/dead/retry", { ids, repeat: true }) : null;
+  }
+
   async discard(letter) {
     const meant = await sure(
-      `Forget record ${key(letter.key)}?`,
+      `Discard record ${key(letter.key)}?`,
       "It will not be written. If the API still lists it as it was, the next cycle puts it aside again.",
-      "Forget it",
+      "Discard it",
     );
     if (!meant) return;
     try {
       const end = await ask("api/dead/discard", { ids: [letter.id] });
-      if (end) await this.told.end(`Record ${key(letter.key)}: ${end.answer || "forgotten"}`, end.ok);
+      if (end) await this.told.end(`Record ${key(letter.key)}: ${end.answer || "discarded"}`, end.ok);
     } catch (error) {
       this.told.end(error.message, false);
     }
@@ -101,9 +112,9 @@ class LetterPart {
     this.reason = h("p", { class: "letter-reason" });
     this.todo = h("p", { class: "muted small" });
     this.state = h("p", { class: "letter-state small" });
-    this.again = h("button", { type: "button", onclick: () => this.retry() });
+    this.again = h("button", { type: "button", class: "asks", onclick: () => this.retry() });
     this.look = h("button", { type: "button", class: "plain", "aria-expanded": "false", onclick: () => this.payload() });
-    this.drop = h("button", { type: "button", class: "plain", onclick: () => letters.discard(this.letter) });
+    this.drop = h("button", { type: "button", class: "plain asks", onclick: () => letters.discard(this.letter) });
     this.record = h("pre", { class: "payload", tabindex: "0", hidden: true });
     this.node = h("li", {},
       h("div", { class: "letter-head" }, this.key, this.kind, this.when),
@@ -129,8 +140,8 @@ class LetterPart {
     show(this.state, busy !== "");
     this.button(this.again, "Retry", name);
     this.button(this.look, this.record.hidden ? "Show the record" : "Hide the record", name);
-    this.button(this.drop, "Forget", name);
-    set(this.again, "aria-disabled", busy === "being tried…" ? "true" : null);
+    this.button(this.drop, "Discard", name);
+    set(this.again, "aria-disabled", busy === TRYING ? "true" : null);
   }
 
   button(node, words, name) {
@@ -140,14 +151,7 @@ class LetterPart {
 
   async retry() {
     if (this.again.hasAttribute("aria-disabled")) return;
-    const { id, kind } = this.letter;
-    if (kind !== "outcome-unknown") return this.letters.retry([id]);
-    const meant = await sure(
-      "Make this call again?",
-      "Nobody knows whether the API carried it out. If it does not know the call by its key, it may do it twice.",
-      "Make it again",
-    );
-    return meant ? this.letters.retry([id], true) : undefined;
+    await this.letters.retry([this.letter.id]);
   }
 
   async payload() {

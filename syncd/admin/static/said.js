@@ -3,7 +3,7 @@
 import { h, say, set, show, prose } from "./dom.js";
 import { ago, at, joined } from "./words.js";
 
-const LEVELS = { WARNING: "warn", ERROR: "bad", CRITICAL: "bad" };
+const LEVELS = { INFO: "good", WARNING: "warn", ERROR: "bad", CRITICAL: "bad" };
 
 export class Said {
   constructor() {

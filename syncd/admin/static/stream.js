@@ -9,6 +9,7 @@ import { h, icon, reicon, say, set, show, prose, svg, Keyed } from "./dom.js";
 import { ageOf, nameOf, standingOf } from "./standing.js";
 import { ahead, ago, at, clock, count, joined, number, span, took } from "./words.js";
 
+const AGAIN = 1500; // ms after which what can't be right is asked once more
 const CYCLES = 30; // that the charts show
 let numbers = 0;
 
@@ -182,7 +183,7 @@ export class StreamPart {
       const { cycles } = await get(`api/cycles?stream=${encodeURIComponent(this.name)}&limit=${CYCLES}`);
       this.charts.update(cycles);
     } catch {
-      this.cycles_of = null; // the next status tries again
+      setTimeout(() => this.body.hidden || this.loadCycles(), AGAIN);
     }
   }
 
@@ -190,9 +191,16 @@ export class StreamPart {
     try {
       const found = await get(`api/dead?stream=${encodeURIComponent(this.name)}&limit=${SHOWN}`);
       this.letters.update(found, this.page.now());
+      // What was asked a moment ago is answered the same, and the status is a second old.
+      if (found.total !== this.stream.dead_letters) this.again();
     } catch {
-      this.dead_of = null;
+      this.again();
     }
+  }
+
+  again() {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.body.hidden || this.loadLetters(), AGAIN);
   }
 
   async act(action) {
