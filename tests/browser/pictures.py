@@ -63,11 +63,12 @@ def shoot(page: Page, path: Path) -> None:
     """The whole page, once its charts are drawn."""
     if page.locator(".charts:visible").count():
         page.wait_for_selector(".canvas canvas")
-    tall = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
     size = page.viewport_size
     assert size is not None
-    page.set_viewport_size({"width": size["width"], "height": max(size["height"], tall)})
-    page.evaluate("new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+    for _ in range(2):  # what was out of sight is measured when it has come into sight
+        page.evaluate("new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+        tall = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size({"width": size["width"], "height": max(size["height"], tall)})
     page.screenshot(path=path)
     if shutil.which("pngquant"):
         small = ["pngquant", "--force", "--skip-if-larger", "--speed", "1", "--output"]

@@ -25,7 +25,7 @@ const LABELS = {
 };
 
 const WAITS = {
-  budget: (left) => `waiting for budget${left === null ? "" : `, next request in ${left}`}`,
+  budget: (left) => `waiting for budget${left === null ? "" : `, ${left} more`}`,
   "api asked to wait": (left) => `the API asked to wait${left === null ? "" : `, ${left} more`}`,
   "api is failing": (left) => (left === null ? "waiting for it" : `next try in ${left}`),
 };
