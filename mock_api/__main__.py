@@ -49,7 +49,7 @@ Try:
   curl -X PUT localhost:3001/_mock/faults -d '{"path": "/api/*", "rate": 0.2, "status": 502}'
 
 All times are the platform's own; --speed divides them: the window, the call, the token's
-life, the idle timeout (never below 0.25 s), the delays of scripted faults. Every option can
+life, the idle timeout (never below 1 s), the delays of scripted faults. Every option can
 be set as MOCK_API_NAME too."""
 
 

@@ -9,7 +9,7 @@ from math import ceil
 
 import attrs
 
-IDLE_FLOOR = 0.25  # seconds
+IDLE_FLOOR = 1.0  # seconds
 # At high speeds an idle timeout shorter than this would measure how fast the
 # client's machine schedules its tasks, not how it copes with a closed connection.
 

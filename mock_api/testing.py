@@ -156,10 +156,10 @@ class MockServer:
 
     async def _reach(self, method: str, path: str, content: str | None) -> httpx.Response:
         """Ask; once more if a busy machine let a new connection idle until it was closed."""
-        for _ in range(TRIES if method in ("GET", "PUT") else 0):
+        for _ in range(TRIES if method in ("GET", "PUT", "PATCH") else 0):
             try:
                 return await self._http.request(method, path, content=content)
-            except httpx.RemoteProtocolError:
+            except (httpx.RemoteProtocolError, httpx.ReadError):
                 continue
         return await self._http.request(method, path, content=content)
 

@@ -19,11 +19,12 @@ import click
 import trio
 from rich.console import Console
 
-from syncd import __version__, app, logs
+from syncd import __version__, app, logs, tracing
 from syncd.check import Check
 from syncd.commands import control
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
+from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.status import status
 from syncd.config.secrets import redactions
@@ -83,8 +84,10 @@ def run(options: Options, shape: logs.Shape) -> None:
     settings = options.settings()
     logs.configure(shape=shape, secrets=redactions(settings))
 
+    traces = tracing.begun(os.environ)
+
     async def main() -> Any:
-        return await app.run(settings, report=logs.tell, reread=options.settings)
+        return await app.run(settings, report=logs.tell, reread=options.settings, traces=traces)
 
     outcome = trio.run(main)
     if outcome.cut:
@@ -211,7 +214,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 for command in (
     *(status, cycles, dead),
     *(control.sync, control.pause, control.resume, control.reset),
-    *(control.reconcile, control.reload),
+    *(control.reconcile, control.reload, notify),
 ):
     cli.add_command(command)
 

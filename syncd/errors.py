@@ -6,7 +6,8 @@
     │   ├── ApiUnavailable            timed out, connection lost, 5xx; may carry a hint
     │   ├── RateLimited               429; may say how long to wait
     │   ├── StoreUnavailable          Postgres is away, or broke off while committing
-    │   └── StoreWentBack             Postgres shows an older state than it had committed
+    │   ├── StoreWentBack             Postgres shows an older state than it had committed
+    │   └── NotDelivered              a receiver of notifications did not take one
     ├── StreamBroken              the operator looks at one stream; the others go on
     │   ├── AccessDenied              401, 403, or a login refused
     │   ├── UnexpectedAnswer          the API no longer sends what we were promised
@@ -95,6 +96,10 @@ class StoreUnavailable(TryAgain):
 
 class StoreWentBack(TryAgain):
     """Restored from a backup, or promoted without our last commits: go on from what it has."""
+
+
+class NotDelivered(TryAgain):
+    """Whoever is to be told, or watches for a heartbeat, did not take the message."""
 
 
 class StreamBroken(SyncdError):

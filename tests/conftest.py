@@ -2,22 +2,50 @@
 
 The server is the embedded one, started when the first test asks for a database and
 stopped when the session ends.  Tests marked `debian_postgres` ask for the one that the
-distribution installs instead.
+distribution installs instead.  Where tests run beside each other (`-n 3`), each worker is
+a session with servers of its own.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests import promises
 from tests.servers import Servers
 
+FIGURE = "figure"
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let `-k resume` select the tests that hold that promise."""
     for item in items:
         if isinstance(item, pytest.Function):
             item.extra_keyword_matches |= promises.of(item.name, item.function.__doc__)
+    if hasattr(config, "workerinput"):
+        # Whoever begins a long one last has the others wait for it.
+        items.sort(key=_begins)
+
+
+def _begins(item: pytest.Item) -> int:
+    marks = ("early", "long", "systemd")
+    return next((n for n, mark in enumerate(marks) if item.get_closest_marker(mark)), len(marks))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have counted, in one place: beside each other they can't print."""
+    reports = [r for r in terminalreporter.getreports("passed") if r.when == "call"]
+    figures = [text for r in reports for name, text in r.user_properties if name == FIGURE]
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(figures))
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says at the end of the run what a test has counted."""
+    return functools.partial(record_property, FIGURE)
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ class Door:
             around=self._around,
             clock=self.clock,
             safe=self.telling.safe,
+            failed=self.telling.failed,
         )
         self._entry = Entry(
             settings=lambda: self._admin, note=self._note, tell=self.telling.refused

@@ -24,6 +24,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LARGEST = 64 * 1024  # bytes of a request's body
 DISCARDED = 1024 * 1024  # bytes of a larger one that are read, so that its answer is
 READING = 10.0  # seconds for a body to come
+CLOSE = {"Connection": "close"}
 LONGEST = 200  # characters of what a client says of itself
 TOLD = 60.0  # seconds between two entries about the same kind of refusal
 
@@ -31,11 +32,20 @@ TOLD = 60.0  # seconds between two entries about the same kind of refusal
 class Refused(Exception):
     """A request that is not carried out, and why."""
 
-    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        headers: dict[str, str] | None = None,
+        *,
+        last: bool = False,
+    ) -> None:
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
         self.headers = headers or {}
+        self.last = last
+        """The connection is of no use afterwards: what it still sends is not read."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -142,9 +152,9 @@ async def body_of(request: Request) -> bytes:
             if over > DISCARDED:
                 break
         if over:
-            raise Refused(413, "more than 64 KiB", {"Connection": "close"})
+            raise Refused(413, "more than 64 KiB", CLOSE, last=over > DISCARDED)
         return read
-    raise Refused(400, "the request's body did not come in time", {"Connection": "close"})
+    raise Refused(400, "the request's body did not come in time", CLOSE, last=True)
 
 
 def origin(request: Request) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import trio
 
+from syncd.admin.limits import Thinned
 from syncd.config.settings import Settings
 from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
@@ -26,6 +27,7 @@ STALE = 5.0  # seconds after which a picture that was to be renewed is called ol
 LINGER = 5.0  # seconds for which it is looked on after the last question
 
 SILENT = "Postgres does not answer"
+BUG = "a bug keeps the side door from looking; the log tells more"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -41,6 +43,9 @@ class Feed:
 
     safe: Callable[[str], str]
     """A text without any secret that is known."""
+
+    failed: Callable[[BaseException], None]
+    """Hears of bugs: they cost the newest picture, and the streams nothing."""
 
     listeners: int = attrs.field(default=0, init=False)
     body: bytes = attrs.field(default=b"", init=False)
@@ -61,6 +66,7 @@ class Feed:
     _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     _made: trio.Event = attrs.field(factory=trio.Event, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _bugs: Thinned = attrs.field(factory=lambda: Thinned(every=60.0), init=False)
     _end: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -81,7 +87,7 @@ class Feed:
                 await self._made.wait()
         if not self.body:
             self.publish()
-        return self.body
+        return self.body or b"{}"
 
     async def changed(self, version: int) -> None:
         """Return when there is a newer one than this, or it is over."""
@@ -116,6 +122,9 @@ class Feed:
                 self.picture = await look()
             except (StoreUnavailable, StreamBroken, SchemaError) as error:
                 self.trouble = self.safe(str(error))
+            except Exception as bug:  # noqa: BLE001 - told, and thinned
+                self.trouble = BUG
+                self._tell_bug(bug)
             else:
                 self.trouble, self._looked = "", trio.current_time()
             self.publish()
@@ -123,7 +132,12 @@ class Feed:
 
     def publish(self) -> None:
         """Put together what is known now."""
-        shown = self._object()
+        try:
+            self._publish(self._object())
+        except Exception as bug:  # noqa: BLE001 - told, and thinned
+            self._tell_bug(bug)
+
+    def _publish(self, shown: dict[str, Any]) -> None:
         at = shown.pop("at")
         differs = shown != self._shown
         if differs:
@@ -157,13 +171,18 @@ class Feed:
             **self.around(),
         }
 
+    def _tell_bug(self, bug: Exception) -> None:
+        if self._bugs.happened(trio.current_time(), repr(bug)):
+            self.failed(bug)
+
     def _ask(self) -> None:
         self._asked = trio.current_time()
         self._wanted.set()
 
     async def _somebody(self) -> None:
         while not self.listeners and trio.current_time() - self._asked > LINGER:
-            self._wanted = trio.Event()
+            if self._wanted.is_set():
+                self._wanted = trio.Event()
             await self._wanted.wait()
 
     def _tell(self) -> None:

@@ -5,15 +5,17 @@ meant; what goes wrong is one sentence in JSON, and a bug costs that one answer.
 """
 
 import json
+import math
 from collections.abc import Callable
 
 import attrs
+import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncd.admin.desk import Crowded
-from syncd.admin.entry import Entry, Refused
+from syncd.admin.entry import CLOSE, Entry, Refused, body_of
 from syncd.errors import StoreUnavailable, SyncdError
 
 HEADERS = {
@@ -25,6 +27,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+PARTING = 1.0  # seconds that an answer may take to which nobody may listen
 NO_STORE = (b"cache-control", b"no-store")
 
 _ALWAYS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
@@ -63,11 +66,13 @@ class Guard:
         except ClientDisconnect:
             pass
         except Exception as error:  # noqa: BLE001 - told, and it costs this answer alone
-            refused = self._refused(error)
-            if begun:
+            refused, half = self._refused(error), begun
+            if not half:
+                # What is not read any more may keep hypercorn from ending the answer.
+                with trio.move_on_after(PARTING if refused.last else math.inf):
+                    await _say(guarded, refused)
+            if half or refused.last:
                 scope["state"]["connection"].cut()
-            else:
-                await _say(guarded, refused)
 
     def _refused(self, error: Exception) -> Refused:
         """What is said of something that went wrong; a bug is told to others, too."""
@@ -86,10 +91,13 @@ class Guard:
         return Refused(500, "a bug; the log tells more")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
+        request = Request(scope, receive)
         self.entry.host(request)
-        if scope["method"] in ("GET", "HEAD") and _has_body(request):
-            raise Refused(400, "a GET has no body", {"Connection": "close"})
+        if scope["method"] not in ("GET", "HEAD"):
+            # Before anything is answered: who has not sent it all may never read the answer.
+            scope["state"]["body"] = await body_of(request)
+        elif _has_body(request):
+            raise Refused(400, "a GET has no body", CLOSE, last=True)
         # That there is an app makes the router raise what it finds wrong.
         await self.app({**scope, "app": self}, receive, send)
 

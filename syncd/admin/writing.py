@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from syncd.admin.desk import Desk
-from syncd.admin.entry import Entry, Refused, body_of
+from syncd.admin.entry import Entry, Refused
 from syncd.admin.reading import LARGEST, Json, stream_of
 from syncd.admin.shapes import ACTIONS
 from syncd.config.settings import Settings
@@ -44,7 +44,7 @@ class Writing:
     ask: Ask | None = attrs.field(default=None, init=False)
 
     async def stream(self, request: Request) -> ASGIApp:
-        asker, body = await self._admitted(request)
+        asker, body = self._admitted(request)
         stream = stream_of(request.path_params["stream"], self.settings())
         action = request.path_params["action"]
         if action not in ACTIONS:
@@ -55,7 +55,7 @@ class Writing:
         return await self._asked(asker, KINDS[action], stream, subjects)
 
     async def retry(self, request: Request) -> ASGIApp:
-        asker, body = await self._admitted(request)
+        asker, body = self._admitted(request)
         repeat = body.get("repeat", False)
         if not isinstance(repeat, bool):
             raise Refused(400, "repeat: it must be true or false")
@@ -71,23 +71,21 @@ class Writing:
         return Json({"requests": requests}, 202)
 
     async def discard(self, request: Request) -> ASGIApp:
-        asker, body = await self._admitted(request)
+        asker, body = self._admitted(request)
         ids = _ids(body)
         await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker))
         return Json({"requests": []}, 202)
 
     async def reload(self, request: Request) -> ASGIApp:
-        asker, _ = await self._admitted(request)
+        asker, _ = self._admitted(request)
         source = next(iter(self.settings().sources))
         number = await self.desk.do(lambda: self._ask.ask("reload", source, None, asked_by=asker))
         return Json({"requests": [number]}, 202)
 
-    async def _admitted(self, request: Request) -> tuple[Asker, dict[str, Any]]:
-        # The body first: who is answered before he has sent it may never read the answer.
-        body = await body_of(request)
+    def _admitted(self, request: Request) -> tuple[Asker, dict[str, Any]]:
         asker = self.entry.writer(request)
         try:
-            found = json.loads(body or b"{}")
+            found = json.loads(request.scope["state"]["body"] or b"{}")
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):

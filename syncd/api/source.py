@@ -165,7 +165,7 @@ class ApiSource:
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         if self._calls is None:
             raise RuntimeError("this stream's records have no call")
-        ask = self._of_stream(self._calls.ask(record, idempotency_key), "call")
+        ask = self._about(record, self._calls.ask(record, idempotency_key), "call")
         try:
             answer = await self.client.send(ask, permit)
             self._raise_for_trouble(ask, answer, permit)
@@ -182,7 +182,7 @@ class ApiSource:
         if self._verify is None:
             raise RuntimeError("this stream's calls have no verify request")
         try:
-            ask = self._of_stream(self._verify.ask(record, idempotency_key), "verify")
+            ask = self._about(record, self._verify.ask(record, idempotency_key), "verify")
             answer = await self.client.send(ask, permit)
             self._raise_for_trouble(ask, answer, permit)
             verdict = self._verify.verdict(
@@ -193,8 +193,8 @@ class ApiSource:
             verdict = Verdict(outcome="unknown", reason=error.reason)
         return attrs.evolve(verdict, reason=self.client.redactor.text(verdict.reason))
 
-    def _of_stream(self, ask: Ask, purpose: Purpose) -> Ask:
-        return attrs.evolve(ask, purpose=purpose, stream=self.stream.name)
+    def _about(self, record: Record, ask: Ask, purpose: Purpose) -> Ask:
+        return attrs.evolve(ask, purpose=purpose, stream=self.stream.name, key=record.key)
 
     def _raise_for_call(self, ask: Ask, answer: Answer) -> None:
         """What concerns this record alone is a CallFailed; a wrong method concerns all."""

@@ -46,6 +46,9 @@ class Ask:
     stream: str = ""
     """Whose it is; empty: the whole source's."""
 
+    key: str | None = attrs.field(default=None, repr=False)
+    """The record that it is about, if it is about one."""
+
     def __str__(self) -> str:
         return f"{self.method} {self.path.partition('?')[0]}"
 
@@ -346,7 +349,7 @@ class _Flight:
             case httpx.PoolTimeout():
                 return self.lost("no connection was free in the pool; it is rebuilt")
             case httpx.ConnectError() | httpx.ConnectTimeout():
-                return self.lost(f"cannot connect to {host}: {_cause(error)}")
+                return self.lost(f"cannot connect to {host}: {cause(error)}")
             case (
                 UnicodeError()
                 | httpx.InvalidURL()
@@ -358,18 +361,18 @@ class _Flight:
                     hint="Check base_url, path and headers",
                 )
             case _ if self.answering:
-                return self.lost(f"the answer broke off ({_cause(error)})")
+                return self.lost(f"the answer broke off ({cause(error)})")
             case _ if self.writing:
                 # Closed before any answer: the server had given up the idle connection.
                 return self.lost(
-                    f"the connection was lost before an answer came ({_cause(error)})",
+                    f"the connection was lost before an answer came ({cause(error)})",
                     stale=self.reused and not isinstance(error, httpx.TimeoutException),
                 )
             case _:
-                return self.lost(f"the connection was lost ({_cause(error)})")
+                return self.lost(f"the connection was lost ({cause(error)})")
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """The root's own words: httpcore often raises without any."""
     words = str(error)
     seen: BaseException | None = error

@@ -2,10 +2,12 @@
 
 wiring    builds one thing from Settings
 opened    all that one process has open, and what a reload does to it
+notices   who is told what needs a person
 running   the daemon's and `once`'s life: signals, the service manager, the end
 """
 
+from syncd.app.notices import test_message
 from syncd.app.running import once, run
 from syncd.app.wiring import budget, client, source, store, table
 
-__all__ = ["budget", "client", "once", "run", "source", "store", "table"]
+__all__ = ["budget", "client", "once", "run", "source", "store", "table", "test_message"]

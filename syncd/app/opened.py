@@ -15,14 +15,17 @@ import trio
 from syncd.api.client import ApiClient
 from syncd.api.transport import Exchange
 from syncd.app import wiring
+from syncd.config.hosts import server_of
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.daemon.posting import Posting
 from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
+from syncd.store.alarms import AlarmBook
 from syncd.store.postgres import PostgresStore
 from syncd.sync import events
+from syncd.sync.alarm import Book
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
@@ -61,6 +64,9 @@ class App:
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
+
+    book: Book
+    """Remembers what receivers were told."""
 
     reread: Callable[[], Awaitable[Settings]] | None = None
     """Reads the config anew, for credentials that were rotated."""
@@ -170,6 +176,8 @@ class App:
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
+        server, port = server_of(settings.base_url)
+
         def heard(exchange: Exchange) -> None:
             ask = exchange.ask
             stream = attrs.evolve(first, stream=ask.stream) if ask.stream else first
@@ -181,6 +189,9 @@ class App:
                     status=exchange.status,
                     trouble=exchange.trouble,
                     seconds=exchange.seconds,
+                    key=ask.key,
+                    server=server,
+                    port=port,
                 )
             )
 
@@ -316,7 +327,14 @@ async def opened(
 ) -> AsyncIterator[App]:
     """Open the store and every source that is wanted; closes them in the opposite order."""
     async with wiring.store(settings) as db:
-        app = App(settings=settings, store=db, report=report, patience=patience, reread=reread)
+        app = App(
+            settings=settings,
+            store=db,
+            report=report,
+            patience=patience,
+            book=AlarmBook(db.connections),
+            reread=reread,
+        )
         try:
             for wanted in settings.sources.values():
                 await app.open_source(wanted, only)

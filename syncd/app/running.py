@@ -11,11 +11,14 @@ import signal
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, closing
 from functools import partial
+from typing import Protocol
 
 import attrs
 import trio
 
 from syncd import logs
+from syncd.alarms.telling import Telling
+from syncd.app.notices import telling
 from syncd.app.opened import App, opened
 from syncd.app.sidedoor import SideDoor, side_door
 from syncd.config.secrets import redactions
@@ -78,8 +81,18 @@ async def once(
             return supervisor
 
 
+class Traces(Protocol):
+    """Makes spans of what it hears."""
+
+    def hear(self, event: events.Event) -> None:
+        """Returns at once, and never raises."""
+
+    async def aclose(self) -> None:
+        """Send the last of them, which takes a bounded time."""
+
+
 async def run(
-    settings: Settings, *, report: events.Report, reread: Reread
+    settings: Settings, *, report: events.Report, reread: Reread, traces: Traces | None = None
 ) -> Supervisor | LeftEarly:
     """Run the daemon until a signal asks it to leave; `cut` says what that cost."""
     with (
@@ -90,26 +103,34 @@ async def run(
         # One that came before anybody listened is heard now (`syncd.__main__`).
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         teller = Teller(notifier)
+        receivers = telling(settings)
 
         def tell(event: events.Event) -> None:
             report(event)
             teller.hear(event)
+            if traces is not None:
+                traces.hear(event)
+            receivers.hear(event)
 
         # Around all that opens and closes: an embedded Postgres takes its time for both.
-        async with trio.open_nursery() as telling:
-            telling.start_soon(teller.run)
-            telling.start_soon(notifier.watchdog)
-            telling.start_soon(door.run)
+        async with trio.open_nursery() as beside:
+            beside.start_soon(teller.run)
+            beside.start_soon(notifier.watchdog)
+            beside.start_soon(receivers.run)
+            beside.start_soon(door.run)
             async with AsyncExitStack() as stack:
-                app = await _open(settings, signals, teller, door, tell, reread, stack)
+                if traces is not None:
+                    stack.push_async_callback(traces.aclose)
+                app = await _open(settings, signals, teller, receivers, door, tell, reread, stack)
                 outcome: Supervisor | LeftEarly
                 if app is None:
+                    await receivers.goodbye()
                     outcome = LeftEarly()
                 else:
-                    outcome = await _Daemon(app, teller, door, reread).live(signals)
+                    outcome = await _Daemon(app, teller, receivers, door, reread).live(signals)
                 door.leave()
                 teller.leaving(0)
-            telling.cancel_scope.cancel()
+            beside.cancel_scope.cancel()
         return outcome
 
 
@@ -117,6 +138,7 @@ async def _open(
     settings: Settings,
     signals: AsyncIterator[int],
     teller: Teller,
+    receivers: Telling,
     door: SideDoor,
     report: events.Report,
     reread: Reread,
@@ -138,6 +160,7 @@ async def _open(
         pause = max(own, away.hint or 0.0)
         logs.postgres_away(str(away), pause)
         teller.away(str(away), pause)
+        receivers.postgres_away(str(away))
         door.away(str(away))
         with trio.move_on_after(pause):
             async for number in signals:
@@ -145,15 +168,16 @@ async def _open(
                     teller.leaving(0)
                     return None
                 # Nothing is open yet: whatever stands in the file now, it can be followed.
-                settings = await _reread_before_the_start(settings, reread, teller, door)
+                settings = await _reread_before_the_start(settings, reread, teller, receivers, door)
                 break
     logs.postgres_back()
     teller.reached()
+    receivers.postgres_back()
     return app
 
 
 async def _reread_before_the_start(
-    old: Settings, reread: Reread, teller: Teller, door: SideDoor
+    old: Settings, reread: Reread, teller: Teller, receivers: Telling, door: SideDoor
 ) -> Settings:
     """The config as it stands now; the old one, with every fault told, if it is wrong."""
     teller.reloading()
@@ -161,13 +185,13 @@ async def _reread_before_the_start(
         settings = await _read(reread)
         refuse_changes(old, settings, ("admin",))  # the side door is open already
     except ConfigError as error:
-        door.reloaded(_refuse(error, teller))
+        door.refused(_refuse(error, teller, receivers))
         return old
     else:
         teller.refused("")
+        receivers.follow(settings)
         logs.reloaded("nothing ran yet")
         door.follow(settings)
-        door.reloaded()
         return settings
     finally:
         teller.ready()
@@ -180,11 +204,13 @@ async def _read(reread: Reread) -> Settings:
     return settings
 
 
-def _refuse(error: SyncdError, teller: Teller) -> list[str]:
+def _refuse(error: SyncdError, teller: Teller, receivers: Telling) -> list[str]:
     faults = [str(f) for f in error.faults] if isinstance(error, ConfigError) else [str(error)]
     for fault in faults:
         logs.refused(fault)
-    teller.refused("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+    many = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    teller.refused(many)
+    receivers.refused(f"{many}: {'; '.join(faults)}")
     return faults
 
 
@@ -194,6 +220,7 @@ class _Daemon:
 
     _app: App
     _teller: Teller
+    _receivers: Telling
     _door: SideDoor
     _reread: Reread
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
@@ -201,14 +228,19 @@ class _Daemon:
     async def live(self, signals: AsyncIterator[int]) -> Supervisor:
         supervisor = self._app.supervisor
         inbox = Inbox(supervisor=supervisor, reload=self.reload, heard=logs.asked)
-        async with trio.open_nursery() as control:
-            control.start_soon(self._hear, signals, control)
-            control.start_soon(inbox.run)
-            control.start_soon(self._door.work, self._app.store)
-            await supervisor.run(forever=True)
-            with trio.move_on_after(LAST_ANSWERS):
-                await inbox.settled()
-            control.cancel_scope.cancel()
+        self._receivers.attach(self._app.book)
+        try:
+            async with trio.open_nursery() as control:
+                control.start_soon(self._hear, signals, control)
+                control.start_soon(inbox.run)
+                control.start_soon(self._door.work, self._app.store)
+                await supervisor.run(forever=True)
+                with trio.move_on_after(LAST_ANSWERS):
+                    await inbox.settled()
+                control.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._receivers.goodbye()
         return supervisor
 
     async def _hear(self, signals: AsyncIterator[int], control: trio.Nursery) -> None:
@@ -239,12 +271,12 @@ class _Daemon:
         try:
             plan = await self._follow(await _read(self._reread))
         except SyncdError as error:
-            faults = _refuse(error, self._teller)
-            self._door.reloaded(faults)
+            faults = _refuse(error, self._teller, self._receivers)
+            self._door.refused(faults)
             return False, "\n".join(faults)
         self._teller.refused("")
         self._door.follow(self._app.settings)
-        self._door.reloaded()
+        self._receivers.follow(self._app.settings)
         for change in plan.changes:
             self._teller.known(change.stream, there=change.fate != "retire")
             if change.fate != "keep":

@@ -46,12 +46,13 @@ class SideDoor:
             self.door.away(reason)
 
     def follow(self, settings: Settings) -> None:
-        """These hold from now on."""
+        """A reload was taken up: these hold from now on."""
         if self.door is not None:
             self.door.settings = settings
+            self.door.reloaded(())
 
-    def reloaded(self, faults: Iterable[str] = ()) -> None:
-        """The config was read again; without faults it was taken up."""
+    def refused(self, faults: Iterable[str]) -> None:
+        """A reload was refused, for these faults."""
         if self.door is not None:
             self.door.reloaded(faults)
 

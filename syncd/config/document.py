@@ -228,7 +228,8 @@ def _deep(base: Mapping[str, Any], own: Mapping[str, Any], at: tuple[str, ...]) 
     merged = dict(base)
     for key, value in own.items():
         there = merged.get(key)
-        if isinstance(there, dict) and isinstance(value, dict) and not replace:
+        whole = replace or (key == "heartbeat" and at[:1] == ("streams",))
+        if isinstance(there, dict) and isinstance(value, dict) and not whole:
             merged[key] = _deep(there, value, (*at, key))
         else:
             merged[key] = value

@@ -14,6 +14,7 @@ import attrs
 from syncd.config import document
 from syncd.config.admin import read_admin
 from syncd.config.reading import Node, Reveal, one_line
+from syncd.config.receivers import read_receivers, refuse_shared_heartbeats
 from syncd.config.secrets import Secrets
 from syncd.config.settings import (
     BudgetSettings,
@@ -73,12 +74,14 @@ def load(
     node = Node(path="", values=values, faults=faults, reveal=looked_up.reveal)
     sources = _sources(node, read_budgets(node), parents)
     refuse_shared_tables(sources, faults)
+    refuse_shared_heartbeats(sources, faults)
     settings = Settings(
         database=_database(node, of_database.reveal),
         state=_state(node, environ),
         drain=node.duration("drain", 30.0),
         keep_dead_letters=node.duration("keep_dead_letters", 90 * 86400.0),
         admin=read_admin(node),
+        notify=read_receivers(node, sources),
         sources=sources,
         path=path,
     )

@@ -220,6 +220,23 @@ class Node:
             if whole and (child := whole.child(name, value)) is not None:
                 yield name, child
 
+    def list_of_tables(self, key: str) -> "Iterator[tuple[int, Node]]":
+        """Each table of an array of tables, by its place from 1; its path is `key[1]`."""
+        if not self.has(key):
+            return
+        value = self.values[key]
+        if not isinstance(value, list):
+            self.fault(key, f"found {kind(value)}; it must be tables, each under [[{key}]]")
+            return
+        for place, inner in enumerate(value, 1):
+            path = f"{self.at(key)}[{place}]"
+            if isinstance(inner, dict):
+                yield place, Node(path=path, values=inner, faults=self.faults, reveal=self.reveal)
+            else:
+                self.faults.append(
+                    Fault(path=path, message=f"found {kind(inner)}; it must be a table")
+                )
+
     def mapping(self, key: str, allowed: str, check: Callable[[Any], T | None]) -> dict[str, T]:
         """The table under a key whose values are all of one kind."""
         whole = self.table(key)

@@ -29,6 +29,7 @@ TIMEOUT = 30.0  # seconds that a command may take
 LARGEST = 2**20  # bytes; beyond that it is no secret, or a device without an end
 
 UNRESOLVED = "not-looked-up"
+TELLING = 16  # characters; a shorter part of an address is no secret, and a word elsewhere
 
 IN_WORDS = re.compile(
     r"password\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?:\\.|[^\s'\\])(?:\\.|[^\s\\])*))", re.DOTALL
@@ -177,16 +178,30 @@ def _clean(text: str, origin: str) -> str:
 def redactions(settings: Settings) -> list[str]:
     """Every secret value of these settings, for who must keep them out of what is shown."""
     found: list[object] = [settings.database.url, settings.admin and settings.admin.token]
+    addresses: list[Secret] = []
     basic: list[str] = []
     for source in settings.sources.values():
         found += source.headers.values()
         if source.auth is not None:
             found += [source.auth.username, source.auth.password]
             basic += [_basic(source.auth)]
+        addresses += [stream.heartbeat for stream in source.streams.values() if stream.heartbeat]
+    for receiver in settings.notify:
+        found.append(receiver.secret)
+        addresses.append(receiver.url)
+    found += addresses
+    basic += [part for address in addresses for part in _of_address(address)]
     values = [secret.reveal() for secret in found if isinstance(secret, Secret)] + basic
     if isinstance(settings.database.url, Secret):
         values += _passwords(settings.database.url.reveal())
     return list(dict.fromkeys(v for v in values if v and v != UNRESOLVED))
+
+
+def _of_address(url: Secret) -> list[str]:
+    """What of an address is secret where it stands alone: what leads to the receiver there."""
+    parts = urllib.parse.urlsplit(url.reveal())
+    way = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return [part for part in (way, parts.password or "") if len(part) >= TELLING]
 
 
 def _basic(auth: AuthSettings) -> str:

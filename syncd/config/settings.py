@@ -4,6 +4,8 @@ Durations are seconds, sizes are bytes.  Validators here guard single values;
 faults that need two places to see (one table for two streams) are found in `load`.
 """
 
+import base64
+import binascii
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +36,20 @@ class Secret:
         return f"<secret from {self.origin}>"
 
     __str__ = __repr__
+
+
+STANDARD = "whsec_"  # how the Standard Webhooks specification begins a secret, in base64
+
+
+def signing_key(secret: Secret) -> bytes:
+    """The bytes that a signing secret stands for; none if it is not right."""
+    text = secret.reveal()
+    if not text.startswith(STANDARD):
+        return text.encode()
+    try:
+        return base64.b64decode(text.removeprefix(STANDARD), validate=True)
+    except binascii.Error:
+        return b""
 
 
 @attrs.frozen(kw_only=True)
@@ -164,6 +180,8 @@ class StreamSettings:
     indexes: tuple[tuple[str, ...], ...] = ()
     page: PageSettings = attrs.field(factory=PageSettings)
     call: CallSettings | None = None
+    heartbeat: Secret | None = None
+    """The address that is asked after each good cycle: who watches it notices a silence."""
 
 
 @attrs.frozen(kw_only=True)
@@ -193,6 +211,44 @@ class SourceSettings:
     """Path of a wait in the body of a 429 or 503, in seconds; a Retry-After header wins."""
 
     streams: Mapping[str, StreamSettings] = attrs.field(factory=dict)
+
+
+ALARMS = (
+    "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old",
+    "api-failing", "login-refused", "reload-refused", "postgres-away",
+)  # fmt: skip
+"""What a receiver can be told of."""
+
+
+@attrs.frozen(kw_only=True)
+class NotifySettings:
+    """One receiver of notifications."""
+
+    name: str
+    """In log lines: as the operator calls it, else its place in the file."""
+
+    key: str
+    """What is remembered of it goes by this: its name, else what its address comes to."""
+
+    url: Secret
+    kind: Literal["json", "slack"] = "json"
+    secret: Secret | None = None
+    """Signs what is sent."""
+
+    on: tuple[str, ...] = ALARMS
+    sources: tuple[str, ...] = ()
+    """Only these, and what concerns all; empty: every source."""
+
+    after: float = 300.0
+    """What may pass by itself is told once it has lasted for so long."""
+
+    repeat: float = 86400.0
+    """While it lasts it is told again after so long; 0: never."""
+
+    max_age: float | None = None
+    """Data is too old when no cycle has ended well for so long; None: it never is."""
+
+    timeout: float = 10.0
 
 
 @attrs.frozen(kw_only=True)
@@ -245,6 +301,7 @@ class Settings:
     admin: AdminSettings | None = None
     """None: there is no side door."""
 
+    notify: tuple[NotifySettings, ...] = ()
     sources: Mapping[str, SourceSettings]
     path: Path | None = None
     """The file it was read from."""

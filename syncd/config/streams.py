@@ -7,6 +7,7 @@ from typing import Any
 from syncd.config import units
 from syncd.config.names import SYSTEM_COLUMNS, refuse_name
 from syncd.config.reading import LARGEST, REQUIRED, Node
+from syncd.config.receivers import read_heartbeat
 from syncd.config.settings import (
     COLUMN_TYPES,
     CallSettings,
@@ -54,6 +55,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         indexes=indexes,
         page=page,
         call=call,
+        heartbeat=read_heartbeat(node),
     )
     _check_columns(node, stream, volatile)
     for param in {page.page_param, page.size_param} & set(stream.params):

@@ -297,7 +297,10 @@ class Runner:
         own = backoff(self._failures, base=PAUSE, cap=PAUSE_CAP, rng=self.rng)
         pause = PAUSE / 2 + own
         self.state, self.result = "failing", error
-        self.stream.report(events.Failing(stream=self.id, seconds=pause, reason=str(error)))
+        kind = type(error).__name__
+        self.stream.report(
+            events.Failing(stream=self.id, seconds=pause, reason=str(error), kind=kind)
+        )
         try:
             await self._sleep(pause)
         except Draining:
@@ -309,7 +312,8 @@ class Runner:
         reason, hint = str(error), ""
         if isinstance(error, StreamBroken):
             reason, hint = error.reason, error.hint
-        self.stream.report(events.Parked(stream=self.id, reason=reason, hint=hint))
+        kind = type(error).__name__
+        self.stream.report(events.Parked(stream=self.id, reason=reason, hint=hint, kind=kind))
         nowhere = Checkpoint(stream=self.id, seq=0, fence=self.stream.lease.fence)
         try:
             await self.stream.store.note_trouble(

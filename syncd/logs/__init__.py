@@ -30,6 +30,7 @@ from syncd.logs.kinds import Kind
 from syncd.logs.recent import Recent
 from syncd.logs.shapes import as_json, plain, terminal
 from syncd.logs.teller import Line, Teller
+from syncd.logs.trouble import Told, Troubles, Words
 from syncd.sync import events
 from syncd.sync.model import StreamId
 from syncd.sync.ports import Request
@@ -45,6 +46,9 @@ QUIET = ("httpx", "httpcore", "psycopg", "hpack", "hypercorn")
 _hiding = Hiding()
 _teller = Teller(time.monotonic)
 _recent = Recent()
+
+SPANS = Words(starts=kinds.SPANS_LOST, lasts=kinds.SPANS_STILL_LOST, ends=kinds.SPANS_TAKEN)
+_spans = Troubles(time.monotonic, every=600.0)
 
 
 def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[str] = ()) -> None:
@@ -73,6 +77,11 @@ def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[s
 def hide(secrets: Iterable[str]) -> None:
     """Let no line hold one of these, from now on: after a reload there are more."""
     _hiding.add(secrets)
+
+
+def hidden(text: str) -> str:
+    """The text as a line would hold it: without any of the secrets that are known."""
+    return _hiding.hide(text)
 
 
 def tell(event: events.Event) -> None:
@@ -156,6 +165,63 @@ def recent() -> list[dict[str, Any]]:
 def without_secrets(text: str) -> str:
     """A text without any secret that is known."""
     return _hiding.hide(text)
+
+
+def traces_begun(exporters: Iterable[str]) -> None:
+    """Log that spans are made, and by what they are exported."""
+    _log(kinds.TRACES_BEGUN, exporters=", ".join(exporters))
+
+
+def no_traces(reason: str) -> None:
+    """Log why there are no spans, or no more of them."""
+    _log(kinds.NO_TRACES, reason=reason)
+
+
+def spans_lost(exporter: str, reason: str) -> None:
+    """Log, thinned, that spans are lost.  Called in a thread of each exporter's own."""
+    told = _spans.happened(exporter, SPANS, exporter=exporter, reason=reason)
+    _say_of_spans(told)
+
+
+def spans_taken(exporter: str) -> None:
+    """Log that they are not any more, if that was told."""
+    _say_of_spans(_spans.ended(exporter, SPANS))
+
+
+def _say_of_spans(told: Told | None) -> None:
+    if told is not None:
+        kind, fields = told
+        _log(kind, **fields)
+
+
+def told(receiver: str, what: str, *, attempts: int) -> None:
+    """Log that a receiver has taken a notification."""
+    _log(kinds.TOLD, receiver=receiver, what=what, attempts=attempts if attempts > 1 else None)
+
+
+def not_told(receiver: str, what: str, *, reason: str, again_in: float) -> None:
+    """Log that a receiver has begun to fail; it is told once until it takes one again."""
+    _log(kinds.NOT_TOLD, receiver=receiver, what=what, reason=reason, again_in=round(again_in))
+
+
+def given_up(receiver: str, what: str, *, reason: str) -> None:
+    """Log that nobody tries to deliver a notification any more."""
+    _log(kinds.GIVEN_UP, receiver=receiver, what=what, reason=reason)
+
+
+def left_untold(receiver: str, count: int) -> None:
+    """Log that we leave with so many undelivered."""
+    _log(kinds.LEFT_UNTOLD, receiver=receiver, count=count)
+
+
+def not_kept(reason: str) -> None:
+    """Log that what receivers were told can't be written down, though Postgres is there."""
+    _log(kinds.NOT_KEPT, reason=reason)
+
+
+def heartbeat_failed(stream: StreamId, *, reason: str) -> None:
+    """Log that whoever watches a stream did not hear of its good cycle."""
+    _log(kinds.HEARTBEAT_FAILED, stream=str(stream), reason=reason)
 
 
 def _log(kind: Kind, **fields: object) -> None:

@@ -113,6 +113,30 @@ REFUSED = Kind(
 )
 ASKED = Kind("asked", "INFO", "asked by an operator", "c277abb919424b29aa1118c97638dbe6")
 
+TOLD = Kind("told", "INFO", "notification delivered", "7dff5ba5170d4901906630f845d769e4")
+NOT_TOLD = Kind(
+    "not-told",
+    "WARNING",
+    "a receiver does not take notifications: it is tried again",
+    "ffd7b831e92a46e3943adf86490b4b4b",
+)
+GIVEN_UP = Kind("given-up", "ERROR", "notification given up", "39b3967ad41145a6b06d46415f35a093")
+LEFT_UNTOLD = Kind(
+    "left-untold",
+    "WARNING",
+    "left with notifications undelivered",
+    "efa5ac9710e14b769bb5791caea43f9a",
+)
+NOT_KEPT = Kind(
+    "not-kept",
+    "WARNING",
+    "what receivers were told can't be written down",
+    "76257a69088240f99ff2bf4d69b8bca1",
+)
+HEARTBEAT_FAILED = Kind(
+    "heartbeat-failed", "WARNING", "heartbeat not sent", "8a25d29479ef40648d13c07f9b258b5a"
+)
+
 LEAVING = Kind(
     "leaving", "INFO", "leaving: requests in flight are awaited", "5e003220a6f046aaaa4e460ee3df6eaa"
 )
@@ -140,6 +164,27 @@ DOOR_FAILED = Kind(
     "ERROR",
     "the side door could not answer: please report it with this entry",
     "12a0949569744bbe82de28399c98860e",
+)
+TRACES_BEGUN = Kind(
+    "traces-begun", "INFO", "spans are made and exported", "c177304d634245838b6a82112d81b518"
+)
+NO_TRACES = Kind(
+    "no-traces",
+    "WARNING",
+    "no spans are made, though the environment asks for them",
+    "2e7cc8443af74117a8fe2cd8995d064a",
+)
+SPANS_LOST = Kind(
+    "spans-lost", "WARNING", "spans can't be exported", "d2610820d230437eb4a8072103d4c558"
+)
+SPANS_STILL_LOST = Kind(
+    "spans-still-lost",
+    "WARNING",
+    "spans still can't be exported",
+    "0936f94767014dc28749dfb1e5512a56",
+)
+SPANS_TAKEN = Kind(
+    "spans-taken", "INFO", "spans are exported again", "0ea641d1f743488c8dd2061c84b1b799"
 )
 LINES_LOST = Kind(
     "lines-lost", "WARNING", "log lines were lost", "9f4315d76fa14087b21583231e6a8ca6"

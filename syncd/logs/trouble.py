@@ -39,6 +39,9 @@ class Troubles:
     """All that is wrong at the moment, by whom and what it concerns."""
 
     clock: Callable[[], float]
+    every: float = EVERY
+    """Seconds between two lines about the same trouble while it lasts."""
+
     _open: dict[tuple[Hashable, Words], _Trouble] = attrs.field(factory=dict, init=False)
 
     def happened(
@@ -56,7 +59,7 @@ class Troubles:
             return words.starts, fields
         trouble.times += 1
         trouble.until = max(trouble.until, now + lasting)
-        if now - trouble.told < EVERY:
+        if now - trouble.told < self.every:
             return None
         trouble.told = now
         return words.lasts, {**fields, **self._so_far(trouble)}

@@ -738,3 +738,74 @@ DELETE FROM syncd.audit WHERE id IN (
 -- The newest first.
 SELECT extract(epoch FROM at)::float8, who, origin, what, subject, ok, answer
 FROM syncd.audit ORDER BY id DESC LIMIT %(limit)s;
+-- name: forget_receivers
+-- Of our sources, and of what is ours without a source: who is not told any more.
+DELETE FROM syncd.alarm
+WHERE (source = ANY (%(sources)s) OR (source = '' AND instance = %(instance)s))
+  AND NOT receiver = ANY (%(receivers)s);
+
+-- name: forget_notices
+-- Theirs, and what nobody came for: a syncd on another host, or with another file, is no more.
+DELETE FROM syncd.notice
+WHERE made_at < clock_timestamp() - interval '2 days'
+   OR ((source = ANY (%(sources)s) OR (source = '' AND instance = %(instance)s))
+       AND NOT receiver = ANY (%(receivers)s));
+
+-- name: alarms
+SELECT receiver, kind, source, stream, reason,
+       extract(epoch FROM clock_timestamp() - since)::float8,
+       extract(epoch FROM clock_timestamp() - told_at)::float8,
+       extract(epoch FROM clock_timestamp() - ended_at)::float8, times
+FROM syncd.alarm
+WHERE source = ANY (%(sources)s) OR (source = '' AND instance = %(instance)s);
+
+-- name: notices
+-- In the order in which they were made.
+SELECT receiver, id, what, body, extract(epoch FROM clock_timestamp() - made_at)::float8
+FROM syncd.notice
+WHERE source = ANY (%(sources)s) OR (source = '' AND instance = %(instance)s)
+ORDER BY number;
+
+-- name: keep_alarms
+INSERT INTO syncd.alarm
+    (receiver, instance, kind, source, stream, reason, since, told_at, ended_at, times)
+SELECT receiver, CASE source WHEN '' THEN %(instance)s ELSE '' END, kind, source, stream, reason,
+       clock_timestamp() - make_interval(secs => since),
+       clock_timestamp() - make_interval(secs => told),
+       clock_timestamp() - make_interval(secs => ended), times
+FROM jsonb_to_recordset(%(alarms)s::jsonb) AS a (receiver text, kind text, source text,
+     stream text, reason text, since float8, told float8, ended float8, times integer)
+ORDER BY receiver, kind, source, stream
+ON CONFLICT (receiver, instance, kind, source, stream) DO UPDATE
+SET reason = excluded.reason, since = excluded.since, told_at = excluded.told_at,
+    ended_at = excluded.ended_at, times = excluded.times;
+
+-- name: forget_alarms
+DELETE FROM syncd.alarm a
+USING jsonb_to_recordset(%(alarms)s::jsonb) AS f (receiver text, kind text, source text, stream text)
+WHERE a.receiver = f.receiver AND a.kind = f.kind AND a.source = f.source AND a.stream = f.stream
+  AND a.instance = CASE f.source WHEN '' THEN %(instance)s ELSE '' END;
+
+-- name: keep_notices
+INSERT INTO syncd.notice (id, receiver, instance, source, made_at, what, body)
+SELECT id, receiver, CASE source WHEN '' THEN %(instance)s ELSE '' END, source,
+       clock_timestamp() - make_interval(secs => age), what, body
+FROM ROWS FROM (jsonb_to_recordset(%(notices)s::jsonb)
+     AS (id text, receiver text, source text, age float8, what text, body text))
+     WITH ORDINALITY AS n (id, receiver, source, age, what, body, place)
+ORDER BY place
+ON CONFLICT (id) DO NOTHING;
+
+-- name: settle_notices
+DELETE FROM syncd.notice WHERE id = ANY (%(ids)s);
+
+-- name: ages
+-- Since when no cycle has ended well, of each stream that had one and is not paused.
+SELECT k.source, k.stream, extract(epoch FROM clock_timestamp() - w.ended_at)::float8
+FROM syncd.checkpoint k
+CROSS JOIN LATERAL (
+    SELECT c.ended_at FROM syncd.cycle c
+    WHERE c.source = k.source AND c.stream = k.stream AND c.outcome = 'ok'
+      AND NOT c.aside AND c.follows IS NULL
+    ORDER BY id DESC LIMIT 1) AS w
+WHERE k.source = ANY (%(sources)s) AND k.paused_at IS NULL;

@@ -5,12 +5,16 @@ checkpoint stays where it points to.  It happens at a page boundary or at rest, 
 stream's own task, so that no record is ever written by two at once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import attrs
 
+from syncd.errors import SyncdError
+from syncd.sync import events
 from syncd.sync.calls import make_calls
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.model import (
     Checkpoint,
@@ -52,6 +56,30 @@ class Found:
     """Those that the API does not list, or that a rule leaves out; as they were asked for."""
 
 
+@attrs.define(eq=False)
+class _Told:
+    """What is told of it when it has ended."""
+
+    commit: float | None = None
+
+
+@contextmanager
+def _told(stream: StreamContext, what: events.What) -> Iterator[_Told]:
+    """Whatever happens within is told as work out of turn."""
+    took, told, kind = Stopwatch(), _Told(), "Cancelled"
+    stream.report(events.AsideBegan(stream=stream.id, what=what))
+    try:
+        yield told
+        kind = ""
+    except SyncdError as error:
+        kind = type(error).__name__
+        raise
+    finally:
+        stream.report(
+            events.AsideEnded(stream=stream.id, kind=kind, seconds=took.elapsed, commit=told.commit)
+        )
+
+
 async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection[str]) -> Found:
     """Look for records through the list, make their calls, write them.
 
@@ -60,6 +88,13 @@ async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection
 
     Raises what a cycle raises; nothing is written then.
     """
+    with _told(stream, "records") as told:
+        return await _sync_records(stream, at, wanted, told)
+
+
+async def _sync_records(
+    stream: StreamContext, at: Checkpoint, wanted: Collection[str], told: _Told
+) -> Found:
     left = set(wanted)
     found = Page(records=[])
     turn: Turn | None = Turn(
@@ -77,7 +112,7 @@ async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection
         return Found(committed=None, missing=missing)
     many = len(wanted) - len(missing)
     why = f"{many} {'record' if many == 1 else 'records'} asked for by an operator"
-    committed = await _commit_aside(stream, at, found, why)
+    committed = await _commit_aside(stream, at, found, why, told)
     return Found(committed=committed, missing=missing)
 
 
@@ -97,6 +132,18 @@ async def retry_letters(
     A letter leaves in the transaction that writes its row; one that fails again stays, with
     one attempt more.
     """
+    with _told(stream, "letters") as told:
+        return await _retry_letters(stream, at, letters, told, repeat=repeat)
+
+
+async def _retry_letters(
+    stream: StreamContext,
+    at: Checkpoint,
+    letters: Mapping[int, DeadLetter],
+    told: _Told,
+    *,
+    repeat: bool,
+) -> Committed:
     page = Page(records=[])
     first_keys: dict[str, str] = {}
     doubtful: set[str] = set()
@@ -126,6 +173,7 @@ async def retry_letters(
         at,
         page,
         why,
+        told,
         first_keys=first_keys,
         doubtful=doubtful,
         repeats=repeat,
@@ -158,6 +206,7 @@ async def _commit_aside(
     at: Checkpoint,
     page: Page,
     why: str,
+    told: _Told,
     *,
     first_keys: Mapping[str, str] | None = None,
     doubtful: Collection[str] = (),
@@ -186,7 +235,8 @@ async def _commit_aside(
         number: None if kinds.get(key, letters[number].kind) != letters[number].kind else key
         for number, key in came_of.items()
     }
-    return await commit(
+    took = Stopwatch()
+    committed = await commit(
         stream,
         beside,
         PageCommit(
@@ -201,6 +251,8 @@ async def _commit_aside(
             **attrs.asdict(stream.tally),
         ),
     )
+    told.commit = took.elapsed
+    return committed
 
 
 def _names(key: str | None) -> set[str]:

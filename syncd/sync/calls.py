@@ -330,6 +330,8 @@ class _PageCalls:
                 key=record.key,
                 ok=settlement.outcome == "done",
                 seconds=self._begun[record.key].elapsed,
+                page=self.turn.number,
+                kind=answer.kind if isinstance(answer, CallFailed) else "",
             )
         )
 

@@ -66,6 +66,14 @@ class Requested(Event):
     seconds: float
     """From its first byte to the last of its answer; the wait for a token is none of it."""
 
+    key: str | None = None
+    """The record that it was about; None for a list or a login."""
+
+    server: str = ""
+    """The API's host, and its port."""
+
+    port: int = 0
+
     @property
     def outcome(self) -> str:
         """One of a few words: `ok`, `429`, `503`, `4xx`, `5xx`, or the trouble."""
@@ -82,6 +90,12 @@ class CallAnswered(Event):
     ok: bool
     seconds: float = 0.0
     """Since the call was first meant to be made; waits and further tries included."""
+
+    page: int = 0
+    """Of its cycle; 0 for a call out of turn."""
+
+    kind: str = ""
+    """Of the dead letter that it became, if it did not come off."""
 
 
 Why = Literal["budget", "backoff", "hint", "database", "api"]
@@ -161,6 +175,30 @@ class CycleEnded(Event):
     seconds: float
 
 
+What = Literal["records", "letters"]
+
+
+@attrs.frozen(kw_only=True)
+class AsideBegan(Event):
+    """Records are looked after out of turn: asked for by an operator, or dead letters again.
+
+    It happens beside the running cycle, at a boundary; until it has ended, what is told of the
+    stream belongs to it.
+    """
+
+    what: What
+
+
+@attrs.frozen(kw_only=True)
+class AsideEnded(Event):
+    kind: str
+    """The error's that ended it, as `syncd.errors` names it; empty if it was done."""
+
+    seconds: float
+    commit: float | None
+    """Seconds that its commit took; None if there was none."""
+
+
 @attrs.frozen(kw_only=True)
 class Reconciled(Event):
     """A scan has ended, and what it did not meet was looked at."""
@@ -175,6 +213,8 @@ class Parked(Event):
 
     reason: str
     hint: str
+    kind: str = ""
+    """The error's, as `syncd.errors` names it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -183,6 +223,8 @@ class Failing(Event):
 
     seconds: float
     reason: str
+    kind: str = ""
+    """The error's, as `syncd.errors` names it."""
 
 
 @attrs.frozen(kw_only=True)

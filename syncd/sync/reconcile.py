@@ -1,15 +1,15 @@
 """What is in the table and not at the API any more?  The end of a cycle that was a scan.
 
 `sync.scans` tells what follows from what; the store finds the rows.  Here it is found out
-whether the list held still, and what to do if the answer of Postgres is lost.
+whether the list held still.
 """
 
-from syncd.errors import StoreUnavailable, TryAgain, UnexpectedAnswer
+from syncd.errors import TryAgain, UnexpectedAnswer
 from syncd.sync import events
+from syncd.sync.certain import written
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
 from syncd.sync.model import Checkpoint
-from syncd.sync.scans import Reconciled
 from syncd.sync.turn import Turn
 
 
@@ -19,22 +19,12 @@ async def conclude(stream: StreamContext, at: Checkpoint, cycle: int) -> Checkpo
     Raises what a cycle raises; nothing has been concluded then, and the next scan has to.
     """
     moved = stream.movement.words or await _changed_since(stream)
-    unknown = False
-
-    async def attempt() -> Reconciled:
-        nonlocal unknown
-        if unknown:
-            now = await stream.store.read_checkpoint(stream.id)
-            if (now.fence, now.seq) == (at.fence, at.seq + 1):
-                return await stream.store.reconciled(cycle)
-            unknown = False
-        try:
-            return await stream.store.reconcile(stream.table, at, cycle, moved=moved)
-        except StoreUnavailable:
-            unknown = True
-            raise
-
-    found = await stream.retry.through_outages(attempt, stream.on_failure)
+    found = await written(
+        stream,
+        at,
+        lambda: stream.store.reconcile(stream.table, at, cycle, moved=moved),
+        lambda: stream.store.reconciled(cycle),
+    )
     stream.report(events.Reconciled(stream=stream.id, cycle=cycle, found=found))
     now = await stream.retry.through_outages(
         lambda: stream.store.read_checkpoint(stream.id), stream.on_failure

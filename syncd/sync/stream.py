@@ -24,6 +24,7 @@ from syncd.errors import (
     UnexpectedAnswer,
 )
 from syncd.sync import events
+from syncd.sync.certain import written
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
@@ -225,25 +226,13 @@ async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Cou
 
 
 async def commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit) -> Committed:
-    """Commit; and if the answer is lost, find out what happened before anything else."""
-    unknown = False
-
-    async def attempt() -> Committed:
-        nonlocal unknown
-        if unknown:
-            now = await stream.store.read_checkpoint(stream.id)
-            if (now.fence, now.seq) == (checkpoint.fence, checkpoint.seq + 1):
-                return await stream.store.committed(checkpoint)
-            if (now.fence, now.seq) != (checkpoint.fence, checkpoint.seq):
-                raise displaced(checkpoint, now)
-            unknown = False
-        try:
-            return await stream.store.commit_page(stream.table, checkpoint, page)
-        except StoreUnavailable:
-            unknown = True
-            raise
-
-    committed = await stream.retry.through_outages(attempt, stream.on_failure)
+    """Commit, once, whatever becomes of Postgres's answers."""
+    committed = await written(
+        stream,
+        checkpoint,
+        lambda: stream.store.commit_page(stream.table, checkpoint, page),
+        lambda: stream.store.committed(checkpoint),
+    )
     stream.tally.settle(page)
     return committed
 

@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from syncd.store.requests import Asking
-from syncd.sync.asking import Asker
+from syncd.sync.asking import Asker, Deed
 from tests.contract.subjects import ADS, TABLE, PostgresSubject, opened
 
 ME = Asker(who="me@here")
@@ -83,3 +83,53 @@ async def test_a_request_is_heard_at_once(real: PostgresSubject) -> None:
         began = trio.current_time()
         await real.store.wait_for_requests(0.2)
     assert trio.current_time() - began == pytest.approx(0.2, abs=0.15)
+
+
+async def deeds(asking: Asking) -> list[tuple[str, str, bool | None, str]]:
+    _, found = await asking.audit(100)
+    return [(deed.what, deed.subject, deed.ok, deed.answer) for _, deed in reversed(found)]
+
+
+async def test_what_was_asked_is_in_the_audit_with_its_answer(real: PostgresSubject) -> None:
+    """accounted: answered, withdrawn, abandoned; and what was done without a request."""
+    stream = await opened(real.store)
+    asking = Asking(real.store.connections)
+    number = await asking.ask("sync", "ads", "campaigns", asked_by=ME, subjects=["1", "2"])
+    await asking.hold("pause", ADS, asked_by=ME)
+    await asking.note(Deed(asker=Asker(who="x\x00", origin="::1"), what="refused", ok=False))
+    assert await asking.discard([7, 3], asked_by=ME) == 0
+    assert (await deeds(asking))[0] == ("sync", "ads.campaigns 1 2", None, "")
+    (request,) = await real.store.take_requests([stream.lease])
+    assert request.id == number
+    await real.store.answer_request(request, ok=True, answer="2 written")
+    withdrawn = await asking.ask("reset", "ads", "campaigns", asked_by=ME)
+    assert await asking.withdraw(withdrawn)
+    await asking.ask("reload", "ads", None, asked_by=ME)
+    await real.store.take_requests([stream.lease])
+    await real.store.abandon_requests([stream.lease], "ask again")
+    assert await deeds(asking) == [
+        ("sync", "ads.campaigns 1 2", True, "2 written"),
+        ("pause", "ads.campaigns", True, ""),
+        ("refused", "", False, ""),
+        ("discard", "3 7", True, "0 discarded"),
+        ("reset", "ads.campaigns", False, "withdrawn: nobody had taken it"),
+        ("reload", "ads", False, "ask again"),
+    ]
+
+
+async def test_entries_of_the_audit_leave_after_400_days(real: PostgresSubject) -> None:
+    """accounted: a batch of them with each new one."""
+    await opened(real.store)
+    asking = Asking(real.store.connections)
+    old = (
+        "INSERT INTO syncd.audit (who, origin, what, at) SELECT 'x', 'y', 'z', "
+        "clock_timestamp() - make_interval(days => CASE WHEN n <= 250 THEN 401 ELSE 399 END) "
+        "FROM generate_series(1, 260) n"
+    )
+    with psycopg.connect(real.conninfo, autocommit=True) as connection:
+        connection.execute(old.encode())
+    left = []
+    for _ in range(4):
+        await asking.note(Deed(asker=ME, what="a", ok=True))
+        left.append(len((await asking.audit(1000))[1]))
+    assert left == [161, 62, 13, 14]

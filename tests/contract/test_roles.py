@@ -11,6 +11,8 @@ from psycopg import sql
 from syncd.errors import SchemaError, StoreRefused
 from syncd.store import migrate
 from syncd.store.postgres import PostgresStore, open_store
+from syncd.store.requests import Asking
+from syncd.sync.asking import Asker
 from syncd.sync.model import Counts, Table
 from syncd.sync.ports import ApiFailing, Settlement, Taken
 from tests.contract.subjects import (
@@ -100,6 +102,13 @@ async def whole_life(store: PostgresStore, table: Table) -> Stream:
     await stream.whole_cycle(row("1"), row("3"))
     await store.renew_leases([stream.lease])
     await store.post_failing(stream.lease, ApiFailing(since=1.0, reason="503", next_probe=9.0))
+    asking = Asking(store.connections)
+    await asking.ask("pause", ADS.source, ADS.stream, asked_by=Asker(who="me"))
+    (request,) = await store.take_requests([stream.lease])
+    await store.answer_request(request, ok=True, answer="paused")
+    await asking.discard([1], asked_by=Asker(who="me"))
+    await asking.hold("resume", ADS, asked_by=Asker(who="me"))
+    assert [deed.ok for _, deed in (await asking.audit(3))[1]] == [True] * 3
     await store.standing(ADS)
     await store.calls(ADS)
     await store.dead_letter_count(ADS)
@@ -164,6 +173,7 @@ async def test_reader_reads_and_writes_nothing(logins: Logins) -> None:
         "DELETE FROM public.campaigns",
         "UPDATE syncd.checkpoint SET seq = 0",
         "DELETE FROM syncd.dead_letter",
+        "DELETE FROM syncd.audit",
         "INSERT INTO syncd.budget VALUES ('x', 1)",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -13,6 +13,8 @@ from tests.daemon.conftest import Syncd
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 60.0  # seconds for what takes two
+AT_ONCE = 1 if "PYTEST_XDIST_WORKER" in os.environ else 3
+"""Daemons of one test beside each other, where the tests themselves are not."""
 RESTS = "resting until the next cycle"
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import click
 import psycopg
 import pytest
 import trio
@@ -26,14 +25,12 @@ from syncd.store.postgres import open_store
 from tests.daemon.conftest import CAMPAIGNS, Syncd, config
 from tests.daemon.crashing import CALL, CRASHED, FETCH, STEPS
 from tests.daemon.proof import SECRETS, Proof, copied, proof
-from tests.daemon.running import RESTS, daemon
+from tests.daemon.running import AT_ONCE, RESTS, daemon
 
 SPEED = 200.0
-BUSY = 0.2  # seconds of slack: the machine has other things to do
 SIZE = 4
 PAGES = {"first": 1, "middle": 2, "last": 3}
 RECORDS = SIZE * len(PAGES)
-AT_ONCE = 3
 
 ONLY = os.environ.get("SYNCD_CELLS", "")
 """Replay some with SYNCD_CELLS='middle: sent commit', a part of their names."""
@@ -115,9 +112,7 @@ async def made_bad(mock: MockServer, cell: Cell) -> int:
 async def template(database: str, folder: Path) -> None:
     """Make the tables, with a rule of the user's own."""
     path = folder / "template.toml"
-    path.write_text(
-        config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE, slack=BUSY), "utf-8"
-    )
+    path.write_text(config("http://127.0.0.1:1", database, speed=SPEED, size=SIZE), "utf-8")
     stream = load(path, environ=SECRETS).sources["adplatform"].streams["campaigns"]
     async with open_store(database) as store:
         await store.make_table(table(stream))
@@ -144,9 +139,7 @@ async def killed_daemon(cell: Cell, database: str, folder: Path) -> None:
     syncd = Syncd(folder / f"{cell.page}-{cell.step.replace(' ', '-')}.toml")
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(
-            config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat, slack=BUSY)
-        )
+        syncd.write(config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat))
         async with daemon(syncd, "tests.daemon.crashing", environ=crash_at(cell)) as first:
             await first.ended_or_said(RESTS)
         assert RESTS not in first.said, f"the step was not met\n{first.said}"
@@ -190,9 +183,7 @@ async def killed_postgres(
     at = crash_at(cell, CRASH_POSTGRES=str(server / "postmaster.pid"))
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         dead = await made_bad(mock, cell)
-        syncd.write(
-            config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat, slack=BUSY)
-        )
+        syncd.write(config(*(mock.base_url, database), speed=SPEED, size=SIZE, call=cell.repeat))
         async with daemon(syncd, "tests.daemon.crashing", environ=at) as running:
             await running.until(CRASHED)
             await revive()
@@ -245,17 +236,6 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-SOME = [Cell("middle", "after call-settled"), Cell("last", "done commit")]
-"""What the default run looks at."""
-
-
-@pytest.mark.long
-async def test_killed_at_two_steps_nothing_is_lost_or_doubled(place: Path) -> None:
-    """resume, no-blind-repeat, budget: two cells of the matrix below."""
-    await each(SOME, place, of_postgres=False)
-    await each([SOME[1]], place / "postgres", of_postgres=True)
-
-
 ASYNCHRONOUS = {
     "synchronous_commit": "off",
     # Nothing is flushed by itself for as long as a cycle takes.
@@ -289,22 +269,20 @@ async def test_where_commits_are_asynchronous_a_crash_of_postgres_takes_nothing_
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("of_postgres", [False, True], ids=["daemon", "postgres"])
 async def test_killed_at_each_step_nothing_is_lost_or_doubled(
-    place: Path, page: str, of_postgres: bool, capsys: pytest.CaptureFixture[str]
+    place: Path, page: str, of_postgres: bool, figure: Callable[[str], None]
 ) -> None:
     """resume, page-atomic, no-blind-repeat, budget, accounted: either of them by kill -9."""
     cells = [cell for cell in CELLS if cell.page == page]
     await each(cells, place, of_postgres=of_postgres)
     victim = "Postgres" if of_postgres else "the daemon"
-    with capsys.disabled():
-        click.echo(f"\n{len(cells)} cells: {victim} killed on the {page} page")
+    figure(f"{len(cells)} cells: {victim} killed on the {page} page")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("of_postgres", [False, True], ids=["daemon", "postgres"])
 async def test_killed_in_a_call_that_may_not_be_repeated_it_is_not(
-    place: Path, of_postgres: bool, capsys: pytest.CaptureFixture[str]
+    place: Path, of_postgres: bool, figure: Callable[[str], None]
 ) -> None:
     """no-blind-repeat, accounted: the record is put aside, and no call is ever made twice."""
     await each(NEVER, place, of_postgres=of_postgres)
-    with capsys.disabled():
-        click.echo(f"\n{len(NEVER)} cells: killed in calls that may not be repeated")
+    figure(f"{len(NEVER)} cells: killed in calls that may not be repeated")

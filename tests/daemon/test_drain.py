@@ -17,7 +17,7 @@ from tests.servers import Server
 SPEED = 60.0
 DRAIN = 1.0  # seconds, as the config states it
 FROZEN = 20.0  # seconds: a moment for what waits, and for the lease, and libpq's for connecting
-AT_ONCE = 2.0  # seconds in which a process ends that has nothing to wait for, on a busy machine
+AT_ONCE = 5.0  # seconds in which a process ends that has nothing to wait for, on a busy machine
 
 
 @asynccontextmanager

@@ -18,13 +18,13 @@ from syncd.config.load import load
 from syncd.demo import compare, repeated
 from syncd.store.postgres import PostgresStore, open_store
 from tests.daemon.conftest import CAMPAIGNS, Syncd, config
+from tests.daemon.running import AT_ONCE
 
 SPEED = 200.0
 SEEDS = [int(s) for s in os.environ.get("SYNCD_SEEDS", "").split()] or range(50)
 """Replay one with SYNCD_SEEDS=17."""
 
 LEAVES = 10.0  # seconds; a drain here awaits a call of 10 ms or a request of half a second
-AT_ONCE = 3  # crashes under way beside each other: they mostly wait for the budget
 
 
 async def rows_of(store: PostgresStore, syncd: Syncd) -> list[dict[str, Any]]:
@@ -170,16 +170,8 @@ def assert_politely_left(found: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.long
-async def test_asked_to_leave_at_five_moments_it_leaves_and_nothing_is_lost(
-    postgres: str, tmp_path: Path
-) -> None:
-    """drain: SIGTERM at any moment ends with exit 0, a page committed or not at all."""
-    assert_politely_left(await ends(list(SEEDS)[:5], postgres, tmp_path, signal.SIGTERM))
-
-
-@pytest.mark.long
 async def test_asked_to_leave_at_fifty_moments_it_leaves_and_nothing_is_lost(
     postgres: str, tmp_path: Path
 ) -> None:
-    """drain: the same, fifty times."""
+    """drain: SIGTERM at any moment ends with exit 0, a page committed or not at all."""
     assert_politely_left(await ends(list(SEEDS), postgres, tmp_path, signal.SIGTERM))

@@ -96,7 +96,7 @@ async def test_two_sources_that_share_an_id_stay_together_within_one_budget(
     postgres: str, syncd: Syncd, tmp_path: Path
 ) -> None:
     """budget: two daemons on one database share the tokens, and neither is refused."""
-    shared = "\n[budgets.ads]\nrequests = 10\nper = '1s'\nslack = '50ms'\n"
+    shared = "\n[budgets.ads]\nrequests = 10\nper = '1s'\nslack = '250ms'\n"
     async with running_mock(speed=SPEED, campaigns=20) as mock:
         first = config(mock.base_url, postgres, speed=SPEED) + shared
         inline = next(line for line in first.splitlines() if line.startswith("budget ="))

@@ -26,7 +26,6 @@ from tests.proxy.script import Rule
 from tests.servers import postmaster, small_disk
 
 SPEED = 200.0
-BUSY = 0.2  # seconds of slack: the machine has other things to do
 SIZE = 4
 RECORDS = 48  # at ten requests a window: a cycle that lasts for some windows
 PAGES = RECORDS // SIZE
@@ -76,7 +75,7 @@ async def under_way(
         running_mock(speed=SPEED, campaigns=RECORDS) as mock,
     ):
         database = inside(server, user=user)
-        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE, slack=BUSY))
+        syncd.write(config(mock.base_url, database, speed=SPEED, size=SIZE))
         async with daemon(syncd, within=within) as running:
             await running.until(UNDER_WAY)
             yield Under(running, server, mock)
@@ -205,11 +204,7 @@ async def test_a_right_that_is_taken_away_parks_and_says_what_to_grant(
             admin.execute("GRANT CREATE ON SCHEMA public TO plain")
         syncd = Syncd(place / "syncd.toml")
         async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
-            syncd.write(
-                config(
-                    mock.base_url, inside(server, user="plain"), speed=SPEED, size=SIZE, slack=BUSY
-                )
-            )
+            syncd.write(config(mock.base_url, inside(server, user="plain"), speed=SPEED, size=SIZE))
             async with daemon(syncd) as first:
                 await first.until(UNDER_WAY)
                 with connected(server) as admin:
@@ -283,7 +278,7 @@ async def test_a_balancer_that_falls_silent_is_given_up(
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         async with running_proxy(to=socket_of(postgres), script=[rule]) as proxy:
             behind = through(proxy, postgres)
-            syncd.write(config(mock.base_url, behind, speed=SPEED, size=SIZE, slack=BUSY))
+            syncd.write(config(mock.base_url, behind, speed=SPEED, size=SIZE))
             async with daemon(syncd, within=100.0) as running:
                 await running.until("no answer within 45 s")
                 await running.leave()

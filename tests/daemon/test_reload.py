@@ -22,9 +22,9 @@ from syncd.demo import compare, repeated
 from syncd.store.postgres import open_store
 from syncd.sync.model import StreamId
 from tests.daemon.conftest import COLUMNS, Syncd, lines_until
+from tests.daemon.running import AT_ONCE
 
 SPEED = 60.0
-AT_ONCE = 3
 LONG = 60.0  # seconds of the platform; a second here: longer than a reload takes
 FATES = ("keep", "adopt", "replace", "retire", "add")
 MOMENTS = ("page", "call", "budget wait", "backoff", "login")
@@ -50,7 +50,7 @@ SOURCE = """
 [sources.{source}]
 like = "pattern"
 headers = {{ "X-Client-Id" = "{source}" }}
-budget = {{ requests = 10, per = "1s", slack = "0.05s" }}
+budget = {{ requests = 10, per = "1s", slack = "0.25s" }}
 """
 
 STREAM = """

@@ -23,7 +23,6 @@ from tests.daemon.proof import Proof, proof
 from tests.daemon.running import daemon
 
 SPEED = 200.0
-BUSY = 0.2  # seconds of slack: the machine has other things to do
 RECORDS, SIZE = 32, 4
 PAGES = RECORDS // SIZE
 WENT_BACK = "Postgres went back to an older state"
@@ -92,7 +91,7 @@ async def started(place: Path) -> AsyncIterator[tuple[Db, MockServer]]:
 
 
 def written(syncd: Syncd, mock: MockServer, database: str, call: str = WITH_KEY) -> None:
-    text = config(mock.base_url, database, speed=SPEED, size=SIZE, slack=BUSY, call=call)
+    text = config(mock.base_url, database, speed=SPEED, size=SIZE, call=call)
     syncd.write(text)
 
 

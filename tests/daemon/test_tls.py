@@ -24,7 +24,6 @@ from tests.daemon.running import daemon
 from tests.servers import CHOSEN, debian_binaries
 
 SPEED = 200.0
-BUSY = 0.2  # seconds of slack: the machine has other things to do
 RECORDS, SIZE = 8, 4
 HOST = "db.example"
 SECRET = "unmistakable-password"
@@ -179,7 +178,7 @@ async def test_with_a_verified_server_a_cycle_runs(
         more = {"sslcert": "role.crt", "sslkey": "role.key"} if own else {}
         if own:
             db.lets_in("hostssl all all all cert clientcert=verify-full")
-        syncd.write(config(mock.base_url, db.url(**more), speed=SPEED, size=SIZE, slack=BUSY))
+        syncd.write(config(mock.base_url, db.url(**more), speed=SPEED, size=SIZE))
         checked = await syncd.command("check")
         assert checked.returncode == 0, checked.stdout
         assert "in clear text" not in checked.stdout
@@ -211,7 +210,7 @@ async def test_a_server_that_cannot_be_trusted_is_told_of_and_waited_for(
         db.shows(shown)
         mode = {"sslmode": "require"} if fault == "no-tls" else {}
         url = db.url(**mode)
-        syncd.write(config(mock.base_url, url, speed=SPEED, size=SIZE, slack=BUSY))
+        syncd.write(config(mock.base_url, url, speed=SPEED, size=SIZE))
         told = []
         for command in ("check", "once"):
             done = await syncd.command(command)
@@ -278,7 +277,7 @@ async def test_clear_text_to_another_host_is_warned_of(
         db.lets_in("host all all all trust")
         await db.listens()
         url = db.url(sslmode="disable")
-        syncd.write(config(mock.base_url, url, speed=SPEED, size=SIZE, slack=BUSY))
+        syncd.write(config(mock.base_url, url, speed=SPEED, size=SIZE))
         checked = await syncd.command("check")
         assert checked.returncode == 0, checked.stdout
         assert f"rows and password go to {HOST} in clear text" in checked.stdout

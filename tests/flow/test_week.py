@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import trio
 
 from syncd.errors import ApiUnavailable
@@ -20,6 +21,7 @@ OUTAGE = 20 * MINUTE
 TOLERANCE = 1.0
 
 
+@pytest.mark.early
 async def test_a_week(autojump_clock: Clock) -> None:
     """contained, budget, no-blind-repeat: ten streams, a daily outage of each side, clock jumps.
 

@@ -197,7 +197,7 @@ def test_speed_divides_every_time_and_what_clients_are_told_stays_true() -> None
     platform.now += 3
     assert status(platform.post()) == 200
     assert Settings(speed=200).at_speed().retry_after == 1
-    assert Settings(speed=20).at_speed().idle == 0.25
+    assert Settings(speed=20).at_speed().idle == 1.0
 
 
 def test_quirks_are_those_of_the_real_test_server() -> None:

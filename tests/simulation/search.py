@@ -26,6 +26,7 @@ from tests.simulation.schedule import Schedule, schedule
 from tests.simulation.world import World
 
 STILL = 120  # seconds of real time; a schedule takes less than one
+NICE = 10  # the clock of a search is its own; tests beside it may be on the real one
 SHRINKS = 200  # schedules that are tried to make one short
 
 
@@ -124,7 +125,8 @@ def on_every_core(seeds: range) -> Found:
     cores = os.cpu_count() or 1
     shares = [seeds[n::cores] for n in range(cores)]
     # Forked, a process would inherit what the tests before have left in this one.
-    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, spawn, initializer=os.nice, initargs=(NICE,)) as pool:
         found = list(pool.map(search, shares))
     return Found(
         schedules=sum(f.schedules for f in found),

@@ -17,21 +17,25 @@ DEFAULT = 1_000
 LONG = 10_000
 
 
-def assert_nothing_found(seeds: range, *, side_by_side: bool = False) -> None:
+def assert_nothing_found(
+    seeds: range, figure: Callable[[str], None], *, side_by_side: bool = False
+) -> None:
     found = search(SEEDS) if SEEDS else (on_every_core if side_by_side else search)(seeds)
-    print(found)  # noqa: T201 - for who wants the figures
+    figure(str(found))
     assert not found.failures, str(shrink(found.failures[0]))
 
 
-def test_a_thousand_schedules_break_no_promise() -> None:
+@pytest.mark.early
+def test_a_thousand_schedules_break_no_promise(figure: Callable[[str], None]) -> None:
     """page-atomic, resume, budget, accounted, contained, no-delete, no-blind-repeat, drain."""
-    assert_nothing_found(range(DEFAULT))
+    assert_nothing_found(range(DEFAULT), figure)
 
 
+@pytest.mark.early
 @pytest.mark.long
-def test_ten_thousand_schedules_break_no_promise() -> None:
+def test_ten_thousand_schedules_break_no_promise(figure: Callable[[str], None]) -> None:
     """page-atomic, resume, budget, accounted, contained, no-delete, no-blind-repeat, drain."""
-    assert_nothing_found(range(DEFAULT, LONG), side_by_side=True)
+    assert_nothing_found(range(DEFAULT, LONG), figure, side_by_side=True)
 
 
 def test_a_schedule_is_the_same_each_time() -> None:

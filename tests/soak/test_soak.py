@@ -1,6 +1,7 @@
 """The soak of the real thing: that it runs, and that it would find what is broken."""
 
 import itertools
+from collections.abc import Callable
 
 import httpx
 import psycopg
@@ -18,9 +19,7 @@ MIB = 2**20
 
 
 @pytest.mark.long
-async def test_soaked_for_a_minute_it_breaks_no_promise(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+async def test_soaked_for_a_minute_it_breaks_no_promise(figure: Callable[[str], None]) -> None:
     """page-atomic, resume, budget, accounted, contained, no-blind-repeat, drain: killed, cut off.
 
     And all-or-nothing: reloads come all along.
@@ -29,8 +28,7 @@ async def test_soaked_for_a_minute_it_breaks_no_promise(
     with trio.fail_after(400):
         soaked = await soaking.soak(seed=17, minutes=0.7, pace=3, say=told.append, show=told.append)
     said = "\n".join([*told, *soaked.violations, *soaked.summary])
-    with capsys.disabled():
-        print(f"\n{soaked.summary[-1]}")  # noqa: T201 - for who wants the figures
+    figure(soaked.summary[-1])
     assert not soaked.violations, said
     assert soaked.kills >= 2, said
     assert soaked.reloads >= 2, said

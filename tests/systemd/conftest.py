@@ -96,7 +96,7 @@ def clone(tmp_path: Path) -> Path:
     config = folder / "systemd" / "syncd.toml"
     text = config.read_text("utf-8")
     for before, after in (
-        ('per = "60s"', f'per = "{60 / SPEED}s", slack = "50ms"'),
+        ('per = "60s"', f'per = "{60 / SPEED}s", slack = "250ms"'),
         ('timeout  = "15s"', 'timeout = "0.5s"\nbackoff = "5ms"\nkeepalive = "0.1s"'),
     ):
         assert before in text

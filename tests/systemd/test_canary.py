@@ -7,7 +7,6 @@ bug.  Then all that anybody can read is searched: for the values, in base64 and 
 
 import base64
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import quote
 
@@ -165,7 +164,7 @@ def hits(outputs: Mapping[str, str]) -> list[str]:
     return found
 
 
-def test_no_secret_out_of_the_service(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -> None:
     """Through success, failure, refusal and a bug, no secret stands where anybody can read it."""
     outputs = dict(failed_in_every_way(box))
     # And now some calls are refused, so that there are dead letters to be looked at.
@@ -176,8 +175,7 @@ def test_no_secret_out_of_the_service(box: Box, capsys: pytest.CaptureFixture[st
 
     assert hits(outputs) == []
     searched = sum(len(text.encode()) for text in outputs.values())
-    with capsys.disabled():
-        sys.stdout.write(f"\n{searched} bytes in {len(outputs)} outputs searched, 0 hits\n")
+    figure(f"{searched} bytes in {len(outputs)} outputs searched, 0 hits")
     # It did come by all of them: stars stand where they stood.
     assert outputs["the journal"].count("***") > 10
     kept = ("the parked stream in the database", "syncd dead list --json", "the database")

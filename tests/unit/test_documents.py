@@ -13,6 +13,7 @@ from syncd.config.settings import (
     BudgetSettings,
     CallSettings,
     DatabaseSettings,
+    NotifySettings,
     PageSettings,
     Settings,
     SourceSettings,
@@ -38,12 +39,14 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
     "`[sources.NAME.streams.NAME.page]`": PageSettings,
     "`[sources.NAME.streams.NAME.call]`": CallSettings,
     "`[sources.NAME.streams.NAME.call.verify]`": VerifySettings,
+    "`[[notify]]`": NotifySettings,
 }
 NOT_SET_BY_KEY = {
     Settings: {"path"},  # the file itself
     BudgetSettings: {"name"},  # the name of the table
     SourceSettings: {"name"},
     StreamSettings: {"name"},
+    NotifySettings: {"key"},  # follows from the name or the address
     VerifySettings: {"wanted"},  # a word of Python's own in the file
 }
 BESIDES = {

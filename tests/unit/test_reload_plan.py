@@ -9,6 +9,7 @@ import pytest
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.config.settings import (
+    AdminSettings,
     AuthSettings,
     BudgetSettings,
     CallSettings,
@@ -56,6 +57,7 @@ OTHER_STREAM: dict[str, Any] = {
     "table": "all_orders",
     "indexes": (("state",),),
     "page": PageSettings(size=7),
+    "heartbeat": Secret("http://watch.test/x", "env BEAT"),
     "call": None,
 }
 OTHER_SOURCE: dict[str, Any] = {
@@ -150,6 +152,7 @@ def test_streams_that_come_and_go() -> None:
     [
         ({"database": DatabaseSettings(url="postgresql:///other")}, "database.url"),
         ({"state": Path("/other")}, "state"),
+        ({"admin": AdminSettings()}, "admin"),
     ],
 )
 def test_what_only_a_restart_can_change_is_refused(changed: dict[str, Any], path: str) -> None:
@@ -158,3 +161,15 @@ def test_what_only_a_restart_can_change_is_refused(changed: dict[str, Any], path
         plan(SETTINGS, attrs.evolve(with_stream(every=1.0), **changed))
     assert [f.path for f in refused.value.faults] == [path]
     assert "restart" in refused.value.faults[0].message
+
+
+def test_the_side_door_follows_its_token_and_stays_where_it_is() -> None:
+    """all-or-nothing-reload: a token that was rotated must not need a restart."""
+    admin = AdminSettings(token=Secret("one", "file token"))
+    old = attrs.evolve(SETTINGS, admin=admin)
+    rotated = attrs.evolve(admin, token=Secret("two", "file token"), hosts=("syncd.test",))
+    plan(old, attrs.evolve(old, admin=rotated))
+    for other, path in ((attrs.evolve(admin, listen="[::1]:1"), "admin.listen"), (None, "admin")):
+        with pytest.raises(ConfigError) as refused:
+            plan(old, attrs.evolve(old, admin=other))
+        assert [f.path for f in refused.value.faults] == [path]

@@ -157,6 +157,11 @@ ONE_FAULT = [
         "a path into the answer",
     ),
     (f"{VERIFY}={{ path = '/x', done = 'd', what = 1 }}", f"{VERIFY}.what", "unknown key"),
+    ("notify=3", "", "found a number; it must be tables, each under [[notify]]"),
+    ("notify=[3]", "notify[1]", "found a number; it must be a table"),
+    (f"{ORDERS}.heartbeat=3", "", "found a number"),
+    (f"{ORDERS}.heartbeat=hunter2", "", "an http or https address"),
+    (f"{ORDERS}.heartbeat=https://u:hunter2@h/", "", "keep the whole address as a secret"),
 ]
 
 

@@ -1,0 +1,127 @@
+"""One message to one receiver, on a real socket: signed, within a deadline, and nothing shown."""
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncd.api import webhooks
+from syncd.api.webhooks import Webhooks, signed
+from syncd.config.settings import NotifySettings, Secret
+from syncd.errors import NotDelivered
+from syncd.sync.alarm import Message
+from tests.receiving import verifier
+from tests.unit.api.rawserver import RawServer, answer, cut, drip, hang
+
+PAGE = Path(__file__).parents[3] / "docs" / "notifications.md"
+verify = verifier(PAGE.read_text("utf-8"))
+
+BODY = '{"alarm":"parked"}'
+MESSAGE = Message(id="msg_1", receiver="me", what="parked", body=BODY)
+KEY = base64.b64encode(b"0123456789abcdef" * 2).decode()
+
+
+def receiver(server: RawServer, path: str = "canary", **of: Any) -> NotifySettings:
+    url = Secret(f"{server.url}/{path}", "here")
+    return NotifySettings(**{"name": "me", "key": "me", "url": url, **of})
+
+
+async def refused(server: RawServer, **of: Any) -> NotDelivered:
+    with pytest.raises(NotDelivered) as caught:
+        await Webhooks().deliver(receiver(server, **of), MESSAGE)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    return caught.value
+
+
+async def test_any_2xx_has_taken_it(server: RawServer) -> None:
+    server.script.extend([answer(200, b"ok"), answer(202), answer(204)])
+    for _ in range(3):
+        await Webhooks().deliver(receiver(server), MESSAGE)
+    assert len(server.script) == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 410, 429, 500, 503])
+async def test_anything_else_has_not_and_no_redirect_is_followed(
+    server: RawServer, status: int
+) -> None:
+    server.script.append(answer(status, b"no <service>\x1b", Location="/elsewhere"))
+    error = await refused(server)
+    assert f"it answered {status}" in str(error)
+    assert "\x1b" not in str(error)
+    assert len(server.script) == 0
+
+
+async def test_a_wait_that_it_asks_for_is_passed_on(server: RawServer) -> None:
+    server.script.append(answer(429, b"", Retry_After="30"))
+    assert (await refused(server)).hint == 30
+
+
+@pytest.mark.parametrize("behaviour", [hang, drip, cut])
+async def test_it_has_one_deadline_and_a_lost_connection_is_told(
+    server: RawServer, behaviour: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that answers a byte now and then is no better than one that is silent."""
+    if behaviour is drip:
+        # Of an answer that takes it, the body is of no interest.
+        server.script.append(drip)
+        await Webhooks().deliver(receiver(server), MESSAGE)
+        return
+    server.script.append(behaviour)
+    said = str(await refused(server, timeout=0.2))
+    assert said == "no answer within 0.2 s" if behaviour is hang else "connection" in said
+
+
+async def test_nobody_there(server: RawServer) -> None:
+    nowhere = Secret("http://127.0.0.1:1/canary", "here")
+    said = str(await refused(server, url=nowhere))
+    assert said.startswith("the connection failed: ")
+    assert said.endswith("connection refused")
+
+
+@pytest.mark.parametrize("url", ["http://xn--/canary", "http://a..b/canary", "http://[::1/canary"])
+async def test_an_address_that_is_none_is_an_error_of_its_own(server: RawServer, url: str) -> None:
+    await refused(server, url=Secret(url, "here"))
+
+
+@pytest.mark.parametrize("secret", ["sixteen bytes, or more", f"whsec_{KEY}"])
+def test_the_signature_is_what_the_page_verifies(secret: str) -> None:
+    """With each form of a secret; a changed body, an id, a time or a key do not pass."""
+    now = int(time.time())
+    headers = signed(Secret(secret, "here"), "msg_1", now, BODY.encode())
+    assert verify(secret, headers, BODY.encode())
+    assert not verify(secret, headers, BODY.encode() + b" ")
+    assert not verify(secret, {**headers, "webhook-id": "msg_2"}, BODY.encode())
+    assert not verify(secret, {**headers, "webhook-timestamp": str(now + 1)}, BODY.encode())
+    assert not verify("another secret of mine", headers, BODY.encode())
+    old = signed(Secret(secret, "here"), "msg_1", now - 600, BODY.encode())
+    assert not verify(secret, old, BODY.encode())
+
+
+def test_the_signature_is_that_of_the_standard() -> None:
+    """Its own example: https://github.com/standard-webhooks/standard-webhooks, in all libraries."""
+    secret = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "here")
+    body = b'{"test": 2432232314}'
+    headers = signed(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_without_a_secret_there_is_no_signature() -> None:
+    assert set(signed(None, "msg_1", 1, b"")) == {"webhook-id", "webhook-timestamp"}
+
+
+def test_what_the_page_shows_as_a_message_is_json() -> None:
+    shown = PAGE.read_text("utf-8").partition("```json\n")[2].partition("```")[0]
+    assert json.loads(shown)["state"] == "firing"
+
+
+async def test_a_heartbeat_is_a_get_that_carries_nothing(server: RawServer) -> None:
+    server.script.append(answer(200, b"OK"))
+    await Webhooks().beat(Secret(f"{server.url}/ping/canary", "here"))
+    server.script.append(answer(404))
+    with pytest.raises(NotDelivered, match="404"):
+        await Webhooks().beat(Secret(f"{server.url}/ping/canary", "here"))
+    assert webhooks.BEAT <= 10.0
