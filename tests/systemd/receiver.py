@@ -1,7 +1,8 @@
 """Who is told in a box: webhooks, heartbeats and spans, all on one port.  Needs Python alone.
 
-Writes each request as a line of JSON.  The first at each path is refused, with all that it
-held sent back, as a careless receiver does: what syncd says of that is to be looked at.
+Writes each request as a line of JSON.  The first at each path, and every heartbeat, is refused
+with all that it held sent back, as a careless receiver does: what syncd says of that is to be
+looked at.
 """
 
 import base64
@@ -34,7 +35,8 @@ class Handler(BaseHTTPRequestHandler):
             file.write(json.dumps(entry) + "\n")
         headers = " ".join(f"{n}={v}" for n, v in self.headers.items())
         told = f"what is {self.path} {headers}?"
-        status, answer = (200, b"") if seen[self.path] > 1 else (400, told.encode())
+        refused = seen[self.path] == 1 or self.path.startswith("/beat")
+        status, answer = (400, told.encode()) if refused else (200, b"")
         self.send_response(status, None if status == 200 else told)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

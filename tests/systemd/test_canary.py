@@ -204,6 +204,7 @@ def terminal(box: Box) -> Iterator[tuple[str, str]]:
         "pause",
         "dead retry --all",
         "notify test",
+        "why adplatform.campaigns camp_1",
         "reload",
     ]:
         done = box.run("sh", "-c", f"syncd {words}", check=False)
@@ -266,9 +267,11 @@ def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -
     outputs = dict(failed_in_every_way(box))
     # And now some calls are refused, so that there are dead letters to be looked at.
     some = {"path": "/api/campaigns/*/sync", "rate": 0.1, "seed": 7, "status": 400, "body": ECHO}
-    box.entry("SYNCD_EVENT=cycle-ended", after=started(box, some))
+    cursor = started(box, some)
+    box.entry("SYNCD_EVENT=cycle-ended", after=cursor)
     outputs |= dict(terminal(box))
-    until(lambda: come(box, "/beat")[1:] and come(box, "/slack")[1:], "it is told of")
+    box.entry("SYNCD_EVENT=heartbeat-failed", after=cursor)
+    until(lambda: come(box, "/slack")[1:], "it is told of there, too")
     outputs |= dict(everything_sent(box))
     outputs |= dict(everywhere(box))
 
