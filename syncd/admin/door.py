@@ -21,7 +21,7 @@ from syncd.admin.guard import Guard
 from syncd.admin.openapi import document
 from syncd.admin.pages import Pages
 from syncd.admin.readiness import Ourselves
-from syncd.admin.reading import Reading, Render, Story
+from syncd.admin.reading import Reading, Render, Stories
 from syncd.admin.routes import Route, Who, routed, table
 from syncd.admin.serving import Server
 from syncd.admin.writing import Writing
@@ -106,7 +106,7 @@ class Door:
         """Answer `/metrics` with this."""
         self._reading.render = render
 
-    def tell_stories(self, story: Story) -> None:
+    def tell_stories(self, story: Stories) -> None:
         """Answer `/api/why` with this."""
         self._reading.story = story
 

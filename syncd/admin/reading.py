@@ -21,16 +21,17 @@ from syncd.admin.shapes import KINDS, MOST, USUAL
 from syncd.config.settings import Settings
 from syncd.sync.asking import Ask
 from syncd.sync.model import StreamId
-from syncd.sync.picture import Look
+from syncd.sync.picture import Look, Story
 from syncd.views.letters import letter_object
 from syncd.views.objects import cycle_object
+from syncd.views.story import story_object
 from syncd.views.words import moment
 
 Render = Callable[[str], tuple[bytes, str]]
 """Figures for Prometheus, in the form that an Accept header asks for: what, and which form."""
 
-Story = Callable[[StreamId, str], Awaitable[dict[str, Any] | None]]
-"""All that is known of a record, by its key; None if nothing is."""
+Stories = Callable[[StreamId, str], Awaitable[Story]]
+"""All that is known of a record, by its key as a person writes it."""
 
 SCRAPE = 0.5  # seconds that /metrics waits for a new look at Postgres
 LARGEST = 2**63 - 1  # of an id
@@ -59,7 +60,7 @@ class Reading:
     look: Look | None = attrs.field(default=None, init=False)
     ask: Ask | None = attrs.field(default=None, init=False)
     render: Render | None = attrs.field(default=None, init=False)
-    story: Story | None = attrs.field(default=None, init=False)
+    story: Stories | None = attrs.field(default=None, init=False)
     openapi: dict[str, Any] = attrs.field(factory=dict, init=False)
     _rendering: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(1), init=False
@@ -135,9 +136,8 @@ class Reading:
         if (story := self.story) is None:
             raise Refused(404, "this syncd can't tell")
         found = await self._looked(("why", stream, key), lambda: story(stream, key))
-        if found is None:
-            raise Refused(404, f"nothing is known of such a record in {stream}")
-        return Json(found)
+        # Of one that is not known, too: it says where it could be.
+        return Json(story_object(found, self.settings()))
 
     async def request(self, request: Request) -> ASGIApp:
         number = _id(request)

@@ -7,7 +7,9 @@ for the retry; one that concerns a record's call alone costs that record.
 
 import hashlib
 import json
+import re
 import urllib.parse
+from collections.abc import Mapping
 
 import attrs
 
@@ -26,6 +28,7 @@ from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
+_NUMBER = re.compile("[0-9]{1,12}").fullmatch  # what a page, an offset or a size is at most
 NOT_CARRIED_OUT = (503, 425)  # the server says that it did not act; with 429
 TRY_AGAIN = (408, 425)  # the only 4xx, beside 429, that are nobody's fault
 
@@ -133,11 +136,17 @@ class ApiSource:
             raise ApiUnavailable(f"{ask}: {error}") from None
 
     def _in_words(self, cursor: str | None, ask: Ask, answer: Answer) -> str:
-        """Which page was asked for: what the file adds to each request is told to nobody."""
-        params = self._pagination.ask(cursor).params
-        address = f"{ask.method} {ask.path}" if ask.rooted else str(ask)
-        asked = f"{address}?{urllib.parse.urlencode(params)}" if params else address
-        return self.client.redactor.text(f"{asked} answered {answer.status}")
+        """Which page was asked for, for people who ask months later.
+
+        What the file adds to each request is told to nobody, and of a cursor or an address that
+        the API has signed only that there was one: numbers alone are told.
+        """
+        asked = self._pagination.ask(cursor)
+        found = urllib.parse.parse_qsl(ask.path.partition("?")[2]) if ask.rooted else asked.params
+        params = found.items() if isinstance(found, Mapping) else found
+        told = [f"{shown(name)}={value if _NUMBER(str(value)) else '…'}" for name, value in params]
+        address = f"{ask}?{'&'.join(told)}" if told else str(ask)
+        return self.client.redactor.text(f"{address} answered {answer.status}")
 
     def _list_request(self, cursor: str | None) -> Ask:
         stream, search = self.stream, self.stream.search

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from syncd import __version__, logs
+from syncd.app import wiring
 from syncd.app.measuring import inside
 from syncd.app.opened import App
 from syncd.config.settings import Settings
@@ -23,6 +24,8 @@ from syncd.errors import ConfigError, Fault
 from syncd.store.looking import Looking
 from syncd.store.requests import Asking
 from syncd.sync import events
+from syncd.sync.model import StreamId
+from syncd.sync.picture import Story
 
 if TYPE_CHECKING:
     from syncd.admin.door import Door
@@ -53,9 +56,16 @@ class SideDoor:
         """Do what needs the store, until cancelled."""
         if self.metrics is not None:
             self.metrics.inside = partial(inside, app)
-        if self.door is not None:
-            connections = app.store.connections
-            await self.door.work(Looking(connections), Asking(connections))
+        if self.door is None:
+            return
+        door, looking = self.door, Looking(app.store.connections)
+
+        async def story(stream: StreamId, key: str) -> Story:
+            of = door.settings.sources[stream.source].streams[stream.stream]
+            return await looking.story(stream, wiring.table(of), key)
+
+        door.tell_stories(story)
+        await door.work(looking, Asking(app.store.connections))
 
     def away(self, reason: str) -> None:
         """Postgres can't be reached at the start."""

@@ -32,9 +32,10 @@ from tests.servers import postmaster
 EXAMPLES = {
     "/static/{path}": "/static/index.html",
     "/api/cycles": "/api/cycles?stream=adplatform.campaigns&limit=5",
+    "/api/why": "/api/why?stream=adplatform.campaigns&key=camp_7",
     "/api/dead": "/api/dead?stream=adplatform.campaigns&kind=call-failed",
 }
-ANSWERED_ELSEWHERE = {"/api/events", "/api/why", "/metrics", "/api/dead/{id}", "/api/requests/{id}"}
+ANSWERED_ELSEWHERE = {"/api/events", "/metrics", "/api/dead/{id}", "/api/requests/{id}"}
 HOLDS = {"authorization": f"Bearer {TOKEN}"}
 
 

@@ -92,6 +92,9 @@ async def test_a_page_is_fetched_and_decoded(server: RawServer, permit: NotingPe
     assert [r.key for r in got.records] == ['["a"]']
     assert [r.key for r in got.rejects] == ['["1"]']
     assert (got.folded, got.seen, got.total, got.next_cursor) == (1, 3, 100, "8")
+    assert got.request == "GET /api/campaigns?page=7&limit=10 answered 200", (
+        "the rest may be secret"
+    )
 
 
 async def test_the_last_page_ends_the_cycle(server: RawServer, permit: NotingPermit) -> None:
@@ -140,6 +143,8 @@ async def test_the_next_page_is_asked_for_at_the_address_that_was_given(
     assert server.heads[0].startswith("GET /v1/api/campaigns?sort=id&n=7 HTTP/1.1")
     assert server.heads[1].startswith("GET /other/items?c=x%20y&sort=id HTTP/1.1")
     assert last.next_cursor is None
+    assert got.request == "GET /api/campaigns?n=7 answered 200"
+    assert last.request == "GET /other/items?c=…&sort=… answered 200", "it may be a signed address"
 
 
 async def test_a_key_that_an_api_writes_into_the_next_address_is_kept_nowhere(
