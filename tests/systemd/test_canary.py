@@ -286,6 +286,8 @@ def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -
     # Whoever was told has sent his address and his headers back.
     for event in ("not-told", "heartbeat-failed", "spans-lost"):
         assert f"SYNCD_EVENT={event}" in outputs["the journal"], event
+    answers = [name for name in LEAKY if name.startswith("the side door")]
+    assert [name for name in answers if not outputs[name].startswith("200\n")] == []
     sent = ("the webhooks at /hook", "the side door (GET /api/status)")
     assert [name for name in sent if "***" not in outputs[name]] == []
 
