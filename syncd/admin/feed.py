@@ -88,11 +88,14 @@ class Feed:
 
     # --- who looks ----------------------------------------------------------------------------
 
-    async def fresh(self) -> bytes:
-        """The object as it is now, or as it was when Postgres answered the last time."""
+    async def fresh(self, patience: float = PATIENCE) -> bytes:
+        """The object as it is now, or as it was when Postgres answered the last time.
+
+        patience: seconds for which a new look is waited for.
+        """
         self._ask()
         if trio.current_time() - self._published > FRESH:
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(patience):
                 await self._made.wait()
         if not self.event:
             self.publish()

@@ -100,6 +100,8 @@ STREAM = _object(
     paused_at=_maybe(AT),
     next_start=_maybe(AT),
     running=_maybe(CYCLE),
+    expected=_maybe(_object(records=_maybe(WHOLE), pages=_maybe(WHOLE), done_at=_maybe(AT))),
+    waits=_maybe(_object(until=_maybe(AT), **{"for": TEXT})),
     last=_maybe(CYCLE),
     whole=_maybe(CYCLE),
     dead_letters=WHOLE,
@@ -110,6 +112,7 @@ STREAM = _object(
 )
 SOURCE = _object(
     source=TEXT,
+    budget=_maybe(TEXT),
     running=FLAG,
     host=_maybe(TEXT),
     pid=_maybe(WHOLE),

@@ -7,6 +7,7 @@ import attrs
 
 from syncd.config.settings import BudgetSettings, Settings
 from syncd.sync.picture import Budget, Cycle, Failing, Holder, Picture, Seen, Token
+from syncd.views import arrival
 from syncd.views.standing import standing
 from syncd.views.words import moment, untied
 
@@ -25,19 +26,35 @@ def as_object(picture: Picture, settings: Settings) -> dict[str, Any]:
     return {
         "at": moment(picture.now),
         "streams": [
-            _stream_object(seen, picture.now, settings, holders.get(seen.stream.source))
+            _stream_object(
+                seen,
+                picture.now,
+                settings,
+                holders.get(seen.stream.source),
+                there.get(_budget_name(settings, seen.stream.source) or ""),
+            )
             for seen in picture.streams
         ],
-        "sources": [_source_object(name, holders.get(name)) for name in sources],
+        "sources": [
+            _source_object(name, holders.get(name), _budget_name(settings, name))
+            for name in sources
+        ],
         "budgets": [_budget_object(b, there.get(b.name)) for b in budgets_of(settings, sources)],
     }
 
 
+def _budget_name(settings: Settings, source: str) -> str | None:
+    budget = settings.sources[source].budget
+    return None if budget is None else budget.name
+
+
 def _stream_object(
-    seen: Seen, now: float, settings: Settings, holder: Holder | None
+    seen: Seen, now: float, settings: Settings, holder: Holder | None, budget: Budget | None
 ) -> dict[str, Any]:
     every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
     found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
+    ahead = arrival.expected(seen, budget, now)
+    waits = arrival.wait(seen, budget, holder.failing if holder else None)
     return {
         "source": seen.stream.source,
         "stream": seen.stream.stream,
@@ -49,6 +66,9 @@ def _stream_object(
         "paused_at": moment(seen.paused),
         "next_start": moment(seen.next_start),
         "running": seen.running and cycle_object(seen.running),
+        "expected": seen.running
+        and {"records": ahead.records, "pages": ahead.pages, "done_at": moment(ahead.done)},
+        "waits": waits and {"for": waits.why, "until": moment(waits.until)},
         "last": seen.last and cycle_object(seen.last),
         "whole": seen.whole and cycle_object(seen.whole),
         "dead_letters": seen.dead,
@@ -70,7 +90,9 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
         "stream": cycle.stream.stream,
         "started_at": moment(cycle.started),
         "ended_at": moment(cycle.ended),
+        "seconds": None if cycle.seconds is None else round(cycle.seconds, 3),
         "outcome": cycle.outcome,
+        "success": cycle.totals.success,
         "whole": not cycle.aside,
         "reason": cycle.reason or None,
         "taken_up": cycle.taken_up,
@@ -83,9 +105,10 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
     }
 
 
-def _source_object(name: str, holder: Holder | None) -> dict[str, Any]:
+def _source_object(name: str, holder: Holder | None, budget: str | None) -> dict[str, Any]:
     return {
         "source": name,
+        "budget": budget,
         "running": holder is not None and holder.runs,
         "host": holder and holder.host,
         "pid": holder and holder.pid,

@@ -1,0 +1,138 @@
+"""When a running cycle will be done, and what it waits for, as far as rows can tell."""
+
+import attrs
+import pytest
+
+from syncd.sync.model import Counts, StreamId
+from syncd.sync.picture import Budget, Cycle, Failing, Seen, Token
+from syncd.views.arrival import Expected, Wait, expected, outlook, wait
+
+STREAM = StreamId(source="ads", stream="campaigns")
+NOW = 10_000.0
+PER = 60.0
+
+
+def cycle(began: float, took: float | None, *, seen: int, requests: int, pages: int = 10) -> Cycle:
+    return Cycle(
+        id=1,
+        stream=STREAM,
+        started=began,
+        ended=None if took is None else began + took,
+        outcome=None if took is None else "ok",
+        reason="",
+        taken_up=0,
+        pages=pages,
+        aside=False,
+        follows=None,
+        reconcile=False,
+        missing=None,
+        deleted=0,
+        totals=Counts(seen=seen, unchanged=seen, requests=requests),
+    )
+
+
+WHOLE = cycle(NOW - 2000, 660, seen=100, requests=110)
+
+
+def running(pages: int, *, began: float = NOW - 360, taken_up: int = 0) -> Seen:
+    under_way = cycle(began, None, seen=10 * pages, requests=11 * pages, pages=pages)
+    under_way = attrs.evolve(under_way, taken_up=taken_up)
+    return Seen(stream=STREAM, pages=pages, running=under_way, last=WHOLE, whole=WHOLE)
+
+
+def budget(*free: float, tokens: int = 10, held: float | None = None, flying: int = 0) -> Budget:
+    """A budget with tokens that come back then; `flying` of them are under way."""
+    spent = [
+        Token(
+            number=n,
+            counted=None if n < flying else at - PER,
+            free=at,
+            spent_on=f"{STREAM} page 7",
+        )
+        for n, at in enumerate(free)
+    ]
+    return Budget(
+        name="source ads",
+        per=PER,
+        tokens=tokens,
+        free=tokens - len(spent),
+        next_free=min(free, default=None),
+        held_until=held,
+        from_answers=False,
+        spent=spent,
+    )
+
+
+# --- how far it is -------------------------------------------------------------------------------
+
+
+def test_it_goes_by_the_last_whole_cycle() -> None:
+    assert expected(running(6), None, NOW) == Expected(records=100, pages=10, done=NOW + 300)
+
+
+def test_a_first_cycle_has_nothing_to_go_by() -> None:
+    seen = attrs.evolve(running(6), last=None, whole=None)
+    assert expected(seen, None, NOW) == Expected()
+    assert expected(Seen(stream=STREAM, whole=WHOLE), None, NOW) == Expected()
+
+
+def test_one_that_takes_longer_than_the_last_says_no_time() -> None:
+    """A time that is over would be a lie; that there are more pages than before is told."""
+    found = expected(running(11, began=NOW - 700), None, NOW)
+    assert found == Expected(records=110, pages=12, done=None)
+
+
+def test_after_a_break_only_the_work_that_is_left_counts() -> None:
+    """A cycle that was taken up again began long ago."""
+    found = expected(running(5, began=NOW - 9000, taken_up=1), None, NOW)
+    assert found.done == pytest.approx(NOW + 330)
+
+
+def test_the_budget_may_be_slower_than_the_pace() -> None:
+    """Forty of 110 requests are left: four windows more, and a hold comes before them."""
+    busy = budget(*[NOW + 50] * 10)
+    assert expected(running(6, began=NOW - 600), busy, NOW).done == NOW + 50 + 4 * PER
+    held = budget(held=NOW + 3600)
+    assert expected(running(6), held, NOW).done == NOW + 3600
+
+
+@pytest.mark.parametrize(
+    ("requests", "at"), [(0, 0), (1, 0), (7, 0), (8, 10), (10, 30), (11, 60), (18, 70), (30, 150)]
+)
+def test_when_so_many_requests_can_have_been_sent(requests: int, at: float) -> None:
+    """budget: seven are free now, three come back one by one, and then a window for each ten."""
+    found = outlook(budget(NOW + 10, NOW + 20, NOW + 30), requests, NOW)
+    assert found == NOW + at
+
+
+# --- what it waits for ---------------------------------------------------------------------------
+
+FAILING = Failing(since=NOW - 60, reason="503", next_probe=NOW + 15)
+ALL_SPENT = [NOW + n for n in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("spent", "failing", "found"),
+    [
+        (budget(), None, None),
+        (None, None, None),
+        (budget(*ALL_SPENT), None, Wait(why="budget", until=NOW + 1)),
+        (budget(*ALL_SPENT, flying=1), None, None),
+        (budget(held=NOW + 9), None, Wait(why="api asked to wait", until=NOW + 9)),
+        (budget(*ALL_SPENT), FAILING, Wait(why="api is failing", until=NOW + 15)),
+    ],
+    ids=["nothing", "no budget", "budget", "an answer", "held", "failing"],
+)
+def test_what_a_running_cycle_waits_for(
+    spent: Budget | None, failing: Failing | None, found: Wait | None
+) -> None:
+    assert wait(running(6), spent, failing) == found
+
+
+def test_who_does_not_run_waits_for_nothing() -> None:
+    for seen in (
+        Seen(stream=STREAM),
+        attrs.evolve(running(6), parked="401"),
+        attrs.evolve(running(6), paused=NOW - 5),
+    ):
+        assert wait(seen, budget(*ALL_SPENT), FAILING) is None
