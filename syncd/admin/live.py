@@ -5,6 +5,7 @@ before, and who does not read one in time is cut.  All share the bytes of a pict
 each of them stands one small task: hypercorn has done its part when the request is understood.
 """
 
+import random
 import select
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ from syncd.admin.headers import ALWAYS, NO_STORE
 from syncd.admin.serving import Connection
 
 SPACING = 1.0  # seconds between two events
+SPREAD = 0.5  # seconds over which a crowd is told …
+STEP = 0.001  # … seconds for each of it
 QUIET = 15.0  # seconds after which a comment shows that the connection stands
 READING = 30.0  # seconds that a client may take to read one event
 MOST = 1000  # clients
@@ -70,8 +73,11 @@ class Live:
             await _say(stream, self.feed.event)
             while not await self._news(version):
                 await _say(stream, STILL_HERE)
-            # Every event costs, and nobody reads faster; but the end is told at once.
-            with trio.move_on_at(said + SPACING):
+            # Every event costs, and nobody reads faster; but the end is told at once.  A crowd
+            # hears of it one after the other: the streams have their turn in between.
+            spread = min(SPREAD, len(self.feed.listeners) * STEP)
+            turn = trio.current_time() + random.uniform(0.0, spread)  # noqa: S311 - no secret
+            with trio.move_on_at(max(said + SPACING, turn)):
                 await self.feed.ended()
             if _has_left(stream) or not self.may_stay():
                 return
