@@ -10,6 +10,7 @@ import pytest
 from syncd.cli import cli
 from syncd.config.load import load
 from syncd.config.settings import (
+    AdminSettings,
     AuthSettings,
     BudgetSettings,
     CallSettings,
@@ -47,6 +48,7 @@ TABLES: dict[str, Table | tuple[Table, ...]] = {
     "`[sources.NAME.streams.NAME.call]`": CallSettings,
     "`[sources.NAME.streams.NAME.call.verify]`": VerifySettings,
     "`[[notify]]`": NotifySettings,
+    "`[admin]`": AdminSettings,
 }
 NOT_SET_BY_KEY = {
     Settings: {"path"},  # the file itself
