@@ -55,6 +55,12 @@ class Check:
         streams = sum(len(s.streams) for s in sources.values())
         many = f"{len(sources)} source{'s' * (len(sources) != 1)}"
         self.good(f"{self.settings.path}: {many}, {streams} stream{'s' * (streams != 1)}")
+        admin = self.settings.admin
+        if admin is not None and not admin.local:
+            self.note(
+                f"admin.listen: the token goes to {admin.listen} in clear text; listen at a "
+                "loopback address, and put a reverse proxy with TLS before it"
+            )
 
     async def run(self) -> None:
         """Ask the database and every source."""

@@ -180,6 +180,8 @@ class Door:
         """Raise Refused for who may not come in; `writer` looks for itself, after the body."""
         if who == "reader":
             self._entry.reader(request)
+        elif who == "records":
+            self._entry.of_records(request)
         elif who == "keyholder":
             self._entry.keyholder(request)
 

@@ -1,7 +1,8 @@
 """Who may read, who may write, and how often?
 
-Reading is open where only this host's own users come in; elsewhere it needs the token.  Writing
-always needs it, in a header that no other site's page can send.
+Reading is open where only this host's own users come in; elsewhere it needs the token, and so do
+whole records, which Postgres does not show to each of them.  Writing always needs it, in a header
+that no other site's page can send.
 
 The right token is let in whatever others have tried: so a guesser locks nobody out.  What
 keeps him out is the token itself, of 16 characters at least; his tries are answered 429 from
@@ -9,6 +10,7 @@ the tenth in a minute on, and are told and remembered, thinned.
 """
 
 import hmac
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from syncd.admin.limits import Allowance, Thinned
 from syncd.config.settings import AdminSettings
 from syncd.sync.asking import Asker, Deed
 
+PORT = re.compile(r":[0-9]{1,5}\Z")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LARGEST = 64 * 1024  # bytes of a request's body
 DISCARDED = 1024 * 1024  # bytes of a larger one that are read, so that its answer is
@@ -68,9 +71,8 @@ class Entry:
         settings = self.settings()
         if settings.socket is not None or not settings.local:
             return  # a browser can't come through the one, and brings no token to the other
-        name = request.headers.get("host", "").lower()
-        bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
-        if not {name, bare} & (LOOPBACK | {_bracketed(settings.address[0]), *settings.hosts}):
+        ours = LOOPBACK | {_bracketed(settings.address[0]), *settings.hosts}
+        if _name(request) not in ours and _host(request) not in ours:
             raise Refused(
                 403,
                 "this name is none that the side door answers to; ask for the address in "
@@ -79,8 +81,18 @@ class Entry:
 
     def reader(self, request: Request) -> None:
         """Let in who may read."""
-        if not self.settings().local:
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise Refused(403, "asked from the page of another site")
+        settings = self.settings()
+        # By a proxy's name come those whom the proxy lets in, from wherever.
+        if not settings.local or {_name(request), _host(request)} & set(settings.hosts):
             self._token(request, "read")
+
+    def of_records(self, request: Request) -> None:
+        """Let in who may read whole records: by TCP any user of this host comes in."""
+        self.reader(request)
+        if self.settings().socket is None:
+            self._token(request, "read whole records")
 
     def keyholder(self, request: Request) -> Asker:
         """Let in who has the token, wherever it comes from."""
@@ -130,7 +142,9 @@ class Entry:
         raise Refused(401, "wrong token", {"WWW-Authenticate": challenge})
 
     def _refused(self, asker: Asker, request: Request, why: str, *, aloud: bool = False) -> None:
-        times = self._thinned.happened(trio.current_time(), asker.origin, why)
+        # By where it comes from, not by what it says of that.
+        here = str(request.scope["state"]["connection"].origin)
+        times = self._thinned.happened(trio.current_time(), here, why)
         if not times:
             return
         what = f"{request.method} {request.url.path}"[:LONGEST]
@@ -162,6 +176,15 @@ def origin(request: Request) -> str:
     here = request.scope["state"]["connection"].origin
     forwarded = request.headers.get("x-forwarded-for", "")[:LONGEST]
     return f"{here}, which says for {forwarded}" if forwarded else str(here)
+
+
+def _host(request: Request) -> str:
+    return request.headers.get("host", "").lower()
+
+
+def _name(request: Request) -> str:
+    """The host's name without its port."""
+    return PORT.sub("", _host(request))
 
 
 def _stranger(request: Request) -> Asker:

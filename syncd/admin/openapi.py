@@ -11,6 +11,7 @@ from syncd.admin.shapes import Parameter
 REFUSALS = {
     "anybody": (403,),
     "reader": (401, 403, 429, 503),
+    "records": (401, 403, 429, 503),
     "keyholder": (401, 403, 429, 503),
     "writer": (400, 401, 403, 404, 413, 415, 429, 503),
 }
@@ -28,7 +29,8 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "title": "syncd's side door",
             "version": version,
             "description": "Reading needs the token only where others than this host's own users "
-            "reach the address; writing always does.",
+            "reach the address, and whole records except through a unix socket; writing always "
+            "does.",
         },
         "paths": paths,
         "components": {
@@ -64,7 +66,7 @@ def _operation(route: Route) -> dict[str, Any]:
         }
     if route.who in ("writer", "keyholder"):
         operation["security"] = [{"token": []}]
-    elif route.who == "reader":
+    elif route.who in ("reader", "records"):
         operation["security"] = [{}, {"token": []}]
     return operation
 

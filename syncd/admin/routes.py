@@ -16,8 +16,9 @@ from syncd.admin.reading import Reading
 from syncd.admin.shapes import Parameter, Schema
 from syncd.admin.writing import Writing
 
-Who = Literal["anybody", "reader", "keyholder", "writer"]
-"""anybody: it says nothing of what is synced; keyholder: who has the token, also to read."""
+Who = Literal["anybody", "reader", "records", "keyholder", "writer"]
+"""anybody: it says nothing of what is synced; records: it shows whole ones; keyholder: who has the
+token, also to read."""
 
 STREAM = Parameter("stream", "SOURCE.STREAM", where="path")
 
@@ -117,15 +118,17 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
         ),
         Route(
             path="/api/dead/{id:int}",
+            who="records",
             answer=reading.letter,
-            says="One dead letter whole.",
+            says="One dead letter whole. Needs the token, except through a unix socket.",
             parameters=(Parameter("id", "of the letter", where="path", type="integer"),),
             shape=shapes.WHOLE_LETTER,
         ),
         Route(
             path="/api/why",
+            who="records",
             answer=reading.why,
-            says="The whole story of one record.",
+            says="The whole story of one record. Needs the token, except through a unix socket.",
             parameters=(
                 Parameter("stream", "SOURCE.STREAM", needed=True),
                 Parameter("key", "of the record", needed=True),

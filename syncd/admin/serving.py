@@ -21,6 +21,7 @@ from contextlib import suppress
 from functools import partial
 
 import attrs
+import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -83,6 +84,15 @@ class Connection:
 Taker = Callable[[trio.SocketStream, Connection], Awaitable[None]]
 
 
+class _Plain(H11Protocol):
+    """HTTP/1.1, whatever else a client offers: to take its offer up is nobody's duty (RFC 9110,
+    section 7.8).
+    """
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Nothing is to be looked for."""
+
+
 class Conversation(TCPServer):
     """Hypercorn's connection, with a deadline around each write, and an end."""
 
@@ -94,7 +104,7 @@ class Conversation(TCPServer):
         try:
             async with TaskGroup() as task_group:
                 self._task_group = task_group
-                self.protocol = H11Protocol(  # type: ignore[assignment]  # the parent wraps it
+                self.protocol = _Plain(  # type: ignore[assignment]  # the parent wraps it
                     self.app,
                     self.config,
                     self.context,

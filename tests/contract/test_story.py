@@ -170,9 +170,7 @@ async def moments(subject: PostgresSubject) -> list[Any]:
 
 async def pages(subject: PostgresSubject) -> dict[str, list[Any]]:
     """When a page is said to have changed each campaign."""
-    found = (
-        "SELECT unnest(changed)::jsonb ->> 0 AS id, committed_at AS at FROM syncd.page"
-    )
+    found = "SELECT unnest(changed)::jsonb ->> 0 AS id, committed_at AS at FROM syncd.page"
     told: dict[str, list[Any]] = {}
     for r in await subject.select(sql.SQL(found) + sql.SQL(" ORDER BY 2")):
         told.setdefault(r["id"], []).append(r["at"])

@@ -67,7 +67,10 @@ async def test_every_address_answers_as_the_document_says(syncd: Syncd, postgres
                 assert_as_documented(document, path, answer)
         (letter,) = (await door.json("/api/dead"))["letters"]
         assert (letter["kind"], letter["key"]) == ("call-failed", '["camp_7"]')
-        whole = await door.get(f"/api/dead/{letter['id']}")
+        one = f"/api/dead/{letter['id']}"
+        for records in (one, EXAMPLES["/api/why"]):
+            assert (await door.get(records)).status_code == 401
+        whole = await door.get(one, headers=HOLDS)
         assert_as_documented(document, "/api/dead/{id}", whole)
         assert json.loads(whole.json()["payload"])["id"] == "camp_7"
         asked = await door.get(f"/api/requests/{number}")
@@ -183,9 +186,19 @@ async def test_a_name_that_is_not_ours_is_not_answered(syncd: Syncd, postgres: s
         for name in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", ""):
             answer = await door.get("/api/status", headers={"host": name})
             assert answer.status_code in (400, 403), name
-        for name in (f"localhost:{port}", "LOCALHOST", f"127.0.0.1:{port}", "[::1]:1",
-                     "syncd.example.com"):  # fmt: skip
+        assert (
+            await door.get("/readyz", headers={"host": f"localhost:{port}@x"})
+        ).status_code > 399
+        for name in (f"localhost:{port}", "LOCALHOST", f"127.0.0.1:{port}", "[::1]:1"):
             assert (await door.get("/api/status", headers={"host": name})).status_code == 200
+        for name in ("syncd.example.com", "SYNCD.example.com:443"):
+            # Who comes by it comes from wherever the proxy lets them in.
+            assert (await door.get("/api/status", headers={"host": name})).status_code == 401
+            told = await door.get("/api/status", headers={"host": name, **HOLDS})
+            assert told.status_code == 200
+        elsewhere = {"sec-fetch-site": "cross-site"}
+        assert (await door.get("/api/status", headers=elsewhere)).status_code == 403
+        assert (await door.get("/", headers=elsewhere)).status_code == 200
         proxied = {"host": "syncd.example.com", "origin": "https://syncd.example.com"}
         assert (await door.post(f"{STREAM}/pause", **proxied)).status_code == 202
 
@@ -210,6 +223,29 @@ async def test_what_a_browser_is_told(syncd: Syncd, postgres: str) -> None:
         assert (await door.get("/static/../door.py")).status_code == 404
 
 
+async def test_an_offer_of_another_protocol_is_not_taken_up(syncd: Syncd, postgres: str) -> None:
+    """contained: who offers HTTP/2 in clear, as some clients always do, is answered in HTTP/1.1."""
+    offer = {
+        "upgrade": "h2c",
+        "connection": "Upgrade, HTTP2-Settings",
+        "http2-settings": "AAMAAABk",
+    }
+    async with knocking(syncd, postgres) as door:
+        assert (await door.get("/healthz", headers=offer)).status_code == 200
+        assert (await door.get("/healthz")).status_code == 200
+
+
+async def test_a_forged_address_floods_neither_log_nor_audit(syncd: Syncd, postgres: str) -> None:
+    """contained: it is by where a request comes from that refusals are thinned."""
+    async with knocking(syncd, postgres) as door:
+        for n in range(40):
+            headers = {"x_forwarded_for": f"10.0.0.{n}"}
+            answer = await door.post("/api/reload", token="wrong", **headers)
+            assert answer.status_code in (401, 429)
+        entry = await door.audit_is_there()
+        assert (entry["what"], len(await door.audit())) == ("refused", 1)
+
+
 async def test_too_much_is_refused(syncd: Syncd, postgres: str) -> None:
     """contained: a body of more than 64 KiB, a body of a GET, a body that never comes."""
     async with knocking(syncd, postgres) as door:
@@ -221,7 +257,7 @@ async def test_too_much_is_refused(syncd: Syncd, postgres: str) -> None:
         assert (await door.get("/api/cycles?limit=0")).status_code == 400
         assert (await door.get("/api/cycles?limit=1e9")).status_code == 400
         assert (await door.get("/api/dead?kind=x")).status_code == 400
-        assert (await door.get(f"/api/dead/{2**70}")).status_code == 404
+        assert (await door.get(f"/api/dead/{2**70}", headers=HOLDS)).status_code == 404
         head = b"Host: localhost\r\nContent-Length: 500000000\r\n\r\n"
         for path in (b"/api/reload", b"/nothing"):
             # Far more than any door takes: it is cut, and the daemon goes on.

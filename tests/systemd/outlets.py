@@ -45,11 +45,12 @@ READ = """
 for path in (
     "/healthz", "/readyz", "/metrics", "/", "/api/status", "/api/cycles?limit=100",
     "/api/dead?limit=100", "/api/openapi.json", "/api/events", "/api/nowhere",
-    "/api/why?stream=adplatform.campaigns&key=camp_1", "/api/requests/1",
+    "/api/requests/1",
 ):
     ask("the side door", "GET", path)
 for letter in json.loads(ask("the side door", "GET", "/api/dead"))["letters"]:
-    ask("the side door", "GET", f"/api/dead/{letter['id']}")
+    ask("the side door", "GET", f"/api/dead/{letter['id']}", **token)
+ask("the side door", "GET", "/api/why?stream=adplatform.campaigns&key=camp_1", **token)
 ask("the side door", "GET", "/api/audit?limit=100", **token)
 ask("the side door", "GET", "/api/audit", Authorization="Bearer wrong")
 json.dump(found, sys.stdout)
