@@ -228,7 +228,7 @@ async def test_an_offer_of_another_protocol_is_not_taken_up(syncd: Syncd, postgr
     offer = {
         "upgrade": "h2c",
         "connection": "Upgrade, HTTP2-Settings",
-        "http2-settings": "AAMAAABk",
+        "http2-settings": "AAMA",
     }
     async with knocking(syncd, postgres) as door:
         assert (await door.get("/healthz", headers=offer)).status_code == 200
@@ -238,6 +238,7 @@ async def test_an_offer_of_another_protocol_is_not_taken_up(syncd: Syncd, postgr
 async def test_a_forged_address_floods_neither_log_nor_audit(syncd: Syncd, postgres: str) -> None:
     """contained: it is by where a request comes from that refusals are thinned."""
     async with knocking(syncd, postgres) as door:
+        await door.daemon.until(RESTS)
         for n in range(40):
             headers = {"x_forwarded_for": f"10.0.0.{n}"}
             answer = await door.post("/api/reload", token="wrong", **headers)
