@@ -108,6 +108,7 @@ async def run(
         def tell(event: events.Event) -> None:
             report(event)
             teller.hear(event)
+            door.hear(event)
             if traces is not None:
                 traces.hear(event)
             receivers.hear(event)

@@ -18,6 +18,7 @@ from syncd.errors import ConfigError, Fault
 from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
+from syncd.sync import events
 
 if TYPE_CHECKING:
     from syncd.admin.door import Door
@@ -39,6 +40,11 @@ class SideDoor:
         """Do what needs the store, until cancelled."""
         if self.door is not None:
             await self.door.work(Looking(store.connections), Asking(store.connections))
+
+    def hear(self, event: events.Event) -> None:
+        """Take in what the loop tells."""
+        if self.door is not None:
+            self.door.hear(event)
 
     def away(self, reason: str) -> None:
         """Postgres can't be reached at the start."""

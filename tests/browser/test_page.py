@@ -100,9 +100,7 @@ def test_a_cycle_that_waits_for_budget_says_so(
 ) -> None:
     play(stage, tmp_path, "waiting-for-budget")
     page = open_page(stage.url)
-    expect(row(page, CAMPAIGNS)).to_contain_text(
-        re.compile("waiting for budget, 1[012] s more")
-    )
+    expect(row(page, CAMPAIGNS)).to_contain_text(re.compile("waiting for budget, 1[012] s more"))
     expect(row(page, CAMPAIGNS)).to_contain_text("Used up")
 
 

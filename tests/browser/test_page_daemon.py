@@ -104,7 +104,7 @@ def test_a_cycle_is_seen_live_without_a_reload(world: World, open_page: Open) ->
     page = open_page(world.url)
     page.evaluate("window.same = true")
     headline(page).to_have_text("The table is being filled for the first time", timeout=SOON)
-    expect(page.locator(".stream-label")).to_have_text("Page 3", timeout=SOON)
+    expect(page.locator(".stream-label")).to_have_text("Page 3 of 3", timeout=SOON)
     headline(page).to_have_text("The stream is in step", timeout=SOON)
     expect(page.locator(".canvas canvas")).to_have_count(2, timeout=SOON)
     expect(page.locator(".canvas").first).to_have_attribute(

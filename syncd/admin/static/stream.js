@@ -272,7 +272,7 @@ function factsOf(stream, source, now) {
       name: "Will be done",
       value: left > 0 ? `in ${ahead(left)}` : stream.whole ? "any moment" : "not known yet",
       more: left > 0
-        ? `about ${clock(at(done), now, false)}, going by the last cycle and the budget`
+        ? `about ${clock(at(done), now, false)}, by its pace and the budget`
         : stream.whole ? "it takes longer than the last one" : "no whole cycle to go by",
     }, {
       name: "So far",
