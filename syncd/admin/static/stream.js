@@ -300,7 +300,7 @@ function factsOf(stream, source, now) {
     facts.push({
       name: "Last cycle",
       value: joined([number(last.seen, "record"), last.outcome === "ok" ? "" : last.outcome]),
-      more: joined([whatBecame(last), usual?.records ? `usual ${count(usual.records.least)}–${count(usual.records.most)}` : ""], " · "),
+      more: joined([whatBecame(last), usual?.records ? `usual ${count(usual.records.least)}\u2060–\u2060${count(usual.records.most)}` : ""], " · "),
     });
   }
   facts.push({
