@@ -305,7 +305,7 @@ function factsOf(stream, source, now) {
   }
   facts.push({
     name: "Begins",
-    value: `every ${span(stream.every_seconds)}`,
+    value: `every ${took(stream.every_seconds)}`,
     more: stream.next_start && !running ? `next at ${clock(at(stream.next_start), now)}` : "",
   });
   if (stream.missing) {
