@@ -77,7 +77,9 @@ class Check:
     async def _source(
         self, source: SourceSettings, store: PostgresStore, stack: AsyncExitStack
     ) -> None:
-        client = await stack.enter_async_context(app.client(source))
+        client = await stack.enter_async_context(
+            app.client(source, safe=app.safe(source, self.settings, store))
+        )
         budget = app.budget(source, self.settings, store)
         await budget.open()
         async with trio.open_nursery() as nursery:

@@ -27,6 +27,7 @@ from syncd.commands.dead import dead
 from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.status import status
+from syncd.commands.why import why
 from syncd.config.secrets import redactions
 from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
@@ -55,7 +56,8 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
       syncd check          is the config right, do database and API answer?
       syncd once           one cycle of every stream, with progress and a summary
       syncd run            the daemon: cycle after cycle, until SIGTERM
-      syncd status         how every stream stands; `cycles` and `dead` tell more
+      syncd status         how every stream stands (--watch: live); `cycles` and `dead`
+                           tell more, `why STREAM KEY` the story of one record
       syncd reload         after a change of the config; `sync`, `pause`, `resume` and
                            `reset` ask the daemon for one stream
 
@@ -212,7 +214,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 
 
 for command in (
-    *(status, cycles, dead),
+    *(status, why, cycles, dead),
     *(control.sync, control.pause, control.resume, control.reset),
     *(control.reconcile, control.reload, notify),
 ):

@@ -23,7 +23,7 @@ from syncd.errors import Draining, StreamBroken, SyncdError
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Committed, Counts, StreamId
-from syncd.views.words import seconds
+from syncd.views.words import percent, seconds
 
 WIDEST = 400  # columns; no summary is wider
 REFRESH = 0.25  # seconds between two pictures
@@ -261,8 +261,7 @@ class Progress:
         for stream, view in self._views.items():
             result = results.get(stream)
             totals = result.totals if isinstance(result, Committed) else view.totals
-            good = totals.seen - totals.dead
-            rate = f"{100 * good / totals.seen:.1f} %" if totals.seen else "-"
+            rate = percent(totals.success)
             cells = (totals.seen, totals.written, totals.unchanged, totals.left_out, totals.dead)
             asked = (totals.requests, totals.retried, totals.refused)
             table.add_row(

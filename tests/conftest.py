@@ -13,6 +13,7 @@ import pytest
 
 from tests import promises
 from tests.servers import Servers
+from tests.turns import turn
 
 FIGURE = "figure"
 
@@ -28,8 +29,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _begins(item: pytest.Item) -> int:
+    if item.get_closest_marker("alone"):
+        return 9
     marks = ("early", "long", "systemd")
     return next((n for n, mark in enumerate(marks) if item.get_closest_marker(mark)), len(marks))
+
+
+@pytest.fixture(autouse=True)
+def _in_turn(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[None]:
+    """A test that is marked `alone` is that, also where tests run beside each other."""
+    if worker_id == "master":
+        yield
+        return
+    alone = request.node.get_closest_marker("alone") is not None
+    with turn(tmp_path_factory.getbasetemp().parent, alone=alone):
+        yield
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,6 +4,7 @@ import click
 
 from scripts.benchmarks.budget import budget
 from scripts.benchmarks.concurrency import concurrency
+from scripts.benchmarks.door import door
 from scripts.benchmarks.endurance import endurance, outage
 from scripts.benchmarks.memory import memory
 
@@ -13,7 +14,7 @@ def bench() -> None:
     """Compare, in one run, and print ratios."""
 
 
-for command in (budget, concurrency, endurance, memory, outage):
+for command in (budget, concurrency, door, endurance, memory, outage):
     bench.add_command(command)
 
 if __name__ == "__main__":

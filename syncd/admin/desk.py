@@ -4,6 +4,7 @@ The store has a few connections for all.  Whoever asks through the door waits in
 place of its own; not for ever, not in a crowd, and what many ask at once is looked up once.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -49,7 +50,7 @@ class Desk:
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _place: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _waiting: int = attrs.field(default=0, init=False)
-    _kept: dict[tuple[object, ...], tuple[float, Any]] = attrs.field(factory=dict, init=False)
+    _kept: dict[tuple[object, ...], tuple[float, _Errand]] = attrs.field(factory=dict, init=False)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -71,6 +72,10 @@ class Desk:
         Raises StoreUnavailable as well if it takes too long: it may be done all the same, as
         what has begun in Postgres is never cancelled.  Crowded if too many wait.
         """
+        result: T = await self._done(self._begun(work))
+        return result
+
+    def _begun(self, work: Callable[[], Awaitable[Any]]) -> _Errand:
         if self._nursery is None:
             raise StoreUnavailable(self.closed)
         if self._waiting >= CROWD:
@@ -78,30 +83,31 @@ class Desk:
         errand = _Errand(work)
         self._waiting += 1
         self._nursery.start_soon(self._see_to, errand)
+        return errand
+
+    async def _done(self, errand: _Errand) -> Any:
         with trio.move_on_after(PATIENCE):
             await errand.done.wait()
         if not errand.done.is_set():
             raise StoreUnavailable(f"Postgres has not answered within {PATIENCE:.0f} s")
         if errand.error is not None:
             raise errand.error
-        result: T = errand.result
-        return result
+        return errand.result
 
     def knows(self, question: tuple[object, ...]) -> bool:
-        """Whether `look` has an answer to this that is new enough."""
-        at, _ = self._kept.get(question, (float("-inf"), None))
+        """Whether `look` need not ask Postgres for this: it has asked a moment ago."""
+        at, _ = self._kept.get(question, (-math.inf, None))
         return trio.current_time() - at < KEPT
 
     async def look(self, question: tuple[object, ...], work: Callable[[], Awaitable[T]]) -> T:
         """The same for what only reads: one answer serves all who ask within a second."""
-        if self.knows(question):
-            kept: T = self._kept[question][1]
-            return kept
-        found = await self.do(work)
-        while len(self._kept) >= MOST_KEPT:
-            self._kept.pop(next(iter(self._kept)))
-        self._kept[question] = (trio.current_time(), found)
-        return found
+        if not self.knows(question):
+            while len(self._kept) >= MOST_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[question] = (trio.current_time(), self._begun(work))
+        _, errand = self._kept[question]
+        result: T = await self._done(errand)
+        return result
 
     async def _see_to(self, errand: _Errand) -> None:
         try:

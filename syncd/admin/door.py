@@ -152,6 +152,7 @@ class Door:
         guard = Guard(app=router, entry=self._entry, failed=telling.failed, safe=telling.safe)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.feed.keep_up)
+            nursery.start_soon(self.feed.part)
             nursery.start_soon(Server(guard, self.telling.failed).run, sock)  # type: ignore[arg-type]  # starlette's types of ASGI are wider
 
     async def work(self, look: Look, ask: Ask) -> None:

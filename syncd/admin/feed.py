@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from syncd.admin.limits import Thinned
+from syncd.admin.serving import Connection
 from syncd.config.settings import Settings
 from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
@@ -25,7 +26,10 @@ EVERY = 1.0  # seconds between two looks
 FRESH = 1.5  # seconds for which what is shown needs no new look
 PATIENCE = 2.0  # seconds that a request waits for a new look
 STALE = 5.0  # seconds after which a picture that was to be renewed is called old
+PARTING = 1.0  # seconds that it may take to read that the daemon leaves
 LINGER = 5.0  # seconds for which it is looked on after the last question
+
+HEAD, TAIL = b"event: status\ndata: ", b"\n\n"
 
 SILENT = "Postgres does not answer"
 BUG = "a bug keeps the side door from looking; the log tells more"
@@ -51,9 +55,9 @@ class Feed:
     listed: Mapping[StreamId, Listed] = attrs.field(factory=dict)
     """What the APIs said of the lists that are gone through now."""
 
-    listeners: int = attrs.field(default=0, init=False)
-    body: bytes = attrs.field(default=b"", init=False)
-    """The newest object, as JSON on one line."""
+    listeners: set[Connection] = attrs.field(factory=set, init=False)
+    event: bytes = attrs.field(default=b"", init=False)
+    """The newest object as a server-sent event: one copy for all who listen."""
 
     version: int = attrs.field(default=0, init=False)
     """Grows when more has changed than the time."""
@@ -77,21 +81,29 @@ class Feed:
         self._began = self.clock()
 
     @property
+    def body(self) -> bytes:
+        """The newest object, as JSON on one line."""
+        return self.event[len(HEAD) : -len(TAIL)] or b"{}"
+
+    @property
     def over(self) -> bool:
         """The daemon leaves, and whoever listens is told so."""
         return self._end.is_set()
 
     # --- who looks ----------------------------------------------------------------------------
 
-    async def fresh(self) -> bytes:
-        """The object as it is now, or as it was when Postgres answered the last time."""
+    async def fresh(self, patience: float = PATIENCE) -> bytes:
+        """The object as it is now, or as it was when Postgres answered the last time.
+
+        patience: seconds for which a new look is waited for.
+        """
         self._ask()
         if trio.current_time() - self._published > FRESH:
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(patience):
                 await self._made.wait()
-        if not self.body:
+        if not self.event:
             self.publish()
-        return self.body or b"{}"
+        return self.body
 
     async def changed(self, version: int) -> None:
         """Return when there is a newer one than this, or it is over."""
@@ -108,6 +120,13 @@ class Feed:
         self._tell()
 
     # --- what makes it ------------------------------------------------------------------------
+
+    async def part(self) -> None:
+        """At the end wait no longer than a moment for who does not read that it is."""
+        await self.ended()
+        await trio.sleep(PARTING)
+        for connection in list(self.listeners):
+            connection.cut()
 
     async def keep_up(self) -> None:
         """Make it anew once a second while somebody looks, whatever Postgres does."""
@@ -146,7 +165,8 @@ class Feed:
         differs = shown != self._shown
         if differs:
             self._shown = shown
-        self.body = json.dumps({"at": at, **shown}, separators=(",", ":")).encode()
+        body = json.dumps({"at": at, **shown}, separators=(",", ":")).encode()
+        self.event = HEAD + body + TAIL
         self._published = trio.current_time()
         self._made.set()
         self._made = trio.Event()

@@ -16,21 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncd.admin.desk import Crowded
 from syncd.admin.entry import CLOSE, Entry, Refused, body_of
+from syncd.admin.headers import ALWAYS, NO_STORE
 from syncd.errors import StoreUnavailable, SyncdError
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 PARTING = 1.0  # seconds that an answer may take to which nobody may listen
-NO_STORE = (b"cache-control", b"no-store")
-
-_ALWAYS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -55,7 +44,7 @@ class Guard:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = [*message.get("headers", []), *_ALWAYS]
+                headers = [*message.get("headers", []), *ALWAYS]
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     headers.append(NO_STORE)
                 message = {**message, "headers": headers}

@@ -1,10 +1,13 @@
 """How does a client hear of what changes?  Server-sent events, the newest picture each time.
 
 Nothing is queued for a client: who is slow gets the newest picture when it has read the one
-before, and who reads nothing is cut by the connection's own deadline (`serving`).
+before, and who does not read one in time is cut.  All share the bytes of a picture, and behind
+each of them stands one small task: hypercorn has done its part when the request is understood.
 """
 
-from collections.abc import Awaitable, Callable
+import random
+import select
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -12,16 +15,25 @@ from starlette.types import Receive, Scope, Send
 
 from syncd.admin.entry import Refused
 from syncd.admin.feed import Feed
+from syncd.admin.headers import ALWAYS, NO_STORE
 from syncd.admin.serving import Connection
 
 SPACING = 1.0  # seconds between two events
+SPREAD = 0.5  # seconds over which a crowd is told …
+STEP = 0.001  # … seconds for each of it
 QUIET = 15.0  # seconds after which a comment shows that the connection stands
+READING = 30.0  # seconds that a client may take to read one event
 MOST = 1000  # clients
-PARTING = 1.0  # seconds that it may take to read that the daemon leaves
-AGAIN = 3000  # milliseconds after which a browser connects again
 
+KIND = (b"content-type", b"text/event-stream")
+HEAD = b"".join(
+    b"%s: %s\r\n" % header for header in (KIND, (b"connection", b"close"), NO_STORE, *ALWAYS)
+)
+GREETING = b"HTTP/1.1 200 OK\r\n" + HEAD + b"\r\nretry: 3000\n"  # ms: when a browser comes again
 GONE = b"event: gone\ndata: {}\n\n"
 STILL_HERE = b":\n\n"
+
+LEFT = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -32,60 +44,60 @@ class Live:
     may_stay: Callable[[], bool]
     """Whether the client may still read: the token may be another one since."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         if self.feed.over:
             raise Refused(503, "syncd is leaving")
-        if self.feed.listeners >= MOST:
+        if len(self.feed.listeners) >= MOST:
             raise Refused(503, f"{MOST} clients listen already", {"Retry-After": "30"})
-        headers = [(b"content-type", b"text/event-stream"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": [KIND]})
             await send({"type": "http.response.body", "body": b""})
             return
-        self.feed.listeners += 1
+        connection: Connection = scope["state"]["connection"]
+        self.feed.listeners.add(connection)
+        await connection.taken_over(self._serve)
+
+    async def _serve(self, stream: trio.SocketStream, connection: Connection) -> None:
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_until_left, receive, nursery.cancel_scope)
-                nursery.start_soon(self._part, scope["state"]["connection"])
-                await self._tell(send)
-                nursery.cancel_scope.cancel()
+            await self._tell(stream)
+        except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it does not read, or is gone
         finally:
-            self.feed.listeners -= 1
-        await send({"type": "http.response.body", "body": b""})
+            self.feed.listeners.discard(connection)
 
-    async def _part(self, connection: Connection) -> None:
-        """At the end wait no longer than a moment for who does not read that it is."""
-        await self.feed.ended()
-        await trio.sleep(PARTING)
-        connection.cut()
-
-    async def _tell(self, send: Send) -> None:
-        async def say(text: bytes) -> None:
-            await send({"type": "http.response.body", "body": text, "more_body": True})
-
-        body = await self.feed.fresh()
-        head = b"retry: %d\n" % AGAIN
-        while self.may_stay() and not self.feed.over:
+    async def _tell(self, stream: trio.SocketStream) -> None:
+        await self.feed.fresh()
+        await _say(stream, GREETING)
+        while not self.feed.over:
             version, said = self.feed.version, trio.current_time()
-            await say(b"%sevent: status\ndata: %s\n\n" % (head, body))
-            head = b""
-            await self._until_news(version, say)
-            # Every event costs, and nobody reads faster; but the end is told at once.
-            with trio.move_on_at(said + SPACING):
+            await _say(stream, self.feed.event)
+            while not await self._news(version):
+                await _say(stream, STILL_HERE)
+            # Every event costs, and nobody reads faster; but the end is told at once.  A crowd
+            # hears of it one after the other: the streams have their turn in between.
+            spread = min(SPREAD, len(self.feed.listeners) * STEP)
+            turn = trio.current_time() + random.uniform(0.0, spread)  # noqa: S311 - no secret
+            with trio.move_on_at(max(said + SPACING, turn)):
                 await self.feed.ended()
-            body = self.feed.body
-        if self.feed.over:
-            await say(GONE)
-
-    async def _until_news(self, version: int, say: Callable[[bytes], Awaitable[None]]) -> None:
-        while True:
-            with trio.move_on_after(QUIET):
-                await self.feed.changed(version)
+            if _has_left(stream) or not self.may_stay():
                 return
-            await say(STILL_HERE)
+        await _say(stream, GONE)
+
+    async def _news(self, version: int) -> bool:
+        """Wait for some; False if there were none for a while."""
+        with trio.move_on_after(QUIET):
+            await self.feed.changed(version)
+            return True
+        return False
 
 
-async def _until_left(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+async def _say(stream: trio.SocketStream, text: bytes) -> None:
+    with trio.fail_after(READING):
+        await stream.send_all(text)
+
+
+def _has_left(stream: trio.SocketStream) -> bool:
+    """Whether the client has closed its side; what is sent to it then may still be taken."""
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), LEFT)
+    return bool(poll.poll(0))

@@ -32,6 +32,7 @@ Render = Callable[[str], tuple[bytes, str]]
 Story = Callable[[StreamId, str], Awaitable[dict[str, Any] | None]]
 """All that is known of a record, by its key; None if nothing is."""
 
+SCRAPE = 0.5  # seconds that /metrics waits for a new look at Postgres
 LARGEST = 2**63 - 1  # of an id
 
 
@@ -60,6 +61,11 @@ class Reading:
     render: Render | None = attrs.field(default=None, init=False)
     story: Story | None = attrs.field(default=None, init=False)
     openapi: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _rendering: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(1), init=False
+    )
+    """In a thread: of 200 sources the figures are a fifth of a second's work."""
+
     _looks: Allowance = attrs.field(factory=lambda: Allowance(most=20, per=1.0), init=False)
 
     async def health(self, _: Request) -> ASGIApp:
@@ -79,7 +85,10 @@ class Reading:
     async def metrics(self, request: Request) -> ASGIApp:
         if self.render is None:
             raise Refused(404, "this syncd has no figures")
-        body, kind = self.render(request.headers.get("accept", ""))
+        # Where Postgres hangs a scrape must not: it would look as if the daemon were gone.
+        await self.feed.fresh(SCRAPE)
+        accept = request.headers.get("accept", "")
+        body, kind = await trio.to_thread.run_sync(self.render, accept, limiter=self._rendering)
         return Response(body, headers={"content-type": kind})
 
     async def page(self, request: Request) -> ASGIApp:

@@ -11,11 +11,14 @@ There are never more connections than half of the file descriptors that this pro
 open: the streams need theirs.
 """
 
+import ctypes
+import gc
 import logging
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import attrs
 import trio
@@ -37,6 +40,8 @@ from syncd.admin.listening import origin
 WRITING = 30.0  # seconds that a client may take to read what it is sent
 IDLE = 5.0  # seconds without a request, and for one's head to arrive
 MOST = 1200  # connections
+TIDYING = 5.0  # seconds between two looks whether that is to be done
+CROWD = 100  # connections at once, after which memory is tidied up
 DESCRIPTORS = 4096  # that this process may open, if the system lets it
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
@@ -51,12 +56,31 @@ class Connection:
 
     origin: str
     _stream: trio.SocketStream
-    _scope: trio.CancelScope
+    _whole: trio.CancelScope
+    _talk: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    taker: "Taker | None" = attrs.field(default=None, init=False)
+    """Who goes on with it in hypercorn's place."""
 
     def cut(self) -> None:
         """End it now, whatever it is at."""
         self._stream.socket.close()
-        self._scope.cancel()
+        self._whole.cancel()
+
+    async def taken_over(self, taker: "Taker") -> None:
+        """End what hypercorn does on it, and let the taker answer; does not return."""
+        self.taker = taker
+        self._talk.cancel()
+        await trio.sleep_forever()
+
+    async def run(self, talk: Callable[[], Awaitable[None]]) -> None:
+        """Talk on it, and then do what was wished for."""
+        with self._talk:
+            await talk()
+        if self.taker is not None:
+            await self.taker(self._stream, self)
+
+
+Taker = Callable[[trio.SocketStream, Connection], Awaitable[None]]
 
 
 class Conversation(TCPServer):
@@ -87,6 +111,10 @@ class Conversation(TCPServer):
             pass
         finally:
             await self._close()  # noqa: ASYNC102 - who calls us closes it in any case
+
+    async def _close(self) -> None:
+        if self.state["connection"].taker is None:
+            await super()._close()
 
     async def _read_data(self) -> None:
         await super()._read_data()
@@ -137,7 +165,9 @@ class Server:
         self._most = min(MOST, _descriptors() // 2)
         # A duplicate: the loop closes its own, and whoever opened the socket closes that.
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
-        await trio.serve_listeners(self._serve, [listener])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tidy)
+            await trio.serve_listeners(self._serve, [listener])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         if self._open >= self._most:
@@ -148,14 +178,34 @@ class Server:
         try:
             with trio.CancelScope() as scope:
                 connection = Connection(origin(stream.socket), stream, scope)  # type: ignore[arg-type]  # trio's own does what is asked of it
-                state = ConnectionState({"connection": connection})
-                await Conversation(self._wrapped, self._config, self._context, state, stream)  # type: ignore[arg-type]  # it says SSL, and serves both
+                await connection.run(partial(self._talk, stream, connection))
         except* (OSError, H2CProtocolRequiredError, H2ProtocolAssumedError):
             pass  # it is gone, or insists on HTTP/2, which is not served
         except* Exception as errors:  # noqa: BLE001 - told, and it costs this connection alone
             self._failed(errors)
         finally:
             self._open -= 1
+
+    async def _talk(self, stream: trio.SocketStream, connection: Connection) -> None:
+        state = ConnectionState({"connection": connection})
+        conversation = Conversation(self._wrapped, self._config, self._context, state, stream)  # type: ignore[arg-type]  # it says SSL, and serves both
+        try:
+            await conversation
+        finally:
+            # It and its protocol hold each other, and a crowd of them for long.
+            conversation.__dict__.clear()
+
+    async def _tidy(self) -> None:
+        """When a crowd has left give its memory back: nobody else does."""
+        peak = 0
+        while True:
+            peak = max(peak, self._open)
+            await trio.sleep(TIDYING)
+            if peak >= CROWD and self._open <= peak // 10:
+                peak = 0
+                gc.collect()
+                with suppress(OSError, AttributeError):  # another libc has no such thing
+                    await trio.to_thread.run_sync(ctypes.CDLL(None).malloc_trim, 0)
 
 
 def _descriptors() -> int:

@@ -18,6 +18,15 @@ REFUSED = (400, 401, 403)  # a login that was answered so: `api.auth` takes it a
 PAUSED = "an operator paused it"
 GONE = "it is not in the config any more"
 
+SURE = (
+    events.Resting,
+    events.CycleStarted,
+    events.PageCommitted,
+    events.Failing,
+    events.Paused,
+)
+"""What may come after a cycle that ended well, but that it parks."""
+
 OF_A_STREAM = (
     "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old",
 )  # fmt: skip
@@ -35,6 +44,9 @@ class Rules:
 
     letters: dict[StreamId, None] = attrs.field(factory=dict, init=False)
     """Streams whose dead letters are to be counted: those that were due have been tried."""
+
+    well: dict[StreamId, None] = attrs.field(factory=dict, init=False)
+    """Streams whose cycle has ended well, where the next thing is still to come."""
 
     _extra: set[StreamId] = attrs.field(factory=set, init=False)
     """Whose running cycle is one out of turn."""
@@ -57,9 +69,20 @@ class Rules:
         return [] if rule is None else list(rule(self, event, now))
 
     def good(self, event: events.Event) -> bool:
-        """Whether a cycle in turn has ended well with this event."""
-        ended = isinstance(event, events.CycleEnded) and event.outcome == "ok"
-        return ended and event.stream not in self._extra
+        """Whether it is sure with this event that a cycle in turn has ended well.
+
+        Not at its end already: so many of its records may be put aside that it parks.
+        """
+        stream = event.stream
+        if isinstance(event, events.CycleEnded):
+            if event.outcome == "ok" and stream not in self._extra:
+                self.well[stream] = None
+        elif isinstance(event, events.Parked):
+            self.well.pop(stream, None)
+        elif isinstance(event, SURE) and stream in self.well:
+            del self.well[stream]
+            return True
+        return False
 
     def known(self, stream: StreamId, since: float) -> None:
         """The stream is there, and its data was whole then."""
@@ -83,7 +106,7 @@ class Rules:
 
     def gone(self, stream: StreamId, *, last: bool) -> list[Change]:
         """The config has it no more; `last`: nor any other of its source."""
-        for known in (self.whole, self._dead, self.letters):
+        for known in (self.whole, self._dead, self.letters, self.well):
             known.pop(stream, None)
         alarms = [_of(stream, kind) for kind in OF_A_STREAM]
         if last:

@@ -164,8 +164,8 @@ class Telling:
         for change in changes:
             if isinstance(change, Begun):
                 self._standing[change.alarm] = change
-            else:
-                self._standing.pop(change.alarm, None)
+            elif self._standing.pop(change.alarm, None) is not None and change.alarm == AWAY:
+                self._again_at = -math.inf  # others have found it, before we asked again
             for receiver in self._receivers.values():
                 receiver.watch.take(change, now)
         if changes:
@@ -202,6 +202,8 @@ class Telling:
 
         What is not delivered by then is by the next start, if it was written down.
         """
+        for stream in self._rules.well:
+            self.heartbeats.beat(stream)
         with trio.move_on_after(GOODBYE):
             await self._step()
             async with trio.open_nursery() as nursery:

@@ -14,14 +14,20 @@ from types import TracebackType
 from typing import Self
 
 import attrs
+import httpx
 import trio
 
-from syncd.api.auth import CLOCKS, Bearer, Clock, Reread, TokenAuth
+from syncd.api.auth.bought import CLOCKS, Bearer, Bought, Clock, Reread
+from syncd.api.auth.safe import Safe
+from syncd.api.auth.signing import signed_with
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask, Heard, Transport
-from syncd.config.settings import Secret, SourceSettings
+from syncd.config.settings import BasicAuth, BearerAuth, KeyAuth, Secret, SourceSettings
 from syncd.errors import AccessDenied
+from syncd.sync.events import Purpose
 from syncd.sync.ports import Permit
+
+MARGIN = 30.0  # seconds beyond its deadline for which a login is still one process's own
 
 __all__ = ["Answer", "ApiClient", "Ask", "Statistics"]
 
@@ -33,6 +39,9 @@ class Statistics:
     in_flight: int
     waiting: int
     """Requests that wait for a pool slot."""
+
+    under_way: Mapping[Purpose, int]
+    """Requests on their way to the API or back; of `in_flight` some still wait for a token."""
 
     logins: int
     pools_rebuilt: int
@@ -53,18 +62,55 @@ class ApiClient:
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """The credentials as they stand now, asked for when a login is refused."""
 
+    safe: Safe | None = attrs.field(default=None, kw_only=True)
+    """Where bought tokens outlast this process; None: nowhere."""
+
     clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
     redactor: Redactor = attrs.field(factory=Redactor, init=False)
     _slots: trio.CapacityLimiter = attrs.field(init=False)
     _transport: Transport = attrs.field(init=False)
-    _auth: TokenAuth | None = attrs.field(init=False)
+    _bought: Bought | None = attrs.field(default=None, init=False)
+    _static: httpx.Auth | None = attrs.field(default=None, init=False)
+    """Credentials that need no login."""
+
+    _login_transport: Transport | None = attrs.field(default=None, init=False)
+    """For a login at another server."""
+
     _headers: dict[str, str | bytes] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self._slots = trio.CapacityLimiter(settings.connections)
-        self._transport = Transport(
-            base_url=settings.base_url,
+        if self.tls is None and settings.tls is not None:
+            self.tls = settings.tls.context()
+        self._transport = self._to(settings.base_url)
+        self._headers = {}
+        for name, value in settings.headers.items():
+            self._headers[name] = self._known(value)
+        auth = settings.auth
+        if auth is not None:
+            self.redactor.add(*auth.secrets())
+        if isinstance(auth, BasicAuth | BearerAuth | KeyAuth):
+            self._static = signed_with(auth)
+        elif auth is not None:
+            if not auth.url.startswith("/"):
+                self._login_transport = self._to(auth.url)
+            self._bought = Bought(
+                auth,
+                self._login,
+                self.redactor,
+                retry_after=settings.retry_after,
+                on_login=self.on_login,
+                reread=self.reread,
+                safe=self.safe,
+                claim=settings.timeout + MARGIN,
+                clocks=self.clocks,
+            )
+
+    def _to(self, url: str) -> Transport:
+        settings = self.settings
+        return Transport(
+            base_url=url,
             timeout=settings.timeout,
             # One more than our gate lets through, for the login.
             connections=settings.connections + 1,
@@ -73,22 +119,6 @@ class ApiClient:
             ssl_context=self.tls,
             heard=self.heard,
         )
-        self._headers = {}
-        for name, value in settings.headers.items():
-            self._headers[name] = self._known(value)
-        self._auth = None
-        if settings.auth is not None:
-            self._known(settings.auth.username)
-            self._known(settings.auth.password)
-            self._auth = TokenAuth(
-                settings.auth,
-                self._login,
-                self.redactor,
-                retry_after=settings.retry_after,
-                on_login=self.on_login,
-                reread=self.reread,
-                clocks=self.clocks,
-            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,11 +133,13 @@ class ApiClient:
 
     def forgive(self) -> None:
         """A person says that credentials which were refused are worth another try."""
-        if self._auth is not None:
-            self._auth.forgive()
+        if self._bought is not None:
+            self._bought.forgive()
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+        if self._login_transport is not None:
+            await self._login_transport.aclose()
 
     @property
     def statistics(self) -> Statistics:
@@ -115,9 +147,14 @@ class ApiClient:
         return Statistics(
             in_flight=int(slots.borrowed_tokens),
             waiting=slots.tasks_waiting,
-            logins=0 if self._auth is None else self._auth.logins,
+            under_way=dict(self._transport.under_way),
+            logins=0 if self._bought is None else self._bought.logins,
             pools_rebuilt=self._transport.rebuilt,
         )
+
+    def url(self, ask: Ask) -> str:
+        """The whole address of a request."""
+        return self._transport.url(ask)
 
     async def send(self, ask: Ask, permit: Permit) -> Answer:
         """One attempt: the answer, whatever its status, but never a 401 or 403.
@@ -130,7 +167,7 @@ class ApiClient:
         refused = (401, 403)
         if answer.status not in refused:
             return answer
-        auth = self._auth
+        auth = self._bought
         if auth is not None and bearer is not None and auth.renews(bearer, answer.status):
             answer, bearer = await self._attempt(ask, shared)
             if answer.status not in refused:
@@ -140,22 +177,27 @@ class ApiClient:
         raise self._denied(ask, answer)
 
     async def _attempt(self, ask: Ask, permit: "_OneToken") -> tuple[Answer, Bearer | None]:
-        auth = self._auth
+        auth = self._bought
         bearer = None if auth is None else await auth.bearer(permit)
         async with self._slots:
             await permit.spend()
-            signed = _Signed(self._headers, permit, auth, bearer)
+            signed = _Signed(self._headers, permit, self._static, auth, bearer)
             return await self._transport.exchange(ask, permit, signing=signed), signed.bearer
 
-    async def _login(self, ask: Ask, permit: Permit, *, headers: dict[str, str | bytes]) -> Answer:
+    async def _login(self, ask: Ask, permit: Permit) -> Answer:
+        if self._login_transport is not None:
+            # Another server: our headers, which may hold secrets, are none of its business.
+            return await self._login_transport.exchange(ask, permit)
         return await self._transport.exchange(
-            ask, permit, signing=_Signed({**self._headers, **headers}, permit)
+            ask, permit, signing=_Signed(self._headers, permit, None)
         )
 
     def _denied(self, ask: Ask, answer: Answer) -> AccessDenied:
         said = f"{ask} answered {answer.status}: {excerpt(answer.body, self.redactor)}"
-        if self._auth is None:
+        if self.settings.auth is None:
             return AccessDenied(said, hint="The source has no `auth`; the API wants one")
+        if self._bought is None and answer.status == 401:
+            return AccessDenied(said, hint="Correct the source's credentials, then `syncd reload`")
         if answer.status == 403:
             return AccessDenied(said, hint="The account lacks the right to this; the login works")
         return AccessDenied(said, hint="The login works, but its bearer is refused here")
@@ -169,29 +211,28 @@ class ApiClient:
 
 @attrs.define(eq=False)
 class _Signed:
-    """A request's headers, with a bearer that holds when it is written: fulfils `Signing`.
+    """What a request carries, with a bearer that holds when it is written: fulfils `Signing`.
 
     It may have grown old while we waited for the token, or for another one just before the
     first byte.
     """
 
-    _own: Mapping[str, str | bytes] = attrs.field(repr=False)
+    headers: Mapping[str, str | bytes] = attrs.field(repr=False)
     _permit: Permit
-    _auth: TokenAuth | None = None
+    _static: httpx.Auth | None
+    _bought: Bought | None = None
     bearer: Bearer | None = None
 
     @property
     def holds(self) -> bool:
         return self.bearer is None or self.bearer.holds
 
-    async def headers(self) -> Mapping[str, str | bytes]:
-        if self._auth is not None and not self.holds:
+    async def auth(self) -> httpx.Auth | None:
+        if self._bought is not None and not self.holds:
             # A login that costs budget takes the token we have, and we another.
-            self.bearer = await self._auth.bearer(self._permit)
+            self.bearer = await self._bought.bearer(self._permit)
             await self._permit.spend()
-        if self.bearer is None:
-            return self._own
-        return {**self._own, "Authorization": self.bearer.header}
+        return self._static if self.bearer is None else self.bearer.auth
 
 
 @attrs.define(eq=False)

@@ -33,6 +33,25 @@ def fields_of(raw: bytes) -> dict[str, bytes]:
         return splitting.members(raw)
 
 
+def reached(fields: Mapping[str, bytes], path: str, whole: bytes | None = None) -> bytes | None:
+    """The JSON text at `a.b.c` of a record, or None if there is nothing; "" is the whole of it.
+
+    A field that is itself called `a.b.c` comes first.
+    """
+    if not path:
+        return whole
+    if path in fields or "." not in path:
+        return fields.get(path)
+    name, _, rest = path.partition(".")
+    value = fields.get(name)
+    if value is None or value[:1] != b"{":
+        return None
+    try:
+        return reached(fields_of(value), rest)
+    except splitting.MalformedError:
+        return None
+
+
 @attrs.frozen(kw_only=True)
 class LeftOut:
     """A record that a rule of the user's leaves out."""
@@ -49,6 +68,12 @@ class Contract:
     """The columns that the record itself fills, with their types."""
 
     where: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    paths: Mapping[str, str] = attrs.field(factory=dict)
+    """Where in the record a column is that is no field of that name; "" is the whole record."""
+
+    hide: Callable[[bytes], bytes] | None = None
+    """What is done to a record before anything looks at it."""
+
     _checks: tuple[tuple[str, Callable[[bytes], object], Check], ...] = attrs.field(init=False)
     _allowed: tuple[tuple[str, frozenset[str]], ...] = attrs.field(init=False)
 
@@ -61,17 +86,23 @@ class Contract:
         self._allowed = tuple((name, frozenset(texts)) for name, texts in self.where.items())
 
     def judge(self, raw: bytes) -> Record | Reject | LeftOut:
+        if self.hide is not None:
+            raw = self.hide(raw)
         try:
             fields = fields_of(raw)
         except splitting.MalformedError:
             found = f"the record is {kind_of(raw)}: {shown(raw)}"
             return Reject(key=None, reason=f"{found}; allowed: an object", raw=raw)
+        wanted = all(text_form(reached(fields, p)) in allowed for p, allowed in self._allowed)
+        if self.paths:
+            there = {name: reached(fields, path, raw) for name, path in self.paths.items()}
+            fields = {n: v for n, v in fields.items() if n not in there}
+            fields |= {name: value for name, value in there.items() if value is not None}
         key = self._key(fields)
         if isinstance(key, _Fault):
             return Reject(key=None, reason=key.reason, raw=raw, column=key.column)
-        for name, allowed in self._allowed:
-            if text_form(fields.get(name)) not in allowed:
-                return LeftOut(key=key)
+        if not wanted:
+            return LeftOut(key=key)
         for name, fits, check in self._checks:
             value = fields.get(name)
             if value is None or fits(value) or value == b"null":
@@ -117,6 +148,12 @@ class Judged:
     rejects: list[Reject]
     left_out: list[str]
     folded: int
+    last: bytes | None = None
+    """The JSON text of the last record, whatever became of it."""
+
+    @property
+    def seen(self) -> int:
+        return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
 
 
 def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
@@ -128,6 +165,7 @@ def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
     rejects: list[Reject] = []
     left_out: list[str] = []
     accepted = 0
+    raw = None
     for raw in raws:
         match contract.judge(raw):
             case Record() as record:
@@ -143,4 +181,5 @@ def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
         rejects=rejects,
         left_out=left_out,
         folded=accepted - len(kept),
+        last=raw,
     )

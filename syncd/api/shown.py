@@ -4,7 +4,6 @@ Short, on one line, with nothing that a terminal would obey, and with our secret
 struck out: an API may well echo the credentials that it refuses.
 """
 
-import base64
 import json
 import urllib.parse
 from collections.abc import Iterable
@@ -28,6 +27,8 @@ def shown(text: str | bytes, limit: int = VALUE) -> str:
 
 def excerpt(body: bytes, redactor: "Redactor", limit: int = BODY) -> str:
     """The beginning of a body, without our secrets; "an empty body" if there is nothing."""
+    if redactor.muted:
+        return "(not shown, since fields of it may be hidden)"
     # Strike out first and cut then: half a secret is a secret too.
     text = redactor.text(body[:4096].decode("utf-8", "backslashreplace"))
     line = shown(" ".join(text.split()), limit)
@@ -38,7 +39,14 @@ def excerpt(body: bytes, redactor: "Redactor", limit: int = BODY) -> str:
 class Redactor:
     """Strikes out the values it knows, however an answer may have written them."""
 
+    muted: bool = attrs.field(default=False, init=False)
+    """Nothing of any body is shown."""
+
     _needles: set[str] = attrs.field(factory=set, init=False, repr=False)
+
+    def mute(self) -> None:
+        """From now on, show nothing of any body."""
+        self.muted = True
 
     def add(self, *secrets: str) -> None:
         self._needles.update(form for secret in secrets if secret for form in _forms(secret))
@@ -68,8 +76,3 @@ def _forms(secret: str) -> set[str]:
     plain = json.dumps(secret, ensure_ascii=False)[1:-1]
     quoted = urllib.parse.quote(secret, safe="")
     return {secret, escaped, plain, quoted, urllib.parse.quote_plus(secret)}
-
-
-def basic(username: str, password: str) -> str:
-    """What a Basic Authorization header says after the word (RFC 7617, in UTF-8)."""
-    return base64.b64encode(f"{username}:{password}".encode()).decode()

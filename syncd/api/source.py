@@ -15,11 +15,12 @@ from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import Answer, ApiClient, Ask
 from syncd.api.contract import Contract, LeftOut
 from syncd.api.decode import open_envelope, records_at
+from syncd.api.hide import Hiding
 from syncd.api.hints import wait_hint
-from syncd.api.pagination import Pagination, pagination_for
+from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
-from syncd.config.settings import SourceSettings, StreamSettings
+from syncd.config.settings import KeyAuth, SourceSettings, StreamSettings
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
 from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
@@ -54,7 +55,16 @@ class ApiSource:
         keep = stream.call.keep if stream.call is not None else {}
         own = {name: of for name, of in stream.columns.items() if name not in keep}
         self._pagination = pagination_for(stream.page)
-        self._contract = Contract(key=stream.key, columns=own, where=stream.where)
+        self._contract = Contract(
+            key=stream.key,
+            columns=own,
+            where=stream.where,
+            paths=stream.paths,
+            hide=Hiding(stream.hide, stream.hide_key).of if stream.hide else None,
+        )
+        if stream.hide:
+            # Bodies are shown in errors: nobody can tell what of theirs is to be hidden.
+            self.client.redactor.mute()
         self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)
@@ -87,6 +97,7 @@ class ApiSource:
             self.settings.base_url,
             stream.path,
             attrs.asdict(stream.page),
+            stream.search and attrs.asdict(stream.search),
             dict(stream.params),
             stream.records,
             {name: sorted(texts) for name, texts in stream.where.items()},
@@ -102,30 +113,67 @@ class ApiSource:
     # --- pages ----------------------------------------------------------------------------
 
     async def fetch(self, cursor: str | None, permit: Permit) -> Page:
-        params = {**self.stream.params, **self._pagination.params(cursor)}
-        ask = Ask(method="GET", path=self.stream.path, params=params, stream=self.stream.name)
+        ask = self._list_request(cursor)
         answer = await self.client.send(ask, permit)
         self._raise_for_trouble(ask, answer, permit)
+        if answer.status == 404 and cursor is not None and self._pagination.ends_with_404:
+            return Page(records=[])
         if answer.status >= 400:
             raise UnexpectedAnswer(
                 f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
                 hint=_what_to_check(answer.status, first=cursor is None),
             )
         try:
-            return self._page(cursor, answer)
+            page = self._page(cursor, ask, answer)
+            return attrs.evolve(page, request=self._in_words(cursor, ask, answer))
         except UnexpectedAnswer as error:
             reason = self.client.redactor.text(error.reason)
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
 
-    def _page(self, cursor: str | None, answer: Answer) -> Page:
+    def _in_words(self, cursor: str | None, ask: Ask, answer: Answer) -> str:
+        """Which page was asked for: what the file adds to each request is told to nobody."""
+        params = self._pagination.ask(cursor).params
+        address = f"{ask.method} {ask.path}" if ask.rooted else str(ask)
+        asked = f"{address}?{urllib.parse.urlencode(params)}" if params else address
+        return self.client.redactor.text(f"{asked} answered {answer.status}")
+
+    def _list_request(self, cursor: str | None) -> Ask:
+        stream, search = self.stream, self.stream.search
+        asked = self._pagination.ask(cursor)
+        params, body = dict(stream.params), None
+        if search is not None:
+            in_body = asked.params if search.place == "body" else {}
+            body = json.dumps({**search.body, **in_body}, ensure_ascii=False).encode()
+        if search is None or search.place == "query":
+            params |= {name: str(value) for name, value in asked.params.items()}
+        return Ask(
+            method="GET" if search is None else "POST",
+            path=stream.path if asked.address is None else asked.address,
+            rooted=asked.address is not None,
+            params=params if asked.address is None else {},
+            headers={} if body is None else {"Content-Type": "application/json"},
+            body=body,
+            stream=stream.name,
+        )
+
+    def _page(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:
         redactor = self.client.redactor
         envelope = open_envelope(answer.body, answer.content_type, redactor)
         # The records first: where they are missing, the answer is an error, and that is
         # what should be said, not that it has no pages.
         judged = records_at(envelope, self.stream.records, self._contract, redactor)
-        turn = self._pagination.turn(cursor, envelope)
+        answered = Answered(
+            cursor=cursor,
+            envelope=envelope,
+            records=judged.seen,
+            last=judged.last,
+            headers=answer.headers,
+            url=self.client.url(ask),
+        )
+        turn = self._pagination.turn(answered)
+        following = self._fit_to_be_kept(turn.next_cursor)
         rejects = judged.rejects
         if rejects and redactor.found_in(answer.body):
             # An API that shows us our own credentials must not have them kept in clear.
@@ -135,9 +183,29 @@ class ApiSource:
             rejects=rejects,
             left_out=judged.left_out,
             folded=judged.folded,
-            next_cursor=turn.next_cursor,
+            next_cursor=following,
             total=turn.total,
         )
+
+    def _fit_to_be_kept(self, cursor: str | None) -> str | None:
+        """A cursor without credentials: it is written into the database.
+
+        An address that an API gives may hold the key that it was asked with, which is sent
+        with each request in any case.
+        """
+        auth = self.settings.auth
+        if cursor is None or not self.client.redactor.found_in(cursor.encode()):
+            return cursor
+        if isinstance(auth, KeyAuth) and auth.query is not None:
+            path, _, query = cursor.partition("?")
+            kept = [p for p in query.split("&") if _parameter(p) != auth.query]
+            cursor = f"{path}?{'&'.join(kept)}" if kept else path
+        if self.client.redactor.found_in(cursor.encode()):
+            raise UnexpectedAnswer(
+                "what asks for the next page holds a credential, and is kept nowhere",
+                hint="Use another kind of `page`, or of `auth`",
+            )
+        return cursor
 
     def _redacted(self, reject: Reject) -> Reject:
         redactor = self.client.redactor
@@ -241,6 +309,10 @@ def _what_to_check(status: int, *, first: bool) -> str:
             "check how the API pages, then `syncd resume` to ask again, or `syncd reset`"
         )
     return HINTS.get(status, "Check path and params")
+
+
+def _parameter(part: str) -> str:
+    return urllib.parse.unquote_plus(part.partition("=")[0])
 
 
 def _target(answer: Answer) -> str:

@@ -14,6 +14,7 @@ none is followed).
 import functools
 import logging
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -41,6 +42,10 @@ class Ask:
     """Relative to base_url, percent-encoded."""
 
     params: Mapping[str, str] = attrs.field(factory=dict)
+    rooted: bool = False
+    """The path, which may hold a query, begins at the server's root, not at base_url."""
+
+    body: bytes | None = attrs.field(default=None, repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     purpose: Purpose = "list"
     stream: str = ""
@@ -101,14 +106,18 @@ class _Pool:
 
 
 class Signing(Protocol):
-    """The headers that a request carries in its source's name."""
+    """What a request carries in its source's name."""
+
+    @property
+    def headers(self) -> Mapping[str, str | bytes]:
+        """The source's own."""
 
     @property
     def holds(self) -> bool:
-        """Whether those that were made last can still be sent."""
+        """Whether the credentials that were given last can still be sent."""
 
-    async def headers(self) -> Mapping[str, str | bytes]:
-        """Made anew if they don't hold; raises what a login raises."""
+    async def auth(self) -> httpx.Auth | None:
+        """The credentials, bought anew if they don't hold; raises what a login raises."""
 
 
 class _IdledError(Exception):
@@ -134,6 +143,9 @@ class Transport:
     rebuilt: int = attrs.field(default=0, init=False)
     """How often a pool was thrown away because it had lost its slots."""
 
+    under_way: Counter[Purpose] = attrs.field(factory=Counter, init=False)
+    """Requests now on their way, by what they are for."""
+
     _pool: _Pool | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -141,31 +153,41 @@ class Transport:
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
 
+    def url(self, ask: Ask) -> str:
+        """The whole address of a request; UnexpectedAnswer if there can be none."""
+        return str(self._url(ask))
+
     async def exchange(self, ask: Ask, permit: Permit, *, signing: Signing | None = None) -> Answer:
         """Send one request whose permit has been spent, and read its answer."""
-        url = self._url(ask)
+        url, headers = self._url(ask), _headers(ask, signing)
         patience = max(self.keepalive, 1.0)
         try:
-            headers = await _headers(ask, signing)
+            auth = None if signing is None else await signing.auth()
             # What did not even outlast its own making can't do better another time.
             aging = signing if signing is not None and signing.holds else None
-            return await self._fly(_Flight(ask, permit, patience, aging), url, headers)
+            return await self._fly(_Flight(ask, permit, patience, aging), url, headers, auth)
         except _IdledError:
             # Once: the second connection is used however long the budget makes it wait.
-            headers = await _headers(ask, signing)
-            return await self._fly(_Flight(ask, permit, float("inf"), None), url, headers)
+            auth = None if signing is None else await signing.auth()
+            return await self._fly(_Flight(ask, permit, float("inf"), None), url, headers, auth)
 
     async def _fly(
-        self, flight: "_Flight", url: httpx.URL, headers: list[tuple[bytes, bytes]]
+        self,
+        flight: "_Flight",
+        url: httpx.URL,
+        headers: list[tuple[bytes, bytes]],
+        auth: httpx.Auth | None,
     ) -> Answer:
         ask = flight.ask
-        async with self._borrow() as pool:
+        async with self._counted(ask.purpose), self._borrow() as pool:
             try:
                 with trio.fail_after(self.timeout) as flight.scope:
                     async with pool.client.stream(
                         ask.method,
                         url,
                         headers=headers,
+                        content=ask.body,
+                        auth=auth,
                         extensions={"trace": flight.trace},
                     ) as response:
                         flight.answering = True
@@ -206,14 +228,24 @@ class Transport:
             self.heard(Exchange(ask=flight.ask, status=status, trouble=trouble, seconds=took))
 
     def _url(self, ask: Ask) -> httpx.URL:
-        """Below base_url, always: a path cannot lead off the origin."""
+        """On base_url's origin, always: no path can lead off it."""
+        base = httpx.URL(self.base_url)
+        start = f"{base.scheme}://{base.netloc.decode()}" if ask.rooted else self.base_url
         try:
-            url = httpx.URL(self.base_url.rstrip("/") + "/" + ask.path.lstrip("/"))
+            url = httpx.URL(start.rstrip("/") + "/" + ask.path.lstrip("/"))
             return url.copy_merge_params(ask.params) if ask.params else url
         except httpx.InvalidURL:
             raise UnexpectedAnswer(
                 f"{ask.method}: the address cannot be built", hint="Check base_url and path"
             ) from None
+
+    @asynccontextmanager
+    async def _counted(self, purpose: Purpose) -> AsyncIterator[None]:
+        self.under_way[purpose] += 1
+        try:
+            yield
+        finally:
+            self.under_way[purpose] -= 1
 
     @asynccontextmanager
     async def _borrow(self) -> AsyncIterator[_Pool]:
@@ -279,12 +311,12 @@ async def _close(pool: _Pool) -> None:
         await pool.client.aclose()
 
 
-async def _headers(ask: Ask, signing: Signing | None) -> list[tuple[bytes, bytes]]:
-    signed = {} if signing is None else await signing.headers()
+def _headers(ask: Ask, signing: Signing | None) -> list[tuple[bytes, bytes]]:
+    own = {} if signing is None else signing.headers
     # httpx would refuse what is not ASCII; servers that take it at all take UTF-8.
     return [
         (name.encode(), value.encode() if isinstance(value, str) else value)
-        for name, value in {**signed, **ask.headers}.items()
+        for name, value in {**own, **ask.headers}.items()
     ]
 
 

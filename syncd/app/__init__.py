@@ -8,6 +8,6 @@ running   the daemon's and `once`'s life: signals, the service manager, the end
 
 from syncd.app.notices import test_message
 from syncd.app.running import once, run
-from syncd.app.wiring import budget, client, source, store, table
+from syncd.app.wiring import budget, client, safe, source, store, table
 
-__all__ = ["budget", "client", "once", "run", "source", "store", "table", "test_message"]
+__all__ = ["budget", "client", "once", "run", "safe", "source", "store", "table", "test_message"]

@@ -78,6 +78,9 @@ class App:
     _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
     """By source; they outlive a reload, as what they know of the API does."""
 
+    clients: dict[str, ApiClient] = attrs.field(factory=dict, init=False)
+    """By source: the one that was built last."""
+
     _outage: Outage = attrs.field(init=False)
     _ledger: Ledger = attrs.field(init=False)
 
@@ -107,7 +110,7 @@ class App:
             return
         self.supervisor.leases[settings.name] = await self.store.acquire_lease(settings.name)
         await self._open_budget(settings, self.settings)
-        shared = self._client(settings)
+        shared = self._client(settings, self.settings)
         for stream in wanted:
             await self._start(stream, self.settings, shared).open()
 
@@ -170,13 +173,14 @@ class App:
             )
         return found
 
-    def _client(self, settings: SourceSettings) -> _Shared:
+    def _client(self, settings: SourceSettings, of_all: Settings) -> _Shared:
         first = StreamId(source=settings.name, stream=next(iter(settings.streams)))
 
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
         server, port = server_of(settings.base_url)
+        safe = wiring.safe(settings, of_all, self.store)
 
         def heard(exchange: Exchange) -> None:
             ask = exchange.ask
@@ -203,7 +207,9 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        return _Shared(wiring.client(settings, logged_in, credentials, heard))
+        made = wiring.client(settings, logged_in, credentials, heard, safe)
+        self.clients[settings.name] = made
+        return _Shared(made)
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         name = _budget_name(source)
@@ -238,6 +244,7 @@ class App:
         self.settings = new
         for breaker in self._breakers.values():
             breaker.hurry()  # as below
+        self.clients = {s: c for s, c in self.clients.items() if s in new.sources}
         clients: dict[str, _Shared] = {}
         for change in planned.changes:
             self._apply(change, new, clients)
@@ -291,7 +298,7 @@ class App:
             return
         shared = clients.get(name)
         if shared is None:
-            shared = clients[name] = self._client(new.sources[name])
+            shared = clients[name] = self._client(new.sources[name], new)
         if runner is None or runner.state == "ended":
             self._start(change.stream, new, shared)
         else:

@@ -1,6 +1,7 @@
-"""How is the side door built and plugged in, if the config wants one?
+"""How are the side door and the metrics built and plugged in, if the config wants them?
 
-Only then is anything of it imported: hypercorn, starlette and what they bring cost memory.
+Only then is anything of them imported: hypercorn, starlette, prometheus_client and what they
+bring cost memory.
 """
 
 import os
@@ -8,20 +9,24 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from syncd import __version__, logs
+from syncd.app.measuring import inside
+from syncd.app.opened import App
 from syncd.config.settings import Settings
 from syncd.errors import ConfigError, Fault
 from syncd.store.looking import Looking
-from syncd.store.postgres import PostgresStore
 from syncd.store.requests import Asking
 from syncd.sync import events
 
 if TYPE_CHECKING:
     from syncd.admin.door import Door
+    from syncd.metrics.metrics import Metrics
 
 
 @attrs.define(eq=False)
@@ -29,22 +34,30 @@ class SideDoor:
     """The side door, or the wall where there is none: then nothing here does anything."""
 
     door: "Door | None" = None
+    metrics: "Metrics | None" = None
     _socket: socket.socket | None = None
+
+    def hear(self, event: events.Event) -> None:
+        """Take in one event of the loop."""
+        if self.metrics is not None:
+            self.metrics.hear(event)
+        if self.door is not None:
+            self.door.hear(event)
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        if self.door is not None and self._socket is not None:
-            await self.door.run(self._socket)
+        if self.door is not None and self.metrics is not None and self._socket is not None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.metrics.run)
+                nursery.start_soon(self.door.run, self._socket)
 
-    async def work(self, store: PostgresStore) -> None:
+    async def work(self, app: App) -> None:
         """Do what needs the store, until cancelled."""
+        if self.metrics is not None:
+            self.metrics.inside = partial(inside, app)
         if self.door is not None:
-            await self.door.work(Looking(store.connections), Asking(store.connections))
-
-    def hear(self, event: events.Event) -> None:
-        """Take in what the loop tells."""
-        if self.door is not None:
-            self.door.hear(event)
+            connections = app.store.connections
+            await self.door.work(Looking(connections), Asking(connections))
 
     def away(self, reason: str) -> None:
         """Postgres can't be reached at the start."""
@@ -56,11 +69,15 @@ class SideDoor:
         if self.door is not None:
             self.door.settings = settings
             self.door.reloaded(())
+        if self.metrics is not None:
+            self.metrics.follow(settings)
 
     def refused(self, faults: Iterable[str]) -> None:
         """A reload was refused, for these faults."""
         if self.door is not None:
             self.door.reloaded(faults)
+        if self.metrics is not None:
+            self.metrics.refused()
 
     def leave(self) -> None:
         """The daemon drains."""
@@ -78,6 +95,7 @@ def side_door(settings: Settings) -> Iterator[SideDoor]:
         from syncd.admin.door import Door, Telling  # noqa: PLC0415 - costs memory
         from syncd.admin.listening import address, listening  # noqa: PLC0415
         from syncd.admin.readiness import Ourselves  # noqa: PLC0415
+        from syncd.metrics.metrics import Metrics  # noqa: PLC0415
     except ModuleNotFoundError as error:
         message = f"it needs {error.name}, which is not installed: install syncd anew"
         raise ConfigError([Fault(path="admin", message=message)]) from error
@@ -93,5 +111,7 @@ def side_door(settings: Settings) -> Iterator[SideDoor]:
             ),
             clock=time.time,
         )
+        metrics = Metrics(settings=settings, picture=lambda: door.feed.picture)
+        door.show_metrics(metrics.render)
         logs.door_open(address(sock))
-        yield SideDoor(door, sock)
+        yield SideDoor(door, metrics, sock)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.api.transport import Heard
@@ -11,7 +12,7 @@ from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.model import Table
-from syncd.sync.ports import Store
+from syncd.sync.ports import Store, Vault
 from syncd.sync.unlimited import Unlimited
 
 
@@ -52,13 +53,22 @@ def client(
     on_login: Callable[[float], None] | None = None,
     reread: Callable[[], Awaitable[AuthSettings | None]] | None = None,
     heard: Heard | None = None,
+    safe: Safe | None = None,
 ) -> ApiClient:
     """The HTTP client of a source.
 
+    safe: where the tokens that it buys outlast this process.
     heard: hears of each request when it has come to its end.
     reread: gives the credentials as they stand now.
     """
-    return ApiClient(settings, on_login=on_login, reread=reread, heard=heard)
+    return ApiClient(settings, on_login=on_login, reread=reread, heard=heard, safe=safe)
+
+
+def safe(source: SourceSettings, settings: Settings, vault: Vault) -> Safe | None:
+    """Where the tokens of a source are kept; None if no key to seal them with is configured."""
+    if settings.token_key is None:
+        return None
+    return Safe(source=source.name, vault=vault, key=settings.token_key)
 
 
 def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) -> ApiSource:

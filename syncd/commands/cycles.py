@@ -14,7 +14,7 @@ from syncd.store.looking import Looking
 from syncd.sync.picture import Cycle
 from syncd.sync.scans import rows_in_words
 from syncd.views.objects import cycle_object
-from syncd.views.words import clock, plain, span
+from syncd.views.words import clock, percent, plain, span, took
 
 COUNTS = {
     "seen": "seen",
@@ -50,7 +50,8 @@ def cycles(options: Options, stream: str | None, *, limit: int, as_json: bool) -
     """Show the last cycles of all streams, or of STREAM, newest first.
 
     For each record that the API gave there is one end: seen = written + unchanged +
-    left out + dead + folded. Counts that are zero everywhere are not shown.
+    left out + dead + folded; success is the part that was not put aside. Counts that are
+    zero everywhere are not shown. The status page shows the same figures.
 
     \b
     Example:
@@ -85,20 +86,25 @@ def show(screen: Screen, found: Sequence[Cycle], now: float, *, named: bool) -> 
     titles = ["cycle", *([] if named else ["stream"]), "started (UTC)", "took", "outcome"]
     lines = [
         Line(
-            cells=[*_cells(c, now, named=named), *(str(counts[c.id][n]) for n in shown.values())],
+            cells=[
+                *_cells(c, now, named=named),
+                percent(c.totals.success),
+                *(str(counts[c.id][n]) for n in shown.values()),
+            ],
             beneath=_beneath(c),
         )
         for c in found
     ]
     gives_way = 0 if named else 1
-    if screen.fits([*titles, *shown], lines):
-        screen.table([*titles, *shown], lines, gives_way=gives_way, right=len(titles))
+    all_titles = [*titles, "success", *shown]
+    if screen.fits(all_titles, lines):
+        screen.table(all_titles, lines, gives_way=gives_way, right=len(titles))
         return
     lines = [
         Line(
             cells=_cells(c, now, named=named),
             beneath=[
-                _in_words(counts[c.id], shown),
+                _in_words(c, shown),
                 *_beneath(c),
             ],
         )
@@ -107,13 +113,16 @@ def show(screen: Screen, found: Sequence[Cycle], now: float, *, named: bool) -> 
     screen.table(titles, lines, gives_way=gives_way, right=len(titles))
 
 
-def _in_words(counts: Mapping[str, int], shown: Mapping[str, str]) -> str:
+def _in_words(cycle: Cycle, shown: Mapping[str, str]) -> str:
+    counts = attrs.asdict(cycle.totals)
     one = {"requests": "request", "calls": "call"}
     said = [
         f"{counts[name]} {one.get(title, title) if counts[name] == 1 else title}"
         for title, name in shown.items()
         if counts[name] or name == "seen"
     ]
+    if cycle.totals.success is not None:
+        said.append(f"{percent(cycle.totals.success)} success")
     return ", ".join(said)
 
 
@@ -121,9 +130,8 @@ def _cells(cycle: Cycle, now: float, *, named: bool) -> list[str]:
     stream = [] if named else [plain(str(cycle.stream))]
     # One that a daemon is at, or that waits for the next start: `status` tells which.
     outcome = cycle.outcome or "open"
-    took = span((cycle.ended or now) - cycle.started)
-    took += "" if cycle.ended else " so far"
-    return [str(cycle.id), *stream, clock(cycle.started), took, outcome]
+    lasted = f"{span(now - cycle.started)} so far" if cycle.seconds is None else took(cycle.seconds)
+    return [str(cycle.id), *stream, clock(cycle.started), lasted, outcome]
 
 
 def _beneath(cycle: Cycle) -> list[str]:

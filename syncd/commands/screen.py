@@ -19,6 +19,7 @@ from syncd.views.words import untied
 
 GAP = 2  # blanks between two columns
 NARROWEST = 16  # the column that gives way keeps so many
+BESIDE = 32  # columns that a sentence beside a label has at least
 WHOLE = 10_000  # in a pipe nothing is wrapped: a log and `grep` want whole lines
 
 
@@ -72,10 +73,18 @@ class Screen:
         """Print names and what they are, one beneath the other."""
         wide = max(map(len, facts))
         for name, value in facts.items():
-            parts = self._wrapped(Text(value), self.width - wide - GAP)
-            for i, part in enumerate(parts):
-                label = Text((name if i == 0 else "").ljust(wide + GAP), style="dim")
-                self.console.print(label + part, soft_wrap=True)
+            self.beside(name, [value], wide=wide)
+
+    def beside(self, label: str, sentences: Sequence[str], *, wide: int) -> None:
+        """Print sentences beside a label of so many columns; beneath it where that is narrow."""
+        if self.width - wide - GAP < BESIDE:
+            self.console.print(Text(label, style="dim"), soft_wrap=True)
+            label, wide = "", 0
+        for sentence in sentences:
+            for part in self._wrapped(Text(sentence), self.width - wide - GAP):
+                named = Text(label.ljust(wide + GAP), style="dim")
+                self.console.print(named + part, soft_wrap=True)
+                label = ""
 
     def raw(self, text: str, *, indent: int) -> None:
         """Print lines as they are, however long."""

@@ -1,8 +1,9 @@
 """`syncd status`: how does every stream stand, and who runs it?"""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import attrs
 import click
 import trio
 
@@ -13,9 +14,14 @@ from syncd.config.settings import BudgetSettings, Settings
 from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
+from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
 from syncd.views.objects import as_object, budgets_of
 from syncd.views.standing import standing
 from syncd.views.words import ago, ahead, number, plain, span
+
+NARROW = 64  # columns; on a screen of fewer the counts have no room
+BAR = 20  # columns of a running cycle's bar
+STRIP = 60  # columns, at most, of a budget's last window
 
 STYLES = {
     "never ran": "dim",
@@ -33,24 +39,37 @@ STYLES = {
 @click.command()
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, times as ISO 8601.")
+@click.option("--watch", "live", is_flag=True, help="Look each second, until q or Ctrl-C.")
 @click.pass_obj
-def status(options: Options, streams: tuple[str, ...], *, as_json: bool) -> None:
+def status(options: Options, streams: tuple[str, ...], *, as_json: bool, live: bool) -> None:
     """Show how every stream stands, or the STREAMs named, and who runs them.
 
     Reads the database alone, so it works beside a daemon, without one, and from any host
     that reaches the database. STREAM is `source.stream`, or the stream's name alone where
     only one source has it.
 
+    With --watch also: how far each running cycle is (of how much, as the last one tells), what
+    it waits for, and what the last window of each budget was spent on. It goes on while
+    Postgres is away.
+
     \b
     Example:
       syncd status
+      syncd status --watch
       syncd status campaigns --json | jq -r '.streams[].state'
 
     Exit status 0 whenever it could look, whatever it saw; 1 if the database is away.
     """  # noqa: D301 - click's own \b keeps lines
+    if live and as_json:
+        raise click.UsageError("--watch is for people; for programs ask again, with --json alone")
     settings = options.to_look()
     known = configured(settings)
     chosen = select(known, streams) if streams else known
+    if live:
+        from syncd.commands.watch import watch  # noqa: PLC0415 - it shows what stands here
+
+        watch(settings, chosen)
+        return
     picture = trio.run(_look, settings, chosen)
     if as_json:
         say_json(as_object(picture, settings))
@@ -60,27 +79,43 @@ def status(options: Options, streams: tuple[str, ...], *, as_json: bool) -> None
 
 async def _look(settings: Settings, streams: Sequence[StreamId]) -> Picture:
     async with app.store(settings, migrations=False) as store:
-        sources = list(dict.fromkeys(s.source for s in streams))
-        budgets = [b.name for b in budgets_of(settings, sources)]
-        return await Looking(store.connections).picture(streams, sources, budgets)
+        return await look(Looking(store.connections), settings, streams)
+
+
+async def look(looking: Looking, settings: Settings, streams: Sequence[StreamId]) -> Picture:
+    """The streams, who runs them, and the budgets that they spend from."""
+    sources = list(dict.fromkeys(s.source for s in streams))
+    budgets = [b.name for b in budgets_of(settings, sources)]
+    return await looking.picture(streams, sources, budgets)
 
 
 # --- for people -----------------------------------------------------------------------------
 
 
-def show(screen: Screen, picture: Picture, settings: Settings) -> None:
-    """Print a picture: streams, who runs them, budgets."""
+def show(
+    screen: Screen,
+    picture: Picture,
+    settings: Settings,
+    *,
+    live: bool = False,
+) -> None:
+    """Print a picture: streams, who runs them, budgets; with `live` what is under way, too."""
     now = picture.now
     runs = {h.source: h for h in picture.holders if h.runs}
+    there = {b.name: b for b in picture.budgets}
     lines = [
         _line(seen, now, settings, runs=seen.stream.source in runs) for seen in picture.streams
     ]
-    screen.table(
-        ("stream", "state", "last cycle", "seen", "written", "dead", "letters"),
-        lines,
-        gives_way=1,
-        right=3,
-    )
+    if live:
+        lines = [
+            _with_progress(line, seen, settings, there, now) if seen.stream.source in runs else line
+            for line, seen in zip(lines, picture.streams, strict=True)
+        ]
+    titles = ["stream", "state", "last cycle", "seen", "written", "dead", "letters"]
+    if screen.width < NARROW:
+        titles = titles[:2]
+        lines = [attrs.evolve(line, cells=line.cells[:2]) for line in lines]
+    screen.table(titles, lines, gives_way=1, right=3)
     screen.say()
     for sentence in _who(picture, now):
         screen.say(sentence)
@@ -88,9 +123,12 @@ def show(screen: Screen, picture: Picture, settings: Settings) -> None:
         if holder.failing is not None:
             screen.say(_failing(holder.source, holder.failing, now))
     sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
-    there = {b.name: b for b in picture.budgets}
     for budget in budgets_of(settings, sources):
-        screen.say(_budget(budget, there.get(budget.name), now))
+        found = there.get(budget.name)
+        screen.say(_budget(budget, found, now))
+        if live and found is not None and found.tokens:
+            streams = [s.stream for s in picture.streams]
+            screen.say(plain(_spent(found, streams, now, screen.width)), indent=2)
     dead = [s for s in picture.streams if s.dead]
     if dead:
         many = number(sum(s.dead for s in dead), "dead letter")
@@ -111,6 +149,33 @@ def _line(seen: Seen, now: float, settings: Settings, *, runs: bool) -> Line:
         style=STYLES.get(found.state, ""),
         beneath=[plain(s) for s in (found.reason, found.todo) if s],
     )
+
+
+def _with_progress(
+    line: Line, seen: Seen, settings: Settings, there: Mapping[str, Budget], now: float
+) -> Line:
+    """How far its cycle is, and what it waits for, beneath the line instead of in it."""
+    found = progress(seen)
+    if found is None or seen.parked is not None or seen.paused is not None:
+        return line
+    drawn = "" if found.share is None else bar(found.share, BAR) + " "
+    budget = settings.sources[seen.stream.source].budget
+    waiting = waits(seen, there.get(budget.name) if budget else None, now)
+    state = line.cells[1].partition(":")[0].partition(" at ")[0]
+    return attrs.evolve(
+        line,
+        cells=(line.cells[0], state, *line.cells[2:]),
+        beneath=[
+            drawn + progress_words(seen, now),
+            *([waiting] if waiting else []),
+            *line.beneath,
+        ],
+    )
+
+
+def _spent(budget: Budget, streams: Sequence[StreamId], now: float, width: int) -> str:
+    drawn = strip(budget, now, min(STRIP, max(BAR, width // 3)))
+    return f"{drawn} {spent_words(budget, streams)}"
 
 
 def _who(picture: Picture, now: float) -> list[str]:

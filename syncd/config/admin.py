@@ -6,8 +6,7 @@ from typing import Any
 
 from syncd.config.hosts import is_host
 from syncd.config.reading import Node, kind
-from syncd.config.secrets import UNRESOLVED
-from syncd.config.settings import AdminSettings, Secret
+from syncd.config.settings import UNRESOLVED, AdminSettings, Secret
 
 SHORTEST = 16  # characters of a token; nobody guesses one of so many
 LONGEST_PATH = 107  # bytes of a unix socket's path, which the kernel takes

@@ -4,6 +4,7 @@
 operator would write it, what was found and what is allowed.  Nothing is half loaded.
 """
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from syncd.config.reading import Node, Reveal, one_line
 from syncd.config.receivers import read_receivers, refuse_shared_heartbeats
 from syncd.config.secrets import Secrets
 from syncd.config.settings import (
+    UNRESOLVED,
     BudgetSettings,
     DatabaseSettings,
+    RefreshToken,
     Secret,
     Settings,
     SourceSettings,
@@ -79,6 +82,7 @@ def load(
         database=_database(node, of_database.reveal),
         state=_state(node, environ),
         drain=node.duration("drain", 30.0),
+        token_key=_token_key(node, sources),
         keep_dead_letters=node.duration("keep_dead_letters", 90 * 86400.0),
         admin=read_admin(node),
         notify=read_receivers(node, sources),
@@ -89,6 +93,33 @@ def load(
     if faults:
         raise ConfigError(list(dict.fromkeys(map(_on_one_line, faults))))
     return settings
+
+
+def _token_key(node: Node, sources: Mapping[str, SourceSettings]) -> Secret | None:
+    key: Secret | None = node.secret("token_key") if node.has("token_key") else None
+    if key is None:
+        for name, source in sources.items():
+            if isinstance(source.auth, RefreshToken):
+                node.fault(
+                    "token_key",
+                    f"missing; the refresh tokens of {name} change, and are kept in the database, "
+                    "sealed by it: make one with `openssl rand -base64 32`",
+                )
+                break
+    elif key.value not in ("", UNRESOLVED) and not _is_key(key.reveal()):
+        node.fault(
+            "token_key",
+            f"the secret from {key.origin} is no key: it must be 32 bytes in base64, as "
+            "`openssl rand -base64 32` makes them",
+        )
+    return key
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def _on_one_line(fault: Fault) -> Fault:

@@ -7,6 +7,7 @@ notes the keys that nobody asked for.
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -188,6 +189,28 @@ class Node:
             return default
         return self.text(key, default)
 
+    def secret(self, key: str) -> Secret:
+        """A Secret, always by reference."""
+        if isinstance(self.values.get(key), dict):
+            found: Secret = self.text_or_secret(key)
+            return found
+        there = self.has(key)
+        what = "a secret's value must not stand in the file" if there else "missing"
+        self.fault(
+            key,
+            f'{what}; say where it is: {{ credential = "name" }}, {{ env = "NAME" }}, '
+            '{ file = "/path" } or { command = ["program", "argument"] }',
+        )
+        return Secret("", "nowhere")
+
+    def json(self, key: str, default: dict[str, Any]) -> dict[str, Any]:
+        """A table that can be written as JSON: a request's body."""
+
+        def check(value: Any) -> dict[str, Any] | None:
+            return value if isinstance(value, dict) and _is_json(value) else None
+
+        return self.get(key, default, "a table of texts, numbers, true, false and lists", check)
+
     def address(self, key: str, default: Any = REQUIRED, *, query: bool = False) -> str:
         """A path on the API's server."""
 
@@ -255,6 +278,16 @@ class Node:
                 known = ", ".join(sorted(self._known))
                 hint = f"did you mean {near[0]!r}?" if near else f"known here: {known}"
                 self.fault(key, f"unknown key; {hint}")
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) <= LARGEST)
 
 
 def _text(value: object) -> str | None:

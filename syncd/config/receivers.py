@@ -11,10 +11,10 @@ from typing import Any
 
 from syncd.config.hosts import is_host
 from syncd.config.reading import REQUIRED, Node, dotted
-from syncd.config.secrets import UNRESOLVED
 from syncd.config.settings import (
     ALARMS,
     STANDARD,
+    UNRESOLVED,
     NotifySettings,
     Secret,
     SourceSettings,

@@ -5,7 +5,6 @@ Four ways: `{ credential = "name" }` (systemd's LoadCredential), `{ env = "NAME"
 secrets manager's own client.
 """
 
-import base64
 import contextlib
 import os
 import re
@@ -19,7 +18,7 @@ from typing import Any
 import attrs
 
 from syncd.config.commands import TooMuchError, outputs
-from syncd.config.settings import AuthSettings, Secret, Settings
+from syncd.config.settings import UNRESOLVED, Secret, Settings
 
 WAYS = (
     'one of { credential = "name" }, { env = "NAME" }, { file = "/path" } and '
@@ -28,7 +27,6 @@ WAYS = (
 TIMEOUT = 30.0  # seconds that a command may take
 LARGEST = 2**20  # bytes; beyond that it is no secret, or a device without an end
 
-UNRESOLVED = "not-looked-up"
 TELLING = 16  # characters; a shorter part of an address is no secret, and a word elsewhere
 
 IN_WORDS = re.compile(
@@ -177,21 +175,22 @@ def _clean(text: str, origin: str) -> str:
 
 def redactions(settings: Settings) -> list[str]:
     """Every secret value of these settings, for who must keep them out of what is shown."""
-    found: list[object] = [settings.database.url, settings.admin and settings.admin.token]
+    found: list[object] = [settings.database.url, settings.token_key]
+    found.append(settings.admin and settings.admin.token)
     addresses: list[Secret] = []
-    basic: list[str] = []
+    values: list[str] = []
     for source in settings.sources.values():
         found += source.headers.values()
-        if source.auth is not None:
-            found += [source.auth.username, source.auth.password]
-            basic += [_basic(source.auth)]
+        found += [stream.hide_key for stream in source.streams.values()]
+        values += source.auth.secrets() if source.auth is not None else []
+        values += source.tls.secrets() if source.tls is not None else []
         addresses += [stream.heartbeat for stream in source.streams.values() if stream.heartbeat]
     for receiver in settings.notify:
         found.append(receiver.secret)
         addresses.append(receiver.url)
     found += addresses
-    basic += [part for address in addresses for part in _of_address(address)]
-    values = [secret.reveal() for secret in found if isinstance(secret, Secret)] + basic
+    values += [part for address in addresses for part in _of_address(address)]
+    values += [secret.reveal() for secret in found if isinstance(secret, Secret)]
     if isinstance(settings.database.url, Secret):
         values += _passwords(settings.database.url.reveal())
     return list(dict.fromkeys(v for v in values if v and v != UNRESOLVED))
@@ -202,15 +201,6 @@ def _of_address(url: Secret) -> list[str]:
     parts = urllib.parse.urlsplit(url.reveal())
     way = f"{parts.path}?{parts.query}" if parts.query else parts.path
     return [part for part in (way, parts.password or "") if len(part) >= TELLING]
-
-
-def _basic(auth: AuthSettings) -> str:
-    """Both as they stand in an Authorization header; empty if they were not looked up."""
-    name = auth.username.reveal() if isinstance(auth.username, Secret) else auth.username
-    password = auth.password.reveal()
-    if UNRESOLVED in (name, password):
-        return ""
-    return base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def _passwords(url: str) -> list[str]:

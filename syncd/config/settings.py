@@ -7,9 +7,11 @@ faults that need two places to see (one table for two streams) are found in `loa
 import base64
 import binascii
 import ipaddress
+import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -19,6 +21,10 @@ COLUMN_TYPES = frozenset(
         "boolean", "date", "timestamp", "timestamptz", "uuid", "jsonb",
     }
 )  # fmt: skip
+
+
+UNRESOLVED = "not-looked-up"
+"""The value of a secret where only the file is looked at."""
 
 
 @attrs.frozen(eq=True, repr=False)
@@ -73,32 +79,302 @@ class BudgetSettings:
     """Within so long of being written a request has been counted by the server."""
 
 
+def revealed(*values: Secret | str | None) -> list[str]:
+    """The values of those that are secrets."""
+    return [v.reveal() for v in values if isinstance(v, Secret)]
+
+
+def plain(value: Secret | str) -> str:
+    """The text itself, secret or not."""
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def basic(username: Secret | str, password: Secret | str) -> str:
+    """What a Basic Authorization header says after the word (RFC 7617, in UTF-8)."""
+    return base64.b64encode(f"{plain(username)}:{plain(password)}".encode()).decode()
+
+
+def _of_both(username: Secret | str, password: Secret) -> list[str]:
+    """All that a pair gives away, as far as it was looked up."""
+    found = revealed(username, password)
+    return found if UNRESOLVED in found else [*found, basic(username, password)]
+
+
 @attrs.frozen(kw_only=True)
-class AuthSettings:
-    """Basic credentials buy a bearer token."""
+class BasicAuth:
+    """User name and password with each request."""
+
+    kind: Literal["basic"] = "basic"
+    username: Secret | str
+    password: Secret
+
+    def secrets(self) -> list[str]:
+        return _of_both(self.username, self.password)
+
+
+@attrs.frozen(kw_only=True)
+class BearerAuth:
+    """A token that does not end, with each request."""
+
+    kind: Literal["bearer"] = "bearer"
+    token: Secret
+
+    def secrets(self) -> list[str]:
+        return revealed(self.token)
+
+
+@attrs.frozen(kw_only=True)
+class KeyAuth:
+    """A key in a header or in the query of each request."""
+
+    kind: Literal["api-key"] = "api-key"
+    key: Secret
+    header: str | None = "X-API-Key"
+    query: str | None = None
+    """The parameter that holds it; then there is no header."""
+
+    prefix: str = ""
+    """Stands before the key in the header."""
+
+    def secrets(self) -> list[str]:
+        return revealed(self.key)
+
+
+@attrs.frozen(kw_only=True)
+class TokenLogin:
+    """Credentials buy a bearer token."""
 
     kind: Literal["token"] = "token"
     url: str = "/auth/token"
+    """A path behind base_url, or a whole address."""
+
     username: Secret | str
     password: Secret
+    send: Literal["basic", "json", "form"] = "basic"
+    """In a Basic header, or in the body under the two names below."""
+
+    username_field: str = "username"
+    password_field: str = "password"  # noqa: S105 - a name
+    body: Mapping[str, str] = attrs.field(factory=dict)
+    """What else stands in the body."""
+
+    token: str = "access_token"  # noqa: S105 - a path
+    """Path of the token in the answer."""
+
+    expires: str = "expires_in"
+    """Path of its life in seconds."""
+
     spends: bool = False
     """Whether a login costs a token of the budget."""
 
+    def secrets(self) -> list[str]:
+        return _of_both(self.username, self.password)
+
 
 @attrs.frozen(kw_only=True)
-class PageSettings:
-    """How the list is cut into pages."""
+class ClientCredentials:
+    """OAuth 2.0 client credentials buy an access token (RFC 6749, section 4.4)."""
+
+    kind: Literal["client-credentials"] = "client-credentials"
+    url: str
+    client_id: Secret | str
+    client_secret: Secret
+    client: Literal["basic", "body"] = "basic"
+    """Where the client's id and secret stand."""
+
+    scope: str | None = None
+    body: Mapping[str, str] = attrs.field(factory=dict)
+    spends: bool = False
+
+    def secrets(self) -> list[str]:
+        return _of_both(self.client_id, self.client_secret)
+
+
+@attrs.frozen(kw_only=True)
+class RefreshToken:
+    """An OAuth 2.0 refresh token buys access tokens, and often its own successor (section 6)."""
+
+    kind: Literal["refresh-token"] = "refresh-token"
+    url: str
+    client_id: Secret | str
+    client_secret: Secret | None = None
+    client: Literal["basic", "body"] = "basic"
+    refresh_token: Secret
+    """The first one; what the server gives instead of it is kept in the database."""
+
+    scope: str | None = None
+    body: Mapping[str, str] = attrs.field(factory=dict)
+    spends: bool = False
+
+    def secrets(self) -> list[str]:
+        secret = self.client_secret
+        found = revealed(self.client_id) if secret is None else _of_both(self.client_id, secret)
+        return [*found, *revealed(self.refresh_token)]
+
+
+Login = TokenLogin | ClientCredentials | RefreshToken
+"""What has to be asked for before a request can be made."""
+
+AuthSettings = BasicAuth | BearerAuth | KeyAuth | Login
+"""How an account is told apart from others."""
+
+
+@attrs.frozen(kw_only=True)
+class TlsSettings:
+    """Whom we trust, and who we are, below HTTP: texts in PEM."""
+
+    ca: Secret | None = None
+    """The certificates that the server's must lead to, instead of the system's."""
+
+    cert: Secret | None = None
+    """Our own certificate, and those between it and its CA."""
+
+    key: Secret | None = None
+    """Its private key; None: it stands in `cert`."""
+
+    password: Secret | None = None
+    """Of the private key."""
+
+    def context(self) -> ssl.SSLContext:
+        """Ready to be used; raises OSError (ssl.SSLError) if the texts are no such things."""
+        made = ssl.create_default_context(cadata=self.ca.reveal() if self.ca else None)
+        if self.cert is not None:
+            both = [text.reveal() for text in (self.cert, self.key) if text is not None]
+            # OpenSSL wants a file: this one never stands on a disk.  Without a password it
+            # would ask on the terminal.
+            with os.fdopen(os.memfd_create("certificate", os.MFD_CLOEXEC), "w") as file:
+                file.write("\n".join(both))
+                file.flush()
+                password = self.password.reveal() if self.password else ""
+                made.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=password)
+        return made
+
+    def secrets(self) -> list[str]:
+        """The private key's lines stand for it: nobody shows it in one piece."""
+        key = self.key or self.cert
+        return revealed(key, self.password)
+
+
+Until = Literal["more", "empty", "short"]
+"""What ends a list that is counted through: its flag, a page without records, or one with fewer
+than were asked for."""
+
+
+@attrs.frozen(kw_only=True)
+class NumberPages:
+    """?page=1, ?page=2, …"""
 
     kind: Literal["number"] = "number"
     size: int = 100
-    first: int = 1
+    size_param: str | None = "limit"
+    """None: the size is not sent."""
+
     page_param: str = "page"
-    size_param: str = "limit"
-    more: str = "has_more"
-    """Path of the flag that says whether another page follows."""
+    first: int = 1
+    until: Until = "more"
+    more: str | None = "has_more"
+    """Path of the flag that says whether another page follows; None unless `until` is "more"."""
 
     total: str | None = None
-    """Path of the number of records, a hint for progress only."""
+    """Path of the number of records: a hint for progress, and a warning that a short page is
+    not the last one."""
+
+
+@attrs.frozen(kw_only=True)
+class OffsetPages:
+    """?offset=0, ?offset=100, …"""
+
+    kind: Literal["offset"] = "offset"
+    size: int = 100
+    size_param: str | None = "limit"
+    offset_param: str = "offset"
+    first: int = 0
+    until: Until = "empty"
+    more: str | None = None
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CursorPages:
+    """?cursor=…, as the answer before gave it."""
+
+    kind: Literal["cursor"] = "cursor"
+    size: int = 100
+    size_param: str | None = None
+    param: str = "cursor"
+    next: str = "next_cursor"
+    """Path of the cursor in the answer."""
+
+    header: str | None = None
+    """The header that holds it instead."""
+
+    more: str | None = None
+    """Path of a flag that decides whether another page follows, if there is one."""
+
+    absent: Literal["error", "end"] = "error"
+    """What an answer without anything at `next` is."""
+
+    initial: str | None = None
+    """Sent with the first request."""
+
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class KeysetPages:
+    """?after=…, with a field of the last record."""
+
+    kind: Literal["keyset"] = "keyset"
+    size: int = 100
+    size_param: str | None = "limit"
+    param: str = "after"
+    field: str = "id"
+    until: Until = "empty"
+    more: str | None = None
+    initial: str | None = None
+    total: str | None = None
+
+
+Foreign = Literal["refuse", "ignore"]
+"""What the next page's address may be on another host: an error; or its host is not looked at."""
+
+
+@attrs.frozen(kw_only=True)
+class LinkPages:
+    """The next page's address stands in the Link header (RFC 8288)."""
+
+    kind: Literal["link"] = "link"
+    size: int = 100
+    size_param: str | None = None
+    foreign: Foreign = "refuse"
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UrlPages:
+    """The next page's address stands in the answer."""
+
+    kind: Literal["url"] = "url"
+    size: int = 100
+    size_param: str | None = None
+    next: str = "next"
+    absent: Literal["error", "end"] = "error"
+    foreign: Foreign = "refuse"
+    total: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NoPages:
+    """The whole list comes in one answer."""
+
+    kind: Literal["none"] = "none"
+    total: str | None = None
+
+
+PageSettings = (
+    NumberPages | OffsetPages | CursorPages | KeysetPages | LinkPages | UrlPages | NoPages
+)
+"""How the list is cut into pages."""
 
 
 KEY_FIELD = "idempotency_key"
@@ -153,6 +429,18 @@ class CallSettings:
         return self.repeat == "with-key" or (self.verify is not None and self.verify.names_the_key)
 
 
+Hidden = Literal["hash", "mask", "drop"]
+
+
+@attrs.frozen(kw_only=True)
+class SearchSettings:
+    """A list that is asked for by POST, with what is looked for in a JSON body."""
+
+    body: Mapping[str, Any] = attrs.field(factory=dict)
+    place: Literal["body", "query"] = "body"
+    """Where what `page` sends goes: `in` in the file."""
+
+
 @attrs.frozen(kw_only=True)
 class StreamSettings:
     """One list of a source, kept in one table."""
@@ -161,6 +449,9 @@ class StreamSettings:
     path: str
     every: float = 900.0
     """Start to start, in seconds."""
+
+    slow_after: float = 300.0
+    """A cycle that takes more seconds is worth an alert; nothing else comes of it."""
 
     reconcile: float | None = None
     """Seconds after which a cycle looks again for rows that are gone; None: only when asked."""
@@ -174,11 +465,23 @@ class StreamSettings:
 
     key: tuple[str, ...]
     columns: Mapping[str, str]
+    paths: Mapping[str, str] = attrs.field(factory=dict)
+    """Column to its path in the record, where it is no field of that name; "": the whole one."""
+
+    hide: Mapping[str, Hidden] = attrs.field(factory=dict)
+    """Path in the record to what becomes of it before anything looks at it."""
+
+    hide_key: Secret | None = None
+    """For "hash"."""
+
     volatile: frozenset[str] = frozenset()
     schema: str = "public"
     table: str
     indexes: tuple[tuple[str, ...], ...] = ()
-    page: PageSettings = attrs.field(factory=PageSettings)
+    page: PageSettings = attrs.field(factory=NumberPages)
+    search: "SearchSettings | None" = None
+    """A list that is asked for by POST; None: by GET."""
+
     call: CallSettings | None = None
     heartbeat: Secret | None = None
     """The address that is asked after each good cycle: who watches it notices a silence."""
@@ -192,6 +495,7 @@ class SourceSettings:
     base_url: str
     headers: Mapping[str, str | Secret] = attrs.field(factory=dict)
     auth: AuthSettings | None = None
+    tls: TlsSettings | None = None
     budget: BudgetSettings | None = None
     timeout: float = 15.0
     """One whole attempt, connect to last byte."""
@@ -294,6 +598,10 @@ class Settings:
 
     drain: float = 30.0
     """On SIGTERM, requests in flight get so long."""
+
+    token_key: Secret | None = None
+    """32 bytes in base64; what logins buy is kept in the database, sealed by it.  None: nothing
+    of it is kept."""
 
     keep_dead_letters: float = 90 * 86400.0
     """A dead letter goes when it was put aside the last time so long ago."""

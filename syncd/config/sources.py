@@ -1,19 +1,18 @@
 """What does `[sources.NAME]` say: its address, credentials, budget, and streams?"""
 
 import re
-import urllib.parse
 from collections.abc import Mapping
 
-from syncd.config.hosts import is_host
-from syncd.config.names import refuse_name
+from syncd.config.auth import read_auth, read_tls
+from syncd.config.hosts import check_address
+from syncd.config.names import HEADER, refuse_name
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.settings import (
-    AuthSettings,
     BudgetSettings,
     Secret,
     SourceSettings,
 )
-from syncd.config.streams import HEADER, read_stream
+from syncd.config.streams import read_stream
 
 PLAIN = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
 
@@ -32,12 +31,13 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
     node.has("like")  # taken into account already
     base_url = node.text("base_url", REQUIRED, 'an address such as "https://api.example.com"')
     if base_url is not REQUIRED:
-        _check_base_url(node, base_url)
+        check_address(node, "base_url", base_url)
     source = SourceSettings(
         name=name,
         base_url=base_url,
         headers=_headers(node),
-        auth=_auth(node),
+        auth=read_auth(node),
+        tls=read_tls(node),
         budget=_own_budget(name, node, budgets),
         timeout=node.duration("timeout", 15.0),
         retries=node.count("retries", 5, least=0, most=100),
@@ -51,32 +51,6 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
     _check_key_headers(node, source)
     node.finish()
     return source
-
-
-def _check_base_url(node: Node, base_url: str) -> None:
-    if "@" in base_url:
-        # Not shown: it may hold a credential.
-        node.fault(
-            "base_url",
-            "it holds an '@': if these are credentials, they belong into `auth`, by reference; "
-            "in a path, write %40",
-        )
-        return
-    if "?" in base_url or "#" in base_url:
-        # Not shown either: some APIs take their key there.
-        node.fault("base_url", "it can't hold a '?' or a '#'; a query goes into a stream's params")
-        return
-    try:
-        parts = urllib.parse.urlsplit(base_url)
-        good = parts.scheme in ("http", "https") and is_host(parts.hostname or "")
-        good = good and parts.port != 0  # raises for one that is no number
-        # In brackets there is an address and nothing else, but for the port.
-        good = good and bool(re.fullmatch(r"(\[[^][]*:[^][]*\]|[^][:]*)(:\d*)?", parts.netloc))
-    except ValueError:
-        good = False
-    if not good or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
-        allowed = 'an http or https address with a host, such as "https://api.example.com/v1"'
-        node.wrong("base_url", base_url, allowed)
 
 
 def _headers(node: Node) -> dict[str, str | Secret]:
@@ -107,39 +81,6 @@ def _headers(node: Node) -> dict[str, str | Secret]:
         else:
             found[name] = value
     return found
-
-
-def _auth(node: Node) -> AuthSettings | None:
-    table = node.table("auth")
-    if table is None:
-        return None
-    table.choice("kind", ["token"], "token")
-    username = table.text_or_secret("username")
-    text = username.reveal() if isinstance(username, Secret) else username
-    if isinstance(text, str) and ":" in text:
-        table.fault("username", "it holds a ':', which ends the user name in Basic credentials")
-    auth = AuthSettings(
-        url=table.address("url", "/auth/token", query=True),
-        username=username,
-        password=_password(table),
-        spends=table.flag("spends", default=False),
-    )
-    table.finish()
-    return auth
-
-
-def _password(table: Node) -> Secret:
-    if isinstance(table.values.get("password"), dict):
-        found: Secret = table.text_or_secret("password")
-        return found
-    there = table.has("password")
-    what = "a secret's value must not stand in the file" if there else "missing"
-    table.fault(
-        "password",
-        f'{what}; say where it is: {{ credential = "name" }}, {{ env = "NAME" }}, '
-        '{ file = "/path" } or { command = ["program", "argument"] }',
-    )
-    return Secret("", "nowhere")
 
 
 def _own_budget(

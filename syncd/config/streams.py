@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from syncd.config import units
-from syncd.config.names import SYSTEM_COLUMNS, refuse_name
+from syncd.config.hidden import check_hidden, read_hidden
+from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
+from syncd.config.pages import read_page, sent_by
 from syncd.config.reading import LARGEST, REQUIRED, Node
 from syncd.config.receivers import read_heartbeat
 from syncd.config.settings import (
     COLUMN_TYPES,
     CallSettings,
-    PageSettings,
+    SearchSettings,
     StreamSettings,
     VerifySettings,
 )
@@ -26,29 +28,32 @@ SYNONYMS = {
 
 OFTEN = {"daily": 86400.0, "weekly": 7 * 86400.0}
 
-HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD = re.compile(r"\{[^{}]+\}")
 
 
 def read_stream(name: str, node: Node) -> StreamSettings:
     """One stream of a source."""
     refuse_name(node, "", name, "a stream's name")
-    columns = _columns(node)
+    columns, paths = _columns(node)
     key = node.texts("key")
     volatile = node.texts("volatile", ())
     indexes = _indexes(node)
-    page, call = _page(node), _call(node, columns)
+    page, call = read_page(node), _call(node, columns)
     schema, table = _table(name, node)
     stream = StreamSettings(
         name=name,
         path=node.address("path"),
         every=node.duration("every", 900.0),
+        slow_after=node.duration("slow_after", 300.0),
         reconcile=_reconcile(node),
         params=node.mapping("params", "text, a whole number, true or false", _param),
         records=node.path_or_none("records", "") or "",
         where=node.mapping("where", 'a value or a list of them, such as ["active"]', _where),
         key=() if key is REQUIRED else key,
         columns=columns,
+        paths=paths,
+        hide=read_hidden(node),
+        hide_key=node.secret("hide_key") if node.has("hide_key") else None,
         volatile=frozenset(volatile),
         schema=schema,
         table=table,
@@ -56,12 +61,33 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         page=page,
         call=call,
         heartbeat=read_heartbeat(node),
+        search=_search(node),
     )
     _check_columns(node, stream, volatile)
-    for param in {page.page_param, page.size_param} & set(stream.params):
-        node.fault_at(("params", param), "`page` sends this parameter; leave it out here")
+    _refuse_sent_twice(node, stream)
+    check_hidden(node, stream)
     node.finish()
     return stream
+
+
+def _search(node: Node) -> SearchSettings | None:
+    table = node.table("search")
+    if table is None:
+        return None
+    search = SearchSettings(
+        body=table.json("body", {}), place=table.choice("in", ["body", "query"], "body")
+    )
+    table.finish()
+    return search
+
+
+def _refuse_sent_twice(node: Node, stream: StreamSettings) -> None:
+    in_body = stream.search is not None and stream.search.place == "body"
+    there = stream.search.body if stream.search is not None and in_body else stream.params
+    place = ("search", "body") if in_body else ("params",)
+    for param in sent_by(stream.page):
+        if param in there:
+            node.fault_at((*place, param), "`page` sends this parameter; leave it out here")
 
 
 def _reconcile(node: Node) -> float | None:
@@ -82,6 +108,8 @@ def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) 
     _refuse_strangers(node, "volatile", volatile, columns)
     for index in stream.indexes:
         _refuse_strangers(node, "indexes", index, columns)
+    for column in stream.paths.keys() & kept.keys():
+        node.fault_at(("columns", column), "it is kept from the call's answer, so it has no path")
     for column in stream.key:
         if column in stream.volatile:
             node.fault("key", f"{column!r} is volatile; a key must be what does not change")
@@ -93,14 +121,37 @@ def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) 
             node.fault("key", f"{column!r} is jsonb, which can't be a key")
 
 
-def _columns(node: Node) -> dict[str, str]:
-    def check(value: Any) -> str | None:
-        of = " ".join(value.lower().split()) if isinstance(value, str) else ""
-        of = SYNONYMS.get(of, of)
-        return of if of in COLUMN_TYPES else None
+def _type(value: Any) -> str | None:
+    of = " ".join(value.lower().split()) if isinstance(value, str) else ""
+    of = SYNONYMS.get(of, of)
+    return of if of in COLUMN_TYPES else None
 
+
+def _columns(node: Node) -> tuple[dict[str, str], dict[str, str]]:
+    """Each column's type, and where in the record it is if that is not said by its name."""
     allowed = f"one of {', '.join(sorted(COLUMN_TYPES))}"
-    columns = node.mapping("columns", allowed, check)
+    columns: dict[str, str] = {}
+    paths: dict[str, str] = {}
+    whole = node.table("columns")
+    for name, value in (whole.values if whole else {}).items():
+        table = whole.child(name, value) if whole and isinstance(value, dict) else None
+        if whole is not None:
+            whole.has(name)
+        if table is not None:
+            of = table.get("type", None, allowed, _type)
+            if "type" not in table.values:
+                table.fault("type", f"missing; it must be {allowed}")
+            paths[name] = table.get(
+                "path",
+                name,
+                'a path such as "address.city", or "" for the whole record',
+                lambda v: v if isinstance(v, str) else None,
+            )
+            table.finish()
+        else:
+            of = whole.get(name, None, allowed, _type) if whole else None
+        if of is not None:
+            columns[name] = of
     if node.values.get("columns", {}) == {}:
         node.fault("columns", 'missing; name at least the key, as { id = "text" }')
     for name in columns:
@@ -109,7 +160,7 @@ def _columns(node: Node) -> dict[str, str]:
             node.fault("columns", f"{name!r}: names that begin with _syncd_ are syncd's own")
         if name in SYSTEM_COLUMNS:
             node.fault("columns", f"{name!r}: every table of Postgres has a column of that name")
-    return columns
+    return columns, {name: path for name, path in paths.items() if path != name}
 
 
 def _table(name: str, node: Node) -> tuple[str, str]:
@@ -143,25 +194,6 @@ def _index(value: object) -> tuple[str, ...] | None:
     columns: list[Any] = value if isinstance(value, list) else [value]
     good = all(isinstance(c, str) and c for c in columns)
     return tuple(columns) if good and len(set(columns)) == len(columns) else None
-
-
-def _page(node: Node) -> PageSettings:
-    table = node.table("page")
-    if table is None:
-        return PageSettings()
-    table.choice("kind", ["number"], "number")
-    page = PageSettings(
-        size=table.count("size", 100, most=100_000),
-        first=table.count("first", 1, least=0),
-        page_param=table.text("page_param", "page"),
-        size_param=table.text("size_param", "limit"),
-        more=table.path_text("more", "has_more"),
-        total=table.path_or_none("total", None),
-    )
-    if page.page_param == page.size_param:
-        table.fault("size_param", f"{page.size_param!r} is `page_param` already")
-    table.finish()
-    return page
 
 
 def _call(node: Node, columns: Mapping[str, str]) -> CallSettings | None:

@@ -25,11 +25,14 @@ FIXED = ("database", "state", "admin")
 FOLLOWED = ("admin.token", "admin.hosts")
 """Of these what is looked at anew each time."""
 
-OF_ALL = ("keep_dead_letters",)
+OF_ALL = ("keep_dead_letters", "token_key")
 """What every stream adopts."""
 
 OF_THE_SOURCE = ("base_url",)
-OF_THE_STREAM = ("path", "params", "records", "where", "page", "key", "schema", "table")
+OF_THE_STREAM = (
+    *("path", "params", "search", "records", "where"),
+    *("page", "key", "schema", "table"),
+)
 """What a cursor, and the rows written so far, are valid for; `ApiSource.fingerprint` has the
 same, and a test holds them to each other."""
 

@@ -178,7 +178,7 @@ class Runner:
             self._news = trio.Event()
             await self._take_up()
             if not self._opened:
-                await self._through_outages(self._open)
+                await self._open_or_answer()
             await self._do_jobs()
             await self._go_on()
         except TryAgain as error:
@@ -290,6 +290,18 @@ class Runner:
         if self._at is not None and self._at.seq != checkpoint.seq:
             self._at = None
         self._opened = True
+
+    async def _open_or_answer(self) -> None:
+        """Open it; whoever waits for an answer hears why that can't be done."""
+        try:
+            await self._through_outages(self._open)
+        except (StreamBroken, SchemaError) as error:
+            while self._jobs:
+                job = self._jobs.popleft()
+                if job.kind == "pause":
+                    job.end("paused")  # that stands in its row, and holds once it is opened
+                job.end(f"it is parked: {error}", ok=False)
+            raise
 
     async def _fail(self, error: TryAgain) -> None:
         """The retries are used up, the checkpoint stands: later is soon enough."""

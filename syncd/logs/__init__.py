@@ -45,6 +45,7 @@ QUIET = ("httpx", "httpcore", "psycopg", "hpack", "hypercorn")
 
 _hiding = Hiding()
 _teller = Teller(time.monotonic)
+_journals: list[Journal] = []
 _recent = Recent()
 
 SPANS = Words(starts=kinds.SPANS_LOST, lasts=kinds.SPANS_STILL_LOST, ends=kinds.SPANS_TAKEN)
@@ -77,6 +78,11 @@ def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[s
 def hide(secrets: Iterable[str]) -> None:
     """Let no line hold one of these, from now on: after a reload there are more."""
     _hiding.add(secrets)
+
+
+def lines_lost() -> int:
+    """How many journald did not take."""
+    return sum(journal.ever_lost for journal in _journals)
 
 
 def hidden(text: str) -> str:
@@ -241,7 +247,8 @@ def _sink(file: TextIO | None, shape: Shape) -> Sink:
     if shape == "auto":
         with contextlib.suppress(OSError):  # no descriptor behind it, or none left for a socket
             if stands_behind(file.fileno(), os.environ):
-                return Journal()
+                _journals.append(Journal())
+                return _journals[-1]
         if file.isatty():
             bare = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
             return partial(_write, file, partial(terminal, colours=not bare))

@@ -46,6 +46,8 @@ class Journal:
     lost: int = attrs.field(default=0, init=False)
     """Lines that did not get through since that was last told."""
 
+    ever_lost: int = attrs.field(default=0, init=False)
+
     _socket: socket.socket = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -62,6 +64,7 @@ class Journal:
             self.lost = 0
         if not self._send(encoded(fields_of(entry))):
             self.lost += 1
+            self.ever_lost += 1
 
     def _send(self, data: bytes) -> bool:
         try:

@@ -17,8 +17,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from typing import Any, Self, TypeVar
 
 import attrs
@@ -26,7 +31,7 @@ import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict
 
-from syncd.errors import ConfigError, Fault, StoreRefused, StoreUnavailable
+from syncd.errors import ConfigError, Fault, StoreRefused, StoreUnavailable, SyncdError
 from syncd.store.sql import sql
 from syncd.store.sqlstate import (
     is_connection_lost,
@@ -133,6 +138,25 @@ def _watched(connection: psycopg.Connection[Any]) -> AbstractContextManager[None
     return nullcontext() if watch is None else watch.statement()
 
 
+@attrs.frozen(kw_only=True)
+class Statistics:
+    """For gauges."""
+
+    size: int
+    in_use: int
+    waiting: int
+    """Pieces of work that wait for a connection."""
+
+    waits: int
+    """How many have had to."""
+
+    waited: float
+    """Seconds that they waited, all together."""
+
+    away: bool
+    """The last piece of work that has ended did not reach Postgres, or lost it."""
+
+
 @attrs.define(eq=False)
 class Connections:
     """A few connections to one database, and the threads that use them."""
@@ -154,6 +178,22 @@ class Connections:
     )
     """Bounds nothing: who is in a thread has passed the other one."""
 
+    _waits: int = attrs.field(default=0, init=False)
+    _waited: float = attrs.field(default=0.0, init=False)
+    _away: bool = attrs.field(default=False, init=False)
+
+    @property
+    def statistics(self) -> Statistics:
+        now = self._limiter.statistics()
+        return Statistics(
+            size=SIZE,
+            in_use=int(now.borrowed_tokens),
+            waiting=now.tasks_waiting,
+            waits=self._waits,
+            waited=self._waited,
+            away=self._away,
+        )
+
     async def run(self, work: Work[T], *, fresh: bool = False) -> T:
         """Do the work in a thread; `fresh`: on a connection that was not open before.
 
@@ -162,9 +202,15 @@ class Connections:
         Raises StoreUnavailable, StoreRefused, or what the work raises.
         """
         try:
-            return await self._run(work, fresh)
+            result = await self._run(work, fresh)
         except StoreUnavailable as error:
-            away = error
+            self._away, away = True, error
+        except SyncdError:
+            self._away = False  # it has answered, if not as was hoped
+            raise
+        else:
+            self._away = False
+            return result
         if self._revive is not None:
             await self._revive()
         raise away  # what was under way is not known; the next try will find a server
@@ -214,7 +260,7 @@ class Connections:
             except Exception as error:  # noqa: BLE001 - raised again, outside of the nursery
                 errors.append(error)
 
-        async with self._limiter:
+        async with self._turn():
             # What has begun is finished, and what it has done is told.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
@@ -229,6 +275,17 @@ class Connections:
                 f"Postgres: no answer within {self._silence:.0f} s; the connection is given up"
             ) from errors[0]
         raise errors[0]
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of the few connections' turn, with the wait for it counted."""
+        began = time.monotonic()
+        queued = not self._limiter.available_tokens
+        async with self._limiter:
+            if queued:
+                self._waits += 1
+                self._waited += time.monotonic() - began
+            yield
 
     def hurry(self) -> None:
         """Wait no longer than a moment for any answer: syncd has to leave."""

@@ -10,21 +10,23 @@ from typing import Any
 
 import psycopg
 
-from syncd.store import migrate
+from syncd.store import history, migrate
 from syncd.store.connections import Connection, transaction
+from syncd.store.history import Moment
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
 from syncd.sync.model import (
     LETTER_LATER,
     LETTER_TRIES,
-    Checkpoint,
     DeadLetter,
     Row,
     StreamId,
     Table,
 )
+from syncd.sync.picture import What
 
 INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
+TOLD = 100  # tries of one letter; further reasons are no events any more
 AT_ONCE = 100  # letters that are due after one cycle
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -34,36 +36,50 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 def resolve(
-    cursor: Cursor, stream: StreamId, rows: Sequence[Row], tried: Mapping[int, str | None]
+    cursor: Cursor,
+    moment: Moment,
+    rows: Sequence[Row],
+    dead: Iterable[DeadLetter],
+    tried: Mapping[int, str | None],
 ) -> None:
     """Let those go whose row was written; `tried` as in `PageCommit.letters`."""
-    values = {"source": stream.source, "stream": stream.stream}
+    if tried:
+        cursor.execute(sql("note_retried"), {**moment.values, "ids": list(tried)})
     if rows:
-        cursor.execute(sql("resolve_dead"), {**values, "keys": [_identity(r.key) for r in rows]})
+        keys = [_identity(r.key) for r in rows]
+        cursor.execute(sql("resolve_dead"), {**moment.values, "keys": keys})
     if tried:
         written = {r.key for r in rows}
         gone = [number for number, key in tried.items() if key is None or key in written]
-        cursor.execute(sql("settle_letters"), {**values, "ids": gone})
+        cursor.execute(sql("settle_letters"), {**moment.values, "ids": gone})
+        # Of those that lie aside for another reason now that reason is told.
+        aside = {storable(letter.key) for letter in dead if letter.key is not None}
+        for number, key, kind in cursor.fetchall():
+            found = tried[number]
+            what: What = "left-out" if found is None else "recovered"
+            named = key if found is None else storable(found)
+            if named is not None and named not in aside:
+                history.note(cursor, moment, what, named, kind=kind)
 
 
 def put_aside(
-    cursor: Cursor, letters: Iterable[DeadLetter], table: Table, checkpoint: Checkpoint
+    cursor: Cursor, letters: Iterable[DeadLetter], table: Table, moment: Moment, *, tried: bool
 ) -> None:
-    """Write them; one that comes again counts its attempts."""
-    rows = [_row(letter, table, checkpoint) for letter in letters]
+    """Write them; one that comes again counts its attempts.
+
+    tried: they come of another try that was meant for them.
+    """
+    rows = [_row(letter, table) | moment.values | {"tried": tried} for letter in letters]
     if rows:
         cursor.executemany(sql("put_aside"), rows)
 
 
-def _row(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[str, object]:
+def _row(letter: DeadLetter, table: Table) -> dict[str, object]:
     return {
-        "source": checkpoint.stream.source,
-        "stream": checkpoint.stream.stream,
         "kind": letter.kind,
         "identity": _hashed(letter.payload) if letter.key is None else _identity(letter.key),
         "key": None if letter.key is None else storable(letter.key),
         "reason": clean(letter.reason),
-        "cycle": checkpoint.cycle,
         "payload": letter.payload,
         "target": clean(f"{table.schema}.{table.name}"),
         "schema_version": migrate.version(),
@@ -71,6 +87,7 @@ def _row(letter: DeadLetter, table: Table, checkpoint: Checkpoint) -> dict[str, 
         "again": letter.again,
         "tries": LETTER_TRIES,
         "later": LETTER_LATER,
+        "most": TOLD,
     }
 
 
@@ -108,6 +125,17 @@ def _read(
             )
             for number, kind, key, reason, payload, first in cursor
         }
+
+
+def discard(cursor: Cursor, ids: Sequence[int], why: str) -> int:
+    """Forget letters for good; how many there still were."""
+    cursor.execute(sql("discard_dead"), {"ids": list(ids)})
+    gone = cursor.fetchall()
+    for source, stream, kind, key in gone:
+        moment = Moment(stream=StreamId(source=source, stream=stream), at=None, cycle=None)
+        if key is not None:
+            history.note(cursor, moment, "discarded", key, kind=kind, reason=why)
+    return len(gone)
 
 
 def purge(connection: Connection, stream: StreamId, keep: float) -> int:

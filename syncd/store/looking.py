@@ -10,11 +10,11 @@ import attrs
 import psycopg
 
 from syncd.errors import SchemaError
-from syncd.store import leases, migrate, pages
+from syncd.store import leases, migrate, pages, stories
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.sql import sql
 from syncd.sync import ranges
-from syncd.sync.model import Counts, StreamId
+from syncd.sync.model import Counts, StreamId, Table
 from syncd.sync.picture import (
     SHOWN,
     Budget,
@@ -24,6 +24,7 @@ from syncd.sync.picture import (
     Letter,
     Picture,
     Seen,
+    Story,
     Token,
 )
 
@@ -94,6 +95,16 @@ class Looking:
             return [number for (number,) in cursor]
 
         return await self._look(read, lambda _: [])
+
+    async def story(self, stream: StreamId, table: Table, key: str) -> Story:
+        """All that is known of one record; key: as a person says it, or a JSON array."""
+        return await self._look(
+            lambda cursor: _story(cursor, stream, table, key),
+            lambda now: Story(
+                asked=key,
+                picture=Picture(now=now, streams=[Seen(stream=stream)], holders=[], budgets=[]),
+            ),
+        )
 
     async def _look(self, read: Callable[[Cursor], T], nothing: Callable[[float], T]) -> T:
         """Read in one snapshot; `nothing` is the answer where no syncd has ever run."""
@@ -187,6 +198,44 @@ def _picture(
         for name, per, from_answers, held, many, free, next_free in cursor
     ]
     return Picture(now=now, streams=seen, holders=holders, budgets=tokens)
+
+
+def _story(cursor: Cursor, stream: StreamId, table: Table, key: str) -> Story:
+    of = {"source": stream.source, "stream": stream.stream}
+    found = stories.find(cursor, stream, table, key)
+    many = {**of, "keys": found.keys, "limit": stories.TOLD}
+    pages_of = stories.pages(cursor, "look_at_pages_of", many)
+    events = stories.events(cursor, many)
+    calls = stories.calls(cursor, many)
+    at = {} if found.row is None else {**of, "at": found.row.changed}
+    last = stories.pages(cursor, "look_at_page_at", at) if at else []
+    beside = stories.pages_beside(cursor, of, events)
+    spoken_of = {x.cycle for x in [*pages_of, *last]} | {x.cycle for x in calls} | found.cycles
+    ids = sorted(spoken_of | {e.cycle for e in events if e.cycle is not None})
+    cursor.execute(sql("look_at_first_page"), of)
+    known_since, from_the_first = cursor.fetchone() or (None, False)
+    story = Story(
+        asked=key,
+        key=found.key,
+        misfit=found.misfit,
+        unread=found.unread,
+        picture=_picture(cursor, [stream], [stream.source], []),
+        row=found.row,
+        pages=pages_of,
+        last=last[0] if last else None,
+        beside=beside,
+        known_since=known_since,
+        from_the_first=from_the_first,
+        events=events,
+        calls=calls,
+        letters=_letters(cursor, "look_at_letters_of", many),
+        missing=found.missing,
+        approved=found.approved,
+        cycles={c.id: c for c in _cycles(cursor, "look_at_these_cycles", {"ids": ids})},
+    )
+    if story.known:
+        return story
+    return attrs.evolve(story, elsewhere=stories.elsewhere(cursor, stream, found.keys))
 
 
 def _cycles(cursor: Cursor, statement: str, values: dict[str, Any]) -> list[Cycle]:

@@ -7,6 +7,7 @@ transaction.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -14,9 +15,10 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import StoreRefused
-from syncd.store import letters, scans
+from syncd.store import history, letters, scans
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
+from syncd.store.history import Moment
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.tables import as_page, statements
@@ -50,10 +52,10 @@ def commit_page(
             cursor.execute(
                 statements(table).commit, {**_move(checkpoint, page), "page": as_page(rows)}
             )
-            moved, written = cursor.fetchone() or (0, 0)
+            moved, *wrote = cursor.fetchone() or (0,)
             if not moved:
                 raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-            _finish(cursor, table, checkpoint, page, rows, written, [])
+            _finish(cursor, table, checkpoint, page, rows, _Written(*wrote), [])
             # Read before COMMIT: afterwards the answer could get lost a second time.
             return _committed(cursor, checkpoint)
     except (psycopg.Error, ValueError) as error:
@@ -71,10 +73,16 @@ def _commit_by_halves(
 ) -> Committed:
     with transaction(connection) as cursor:
         cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
-        if cursor.fetchone() is None:
+        moved = cursor.fetchone()
+        if moved is None:
             raise displaced(checkpoint, standing(cursor, checkpoint.stream))
         cursor.execute(sql("constraints_now"))
-        halves = _Halves(cursor=cursor, upsert=statements(table).upsert, checkpoint=checkpoint)
+        halves = _Halves(
+            cursor=cursor,
+            upsert=statements(table).upsert,
+            checkpoint=checkpoint,
+            done=_Written(0, moved[1], []),
+        )
         halves.put(rows)
         if len(halves.refused) == len(rows) >= REFUSED_WHOLE:
             raise StoreRefused(
@@ -85,7 +93,7 @@ def _commit_by_halves(
         dead = [_refused(row, reason, checkpoint) for row, reason in halves.refused]
         bad = {id(row) for row, _ in halves.refused}
         good = [row for row in rows if id(row) not in bad]
-        _finish(cursor, table, checkpoint, page, good, halves.written, dead)
+        _finish(cursor, table, checkpoint, page, good, halves.done, dead)
         return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead))
 
 
@@ -105,6 +113,18 @@ def _key_of_call(of: Checkpoint, row: Row) -> str:
     return idempotency_key(of.stream, of.calls_of, of.started, row.key)
 
 
+@attrs.define(eq=False)
+class _Written:
+    """What a page has written."""
+
+    many: int
+    at: datetime
+    """The moment of the page: what the rows that it changed have in `_syncd_changed_at`."""
+
+    changed: list[str]
+    """Their keys."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class _Halves:
     """Writes what can be written, and finds what can't."""
@@ -112,7 +132,7 @@ class _Halves:
     cursor: Cursor
     upsert: composed.Composed
     checkpoint: Checkpoint
-    written: int = 0
+    done: _Written
     refused: list[tuple[Row, str]] = attrs.field(factory=list)
 
     def put(self, rows: Sequence[Row]) -> None:
@@ -120,9 +140,10 @@ class _Halves:
             return
         self.cursor.execute(sql("begin_half"))
         try:
-            values = {"source": self.checkpoint.stream.source, "page": as_page(rows)}
+            source, at = self.checkpoint.stream.source, self.done.at
+            values = {"source": source, "at": at, "page": as_page(rows)}
             self.cursor.execute(self.upsert, values)
-            _, written = self.cursor.fetchone() or (0, 0)
+            _, written, _, changed = self.cursor.fetchone() or (0, 0, None, [])
         except (psycopg.Error, ValueError) as error:
             if not is_of_the_record(error):
                 raise
@@ -135,7 +156,8 @@ class _Halves:
             self.put(rows[middle:])
         else:
             self.cursor.execute(sql("keep_half"))
-            self.written += written
+            self.done.many += written
+            self.done.changed += changed
 
 
 def _finish(
@@ -144,29 +166,40 @@ def _finish(
     checkpoint: Checkpoint,
     page: PageCommit,
     rows: Sequence[Row],
-    written: int,
+    done: _Written,
     refused: Sequence[DeadLetter],
 ) -> None:
-    """Dead letters and counters, in the transaction that has written the rows."""
+    """Dead letters, history and counters, in the transaction that has written the rows."""
     dead = [*page.dead, *refused]
-    letters.resolve(cursor, checkpoint.stream, rows, page.letters)
-    letters.put_aside(cursor, dead, table, checkpoint)
+    moment = Moment(
+        stream=checkpoint.stream,
+        at=done.at,
+        cycle=checkpoint.cycle,
+        page=None if page.aside else checkpoint.pages + 1,
+    )
+    letters.resolve(cursor, moment, rows, dead, page.letters)
+    letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
-    outcome, reason = _outcome(cursor, checkpoint, page, written)
+    outcome, reason = _outcome(cursor, checkpoint, page, done.many)
+    counts = {
+        "seen": page.seen,
+        "written": done.many,
+        "unchanged": len(rows) - done.many,
+        "left_out": page.left_out,
+        "dead": len(dead),
+        "folded": page.folded,
+    }
+    if done.changed or dead:
+        history.note_page(cursor, moment, page.request, counts, done.changed)
     cursor.execute(
         sql("count_page"),
         {
+            **counts,
             "cycle": checkpoint.cycle,
             "outcome": outcome,
             "reason": reason,
             "noted": noted,
             "keyless": keyless,
-            "seen": page.seen,
-            "written": written,
-            "unchanged": len(rows) - written,
-            "left_out": page.left_out,
-            "dead": len(dead),
-            "folded": page.folded,
             "calls": page.calls,
             "requests": page.requests,
             "retried": page.retried,
@@ -197,7 +230,10 @@ def past(cursor: Cursor, stream: StreamId) -> list[ranges.Past]:
     """What its last whole cycles came to, for `sync.ranges`; the newest first."""
     values = {"source": stream.source, "stream": stream.stream, "limit": ranges.LEARNED_FROM}
     cursor.execute(sql("past"), values)
-    return [ranges.Past(seen=seen, written=written) for seen, written in cursor]
+    return [
+        ranges.Past(seen=seen, written=written, seconds=seconds)
+        for seen, written, seconds in cursor
+    ]
 
 
 def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:

@@ -1,15 +1,18 @@
 """The store on a real Postgres: `ports.Store`, one thread call for each method."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import psycopg
+import trio
 from psycopg import sql as composed
 
 from syncd.errors import SchemaError, StoreUnavailable
 from syncd.store import (
     checkpoints,
+    history,
     leases,
     letters,
     migrate,
@@ -18,6 +21,7 @@ from syncd.store import (
     scans,
     tables,
     tokens,
+    vault,
 )
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.listening import Listener
@@ -35,12 +39,13 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
+from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Sealed, Settlement, Taken
 from syncd.sync.scans import Reconciled
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
-PURGES = 200  # batches of old calls that leave at the beginning of one cycle
+PURGES = 200  # batches of old calls, or of history, that leave after one another
+RARELY = 3600.0  # seconds between two purges of one stream's history
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +77,8 @@ class PostgresStore:
 
     connections: Connections
     listener: Listener = attrs.field(init=False)
+    _purged: dict[StreamId, float] = attrs.field(factory=dict, init=False)
+    """When the history of a stream was purged the last time, on this loop's clock."""
 
     def __attrs_post_init__(self) -> None:
         self.listener = Listener(self.connections)
@@ -138,6 +145,20 @@ class PostgresStore:
 
     async def post_failing(self, lease: Lease, failing: ApiFailing | None) -> None:
         await self.connections.run(lambda c: leases.post_failing(c, lease, failing))
+
+    # --- what logins have bought ---------------------------------------------------------------
+
+    async def look_into_vault(self, source: str) -> Sealed:
+        return await self.connections.run(lambda c: vault.look(c, source))
+
+    async def claim_login(self, source: str, version: int, seconds: float) -> bool:
+        return await self.connections.run(lambda c: vault.claim(c, source, version, seconds))
+
+    async def keep_bought(self, source: str, version: int, text: bytes, life: float) -> bool:
+        return await self.connections.run(lambda c: vault.keep(c, source, version, text, life))
+
+    async def give_claim_back(self, source: str, version: int) -> None:
+        await self.connections.run(lambda c: vault.give_back(c, source, version))
 
     # --- streams and pages -------------------------------------------------------------------
 
@@ -214,7 +235,20 @@ class PostgresStore:
         return await self.connections.run(lambda c: letters.due(c, stream))
 
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
-        return await self.connections.run(lambda c: letters.purge(c, stream, keep))
+        gone = await self.connections.run(lambda c: letters.purge(c, stream, keep))
+        if trio.current_time() >= self._purged.get(stream, -math.inf) + RARELY:
+            self._purged[stream] = trio.current_time()
+            await self._purge_history(stream, keep)
+        return gone
+
+    async def _purge_history(self, stream: StreamId, keep: float) -> None:
+        """Let what is long past go, in batches that nobody has to wait for."""
+        for _ in range(PURGES):
+            try:
+                if not await self.connections.run(lambda c: history.purge(c, stream, keep)):
+                    return
+            except StoreUnavailable:
+                return  # another time
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         return await self.connections.run(lambda c: pages.committed(c, checkpoint))

@@ -352,7 +352,56 @@ SET seq = seq + 1,
         + make_interval(secs => %(rest)s) ELSE next_start END,
     extra_due = coalesce(%(extra_due)s::text, extra_due)
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
-RETURNING source;
+RETURNING source, clock_timestamp() AS at;
+
+-- name: note_page
+-- Only of a page that changed something: a row's _syncd_changed_at then names its page.
+INSERT INTO syncd.page (source, stream, cycle, number, committed_at, request, seen, written,
+                        unchanged, left_out, dead, folded, many, changed)
+VALUES (%(source)s, %(stream)s, %(cycle)s, %(number)s, %(at)s, %(request)s, %(seen)s, %(written)s,
+        %(unchanged)s, %(left_out)s, %(dead)s, %(folded)s, %(many)s, %(changed)s);
+
+-- name: note_event
+INSERT INTO syncd.event (source, stream, at, what, cycle, page, kind, reason, many, keys)
+VALUES (%(source)s, %(stream)s, coalesce(%(at)s::timestamptz, clock_timestamp()), %(what)s,
+        %(cycle)s, %(page)s, %(kind)s, %(reason)s, %(many)s, %(keys)s);
+
+-- name: note_retried
+-- Before it is known what comes of it.
+INSERT INTO syncd.event (source, stream, at, what, cycle, page, many, keys)
+SELECT %(source)s, %(stream)s, %(at)s, 'retried', %(cycle)s::bigint, %(page)s::integer,
+       count(*), array_agg(key)
+FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s) AND key IS NOT NULL
+HAVING count(*) > 0;
+
+-- name: note_missing
+-- Rows that this scan is the first not to meet.
+INSERT INTO syncd.event (source, stream, at, what, cycle, many, keys)
+SELECT %(source)s, %(stream)s, %(at)s, 'missing', %(cycle)s::bigint, count(*),
+       CASE WHEN count(*) <= %(most)s THEN array_agg(key::text) ELSE '{}' END
+FROM syncd.missing
+WHERE source = %(source)s AND stream = %(stream)s AND cycle = %(cycle)s
+HAVING count(*) > 0;
+
+-- name: purge_pages
+-- What is too old, and what comes before the newest so many keys: in batches.
+WITH counted AS (
+    SELECT id, committed_at, sum(many) OVER (ORDER BY committed_at DESC, id DESC) AS keys
+    FROM syncd.page WHERE source = %(source)s AND stream = %(stream)s
+)
+DELETE FROM syncd.page WHERE id IN (
+    SELECT id FROM counted
+    WHERE committed_at < clock_timestamp() - make_interval(secs => %(keep)s)
+       OR keys > %(keys)s
+    LIMIT %(batch)s);
+
+-- name: purge_events
+DELETE FROM syncd.event WHERE id IN (
+    SELECT id FROM syncd.event
+    WHERE source = %(source)s AND stream = %(stream)s
+      AND at < clock_timestamp() - make_interval(secs => %(keep)s)
+    LIMIT %(batch)s);
 
 -- name: count_page
 -- The cycle's sums; with its last page also how it ended.
@@ -368,7 +417,9 @@ WHERE id = %(cycle)s;
 
 -- name: past
 -- What the last whole cycles came to, the newest first: what is usual is learned from them.
-SELECT seen, written FROM syncd.cycle
+SELECT seen, written,
+       CASE WHEN taken_up = 0 THEN extract(epoch FROM ended_at - started_at)::float8 END
+FROM syncd.cycle
 WHERE source = %(source)s AND stream = %(stream)s AND outcome IN ('ok', 'suspicious')
   AND NOT aside AND follows IS NULL AND seen > 0
   AND id > (SELECT usual_from FROM syncd.checkpoint
@@ -381,7 +432,19 @@ SELECT outcome, reason, seen, written, unchanged, left_out, dead, folded, calls,
 FROM syncd.cycle WHERE id = %(cycle)s;
 
 -- name: put_aside
--- A dead letter that comes again counts its attempts instead of standing there twice.
+-- A dead letter that comes again counts its attempts instead of standing there twice.  It is
+-- an event if it is new, was tried again, or has another reason now.
+WITH before AS (
+    SELECT reason, attempts FROM syncd.dead_letter
+    WHERE source = %(source)s AND stream = %(stream)s AND identity = %(identity)s
+      AND kind = %(kind)s
+), told AS (
+    INSERT INTO syncd.event (source, stream, at, what, cycle, page, kind, reason, many, keys)
+    SELECT %(source)s, %(stream)s, %(at)s, 'put-aside', %(cycle)s::bigint, %(page)s::integer,
+           %(kind)s, %(reason)s, 1, ARRAY[%(key)s::text]
+    WHERE %(key)s::text IS NOT NULL AND (%(tried)s OR NOT EXISTS (
+        SELECT FROM before WHERE reason = %(reason)s OR attempts >= %(most)s))
+)
 INSERT INTO syncd.dead_letter (source, stream, kind, identity, key, reason, cycle, payload,
                                target, schema_version, idempotency_key, next_try)
 VALUES (%(source)s, %(stream)s, %(kind)s, %(identity)s, %(key)s, %(reason)s, %(cycle)s,
@@ -398,13 +461,22 @@ SET attempts = syncd.dead_letter.attempts + 1, last_at = clock_timestamp(),
 
 -- name: resolve_dead
 -- Records that succeeded now need nobody any more.
-DELETE FROM syncd.dead_letter
-WHERE source = %(source)s AND stream = %(stream)s AND identity = ANY (%(keys)s);
+WITH gone AS (
+    DELETE FROM syncd.dead_letter
+    WHERE source = %(source)s AND stream = %(stream)s AND identity = ANY (%(keys)s)
+    RETURNING key, kind
+)
+INSERT INTO syncd.event (source, stream, at, what, cycle, page, kind, many, keys)
+SELECT %(source)s, %(stream)s, %(at)s, 'recovered', %(cycle)s::bigint, %(page)s::integer, kind,
+       count(*), array_agg(key)
+FROM gone WHERE key IS NOT NULL GROUP BY kind;
 
 -- name: settle_letters
--- Letters that were tried again, and whose row was written now.
+-- Letters that were tried again and leave: their row was written now, or a rule leaves it out,
+-- or the record lies aside for another reason.
 DELETE FROM syncd.dead_letter
-WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s);
+WHERE source = %(source)s AND stream = %(stream)s AND id = ANY (%(ids)s)
+RETURNING id, key, kind;
 
 -- name: letters
 SELECT id, kind, key, reason, payload, idempotency_key FROM syncd.dead_letter
@@ -437,7 +509,8 @@ WHERE source = %(source)s AND stream = %(stream)s AND fence = %(fence)s;
 -- The facts of a scan that has ended, and how it ended.
 SELECT c.taken_up, c.noted, c.keyless, c.outcome, c.reason, c.follows IS NOT NULL,
        (SELECT count(*) FROM syncd.seen s WHERE s.source = c.source AND s.stream = c.stream),
-       (SELECT count(*) FROM syncd.missing m WHERE m.source = c.source AND m.stream = c.stream)
+       (SELECT count(*) FROM syncd.missing m WHERE m.source = c.source AND m.stream = c.stream),
+       clock_timestamp()
 FROM syncd.cycle c WHERE c.id = %(cycle)s;
 
 -- name: count_missing
@@ -446,8 +519,18 @@ SELECT count(*) FILTER (WHERE cycle = %(cycle)s),
 FROM syncd.missing WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: forget_deleted
-DELETE FROM syncd.missing
-WHERE source = %(source)s AND stream = %(stream)s AND cycle < %(cycle)s AND (approved OR %(all)s);
+-- They have left the table now, which is what is remembered of them.
+WITH gone AS (
+    DELETE FROM syncd.missing
+    WHERE source = %(source)s AND stream = %(stream)s AND cycle < %(cycle)s
+      AND (approved OR %(all)s)
+    RETURNING key, approved
+)
+INSERT INTO syncd.event (source, stream, at, what, cycle, reason, many, keys)
+SELECT %(source)s, %(stream)s, %(at)s, 'deleted', %(cycle)s::bigint,
+       CASE WHEN approved THEN 'an operator approved it' ELSE '' END, count(*),
+       CASE WHEN count(*) <= %(most)s THEN array_agg(key::text) ELSE '{}' END
+FROM gone GROUP BY approved;
 
 -- name: end_scan
 UPDATE syncd.cycle SET missing = %(missing)s, deleted = %(deleted)s,
@@ -654,8 +737,74 @@ FROM syncd.dead_letter WHERE id = ANY (%(ids)s) ORDER BY id;
 -- name: look_which_are_dead
 SELECT id FROM syncd.dead_letter WHERE source = %(source)s AND stream = %(stream)s;
 
+-- name: look_at_first_page
+-- How far back it is known which page changed what, and whether that is from the beginning on.
+SELECT extract(epoch FROM p.committed_at)::float8,
+       coalesce(p.number, 1) = 1 AND p.cycle = (
+           SELECT min(id) FROM syncd.cycle c WHERE c.source = p.source AND c.stream = p.stream)
+FROM syncd.page p WHERE p.source = %(source)s AND p.stream = %(stream)s
+ORDER BY p.committed_at LIMIT 1;
+
+-- name: look_at_pages_of
+-- The last pages that changed this record, the newest first.
+SELECT cycle, number, extract(epoch FROM committed_at)::float8, request, seen, written,
+       unchanged, left_out, dead, folded, many
+FROM syncd.page
+WHERE source = %(source)s AND stream = %(stream)s AND changed && %(keys)s
+ORDER BY committed_at DESC, id DESC LIMIT %(limit)s;
+
+-- name: look_at_page_at
+-- The page whose moment a row carries.
+SELECT cycle, number, extract(epoch FROM committed_at)::float8, request, seen, written,
+       unchanged, left_out, dead, folded, many
+FROM syncd.page
+WHERE source = %(source)s AND stream = %(stream)s
+  AND committed_at = to_timestamp(%(at)s::float8) LIMIT 1;
+
+-- name: look_at_pages_with
+-- Those of these pages that are known.
+SELECT cycle, number, extract(epoch FROM committed_at)::float8, request, seen, written,
+       unchanged, left_out, dead, folded, many
+FROM syncd.page
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (cycle, number) IN (SELECT * FROM unnest(%(cycles)s::bigint[], %(numbers)s::int[]));
+
+-- name: look_at_events_of
+-- What befell this record, the newest first; and what befell more at once than are named.
+SELECT extract(epoch FROM at)::float8, what, cycle, page, kind, reason, many, cardinality(keys) > 0
+FROM syncd.event
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (keys && %(keys)s OR cardinality(keys) = 0)
+ORDER BY at DESC, id DESC LIMIT %(limit)s;
+
+-- name: look_at_calls_of
+SELECT idempotency_key, cycle, extract(epoch FROM intended_at)::float8,
+       extract(epoch FROM settled_at)::float8, outcome, reason
+FROM syncd.call
+WHERE source = %(source)s AND stream = %(stream)s AND record_key = ANY (%(keys)s)
+ORDER BY intended_at DESC LIMIT %(limit)s;
+
+-- name: look_at_letters_of
+SELECT id, source, stream, kind, key, reason, attempts, extract(epoch FROM first_at)::float8,
+       extract(epoch FROM last_at)::float8, extract(epoch FROM next_try)::float8, cycle, target,
+       schema_version, idempotency_key
+FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND key = ANY (%(keys)s) ORDER BY id;
+
+-- name: look_whether_missing
+SELECT cycle, approved FROM syncd.missing
+WHERE source = %(source)s AND stream = %(stream)s AND key::text = ANY (%(keys)s) LIMIT 1;
+
+-- name: look_elsewhere
+-- Other streams that know a record by this key.
+SELECT source, stream FROM syncd.dead_letter WHERE key = ANY (%(keys)s)
+UNION SELECT source, stream FROM syncd.event WHERE keys && %(keys)s
+UNION SELECT source, stream FROM syncd.page WHERE changed && %(keys)s
+ORDER BY source, stream LIMIT 20;
+
 -- name: discard_dead
-DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s) RETURNING id;
+DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s)
+RETURNING source, stream, kind, key;
 
 -- name: ask
 -- An operator's request; it is heard at once where LISTEN works, else at the next poll.
@@ -809,3 +958,28 @@ CROSS JOIN LATERAL (
       AND NOT c.aside AND c.follows IS NULL
     ORDER BY id DESC LIMIT 1) AS w
 WHERE k.source = ANY (%(sources)s) AND k.paused_at IS NULL;
+
+-- name: look_into_vault
+-- What the last login of a source has bought.
+SELECT version, sealed, extract(epoch FROM ends_at - clock_timestamp())::float8
+FROM syncd.vault WHERE source = %(source)s;
+
+-- name: claim_login
+-- The right to log in, for one of all processes: whoever has seen the newest version and finds
+-- no claim of another's. The row's lock lets them come one after the other.
+INSERT INTO syncd.vault AS v (source, claimed_until)
+VALUES (%(source)s, clock_timestamp() + make_interval(secs => %(seconds)s::float8))
+ON CONFLICT (source) DO UPDATE SET claimed_until = EXCLUDED.claimed_until
+WHERE v.version = %(version)s AND v.claimed_until <= clock_timestamp()
+RETURNING version;
+
+-- name: keep_bought
+-- What a login has bought, and the claim's end; nothing if somebody was faster.
+UPDATE syncd.vault
+SET version = version + 1, sealed = %(sealed)s, claimed_until = 'epoch',
+    ends_at = clock_timestamp() + make_interval(secs => %(life)s::float8)
+WHERE source = %(source)s AND version = %(version)s
+RETURNING version;
+
+-- name: give_claim_back
+UPDATE syncd.vault SET claimed_until = 'epoch' WHERE source = %(source)s AND version = %(version)s;

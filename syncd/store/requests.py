@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from syncd.store import audit
+from syncd.store import audit, letters
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.leases import arrays
 from syncd.store.sql import sql
@@ -73,13 +73,12 @@ class Asking:
 
         def write(connection: Connection) -> int:
             with transaction(connection) as cursor:
-                cursor.execute(sql("discard_dead"), {"ids": list(ids)})
-                gone = sorted(number for (number,) in cursor)
+                gone = letters.discard(cursor, list(ids), f"by {asked_by.who}")
                 subject = " ".join(map(str, sorted(ids)))
-                answer = f"{len(gone)} discarded"
+                answer = f"{gone} discarded"
                 deed = Deed(asker=asked_by, what="discard", subject=subject, ok=True, answer=answer)
                 audit.note(cursor, deed)
-                return len(gone)
+                return gone
 
         return await self._connections.run(write)
 

@@ -30,6 +30,14 @@ GRANT USAGE ON SCHEMA syncd TO syncd_writer, syncd_reader;
 GRANT ALL ON ALL TABLES IN SCHEMA syncd TO syncd_owner;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA syncd TO syncd_writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA syncd TO syncd_reader;
+DO $$
+BEGIN
+    -- Bought tokens, though sealed, are nobody's but the daemon's.
+    IF to_regclass('syncd.vault') IS NOT NULL THEN
+        REVOKE ALL ON syncd.vault FROM syncd_reader;
+    END IF;
+END
+$$;
 ALTER DEFAULT PRIVILEGES FOR ROLE syncd_owner IN SCHEMA syncd
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO syncd_writer;
 ALTER DEFAULT PRIVILEGES FOR ROLE syncd_owner IN SCHEMA syncd

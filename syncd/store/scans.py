@@ -17,6 +17,8 @@ from syncd.store.tables import as_page, statements
 from syncd.sync.model import Checkpoint, DeadLetter, PageCommit, Row, StreamId, Table
 from syncd.sync.scans import Absent, Reconciled, Scan, broken_in, question
 
+NAMED = 10_000  # rows; of more that go, or are missing, at once the keys are not remembered
+
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
@@ -76,7 +78,9 @@ def _reconcile(
     with transaction(connection) as cursor:
         must_stand(cursor, checkpoint)
         cursor.execute(sql("scan"), {"cycle": cycle})
-        taken_up, noted, keyless, outcome, reason, extra, there, before = cursor.fetchone() or ()
+        taken_up, noted, keyless, outcome, reason, extra, there, before, at = (
+            cursor.fetchone() or ()
+        )
         scan = Scan(
             taken_up=taken_up,
             noted=noted,
@@ -89,7 +93,7 @@ def _reconcile(
             found = Reconciled(broken=scan.broken)
             cursor.execute(sql("pass_over_scan"), stream)
         else:
-            found = _conclude(cursor, table, scan, {**stream, "cycle": cycle})
+            found = _conclude(cursor, table, scan, {**stream, "cycle": cycle, "at": at})
             due = found.missing > 0 and not found.question
             cursor.execute(
                 sql("settle_scan"),
@@ -122,11 +126,12 @@ def _conclude(cursor: Cursor, table: Table, scan: Scan, where: dict[str, object]
     (live,) = cursor.fetchone() or (0,)
     cursor.execute(sql("count_missing"), where)
     first, again = cursor.fetchone() or (0, 0)
+    cursor.execute(sql("note_missing"), {**where, "most": NAMED})
     asked = question(Absent(live=live, again=again), scan)
     which = {**where, "all": not asked}
     cursor.execute(statements(table).delete_missing, which)
     deleted = cursor.rowcount
-    cursor.execute(sql("forget_deleted"), which)
+    cursor.execute(sql("forget_deleted"), {**which, "most": NAMED})
     kept = first + (again if asked else 0)
     return Reconciled(deleted=deleted, missing=kept, question=asked)
 

@@ -34,10 +34,11 @@ class Statements:
 
     create: tuple[sql.Composed, ...]
     commit: sql.Composed
-    """Moves the checkpoint and upserts; gives (checkpoints moved, rows written)."""
+    """Moves the checkpoint and upserts; gives (checkpoints moved, rows written, the moment,
+    which is the rows' `_syncd_changed_at`, and the keys of the rows that got it)."""
 
     upsert: sql.Composed
-    """Upserts alone, for a page that is being halved; gives (1, rows written)."""
+    """Upserts alone, as of the moment `at`, for a page that is being halved; gives the same."""
 
     note_rows: sql.Composed
     """Notes the keys of a page's rows in syncd.seen."""
@@ -49,11 +50,17 @@ class Statements:
     """Makes syncd.missing be the live rows whose keys are not noted; gives how many live."""
 
     delete_missing: sql.Composed
-    """Marks those as deleted that are missing not for the first time (`cycle`), and that were
-    approved or may go without asking (`all`)."""
+    """Marks those as deleted, as of the moment `at`, that are missing not for the first time
+    (`cycle`), and that were approved or may go without asking (`all`)."""
 
     differing: sql.Composed
     """Gives the positions, from 1, of rows that are new, deleted, or differ."""
+
+    typed_key: sql.Composed
+    """Gives the key that `parts`, as texts, make: a JSON array as Postgres holds it, as text."""
+
+    one: sql.Composed
+    """Gives a row's key in that form and its two moments, by the texts of its key."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -108,7 +115,7 @@ def _statements(
     ]
     upsert = sql.SQL(
         """INSERT INTO {table} AS t ({names}, {source}, {changed}, {deleted})
-SELECT {values}, k.source, clock_timestamp(), NULL
+SELECT {values}, k.source, k.at, NULL
 FROM k, jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
 WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = k.source AND {same_key}
                   AND o.{deleted} IS NULL AND {unchanged} OFFSET 0)
@@ -116,9 +123,11 @@ ORDER BY {order}
 ON CONFLICT ({source}, {key}) DO UPDATE SET {sets}, {deleted} = NULL,
     {changed} = CASE WHEN {stable} AND t.{deleted} IS NULL THEN t.{changed}
                      ELSE EXCLUDED.{changed} END
-RETURNING 1"""
+RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
+          THEN jsonb_build_array({key_of})::text END AS key"""
     ).format(
         table=table,
+        key_of=listed("t", key),
         names=sql.SQL(", ").join(map(named, names)),
         source=named(SOURCE),
         changed=named(CHANGED),
@@ -133,13 +142,18 @@ RETURNING 1"""
         stable=same("t", "excluded", stable),
     )
     shape = sql.SQL(
-        "WITH k AS ({k}), w AS ({upsert}) SELECT (SELECT count(*) FROM k), (SELECT count(*) FROM w)"
+        "WITH k AS ({k}), w AS ({upsert}) SELECT (SELECT count(*) FROM k), count(*), "
+        "(SELECT at FROM k), coalesce(array_agg(key) FILTER (WHERE key IS NOT NULL), '{{}}') FROM w"
     )
     return Statements(
         create=_create(schema, name, columns, key, indexes),
         commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert),
-        upsert=shape.format(k=sql.SQL("SELECT %(source)s::text AS source"), upsert=upsert),
+        upsert=shape.format(
+            k=sql.SQL("SELECT %(source)s::text AS source, %(at)s::timestamptz AS at"),
+            upsert=upsert,
+        ),
         **_scanning(table, dict(columns), key),
+        **_of_one(table, dict(columns), key),
         differing=sql.SQL(
             """SELECT r."_syncd_position" FROM (
     SELECT e.position AS "_syncd_position", x.*
@@ -204,12 +218,41 @@ FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e""",
 )
 SELECT count(*) FROM {table} o WHERE {live}""",
         "delete_missing": """UPDATE {table} o
-SET {deleted} = clock_timestamp(), {changed} = clock_timestamp()
+SET {deleted} = %(at)s, {changed} = %(at)s
 FROM syncd.missing m
 WHERE m.source = %(source)s AND m.stream = %(stream)s AND m.cycle < %(cycle)s
   AND (m.approved OR %(all)s) AND {live} AND m.key = {of_old}""",
     }
     return {name: sql.SQL(text).format(**parts) for name, text in texts.items()}
+
+
+def _of_one(
+    table: sql.Identifier, columns: dict[str, str], key: tuple[str, ...]
+) -> dict[str, sql.Composed]:
+    """A person names a key by texts: what they mean is for the columns' types to say."""
+    typed = [
+        sql.SQL("(%(parts)s::text[])[{}]::{}").format(sql.Literal(n), sql.SQL(columns[c]))
+        for n, c in enumerate(key, start=1)
+    ]
+    same = [
+        sql.SQL("o.{} = {}").format(named(c), value) for c, value in zip(key, typed, strict=True)
+    ]
+    one = """SELECT jsonb_build_array({of_old})::text, extract(epoch FROM o.{changed})::float8,
+       extract(epoch FROM o.{deleted})::float8
+FROM {table} o WHERE o.{source} = %(source)s AND {same}"""
+    return {
+        "typed_key": sql.SQL("SELECT jsonb_build_array({})::text").format(
+            sql.SQL(", ").join(typed)
+        ),
+        "one": sql.SQL(one).format(
+            of_old=sql.SQL(", ").join(named("o", c) for c in key),
+            changed=named(CHANGED),
+            deleted=named(DELETED),
+            source=named(SOURCE),
+            table=table,
+            same=sql.SQL(" AND ").join(same),
+        ),
+    }
 
 
 def statements(table: Table) -> Statements:

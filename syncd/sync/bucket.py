@@ -364,12 +364,17 @@ class TokenPermit:
     intent: Intent | None
     _on_wait: OnWait | None
     sent: int = attrs.field(default=0, init=False)
+    waited: float = attrs.field(default=0.0, init=False)
     spending: Spending | None = attrs.field(default=None, init=False)
 
     async def spend(self) -> None:
         await self.close()
-        with self._waits.interruptible():
-            await self._bucket.take(self)
+        began = trio.current_time()
+        try:
+            with self._waits.interruptible():
+                await self._bucket.take(self)
+        finally:
+            self.waited += trio.current_time() - began
 
     async def confirm(self) -> None:
         # A process that slept (SIGSTOP, a suspend, in which monotonic time stands still)

@@ -101,6 +101,9 @@ class StreamContext:
     resumed: bool = attrs.field(default=False, init=False)
     """It was taken up, so that it had begun before."""
 
+    turned: set[str | None] = attrs.field(factory=set, init=False)
+    """Cursors of the pages that this process has turned in the running cycle."""
+
     movement: Movement = attrs.field(factory=Movement, init=False)
     """Of rows, in the running cycle."""
 
@@ -134,7 +137,7 @@ class StreamContext:
         self.began, self.before, self.resumed = before.began, before.before, before.resumed
         self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
-        self.alerts = before.alerts
+        self.alerts, self.turned = before.alerts, before.turned
 
     def tell_of(self, letter: DeadLetter, column: str = "") -> None:
         """Say that a record was put aside; `column`: the one that is to blame."""
@@ -179,6 +182,7 @@ class StreamContext:
                 yield permit
             finally:
                 self.tally.requests += permit.sent
+                self.report(events.Spent(stream=self.id, sent=permit.sent, waited=permit.waited))
 
     def on_failure(
         self, attempt: int, error: TryAgain, pause: float, *, key: str | None = None

@@ -85,6 +85,17 @@ class Requested(Event):
 
 
 @attrs.frozen(kw_only=True)
+class Spent(Event):
+    """One attempt at a request has come to its end, sent or not."""
+
+    sent: int
+    """Requests that it wrote, each on a token: two after a replay."""
+
+    waited: float
+    """Seconds that it waited for its tokens."""
+
+
+@attrs.frozen(kw_only=True)
 class CallAnswered(Event):
     key: str
     ok: bool

@@ -69,7 +69,7 @@ class Record:
     """Canonical key: a JSON array of the key columns' values as Postgres will hold them."""
 
     fields: Mapping[str, bytes]
-    """The API's own JSON text of each top-level field, columns or not."""
+    """The API's own JSON text of each top-level field, and of each column wherever it is."""
 
     raw: bytes
     """The whole record as the API wrote it: what a dead letter keeps."""
@@ -105,6 +105,9 @@ class Page:
 
     total: int | None = None
     """What the API says it has: a hint for progress and warnings, never a stop rule."""
+
+    request: str = ""
+    """What was asked and answered, for people: without secrets."""
 
     @property
     def seen(self) -> int:
@@ -198,6 +201,11 @@ class Counts:
     """Requests that the API refused for its quota's sake (429)."""
 
     @property
+    def success(self) -> float | None:
+        """The part of what was seen that was not put aside; None of nothing."""
+        return (self.seen - self.dead) / self.seen if self.seen else None
+
+    @property
     def balanced(self) -> bool:
         """Promise 4: every record that was seen has an end."""
         ends = self.written + self.unchanged + self.left_out + self.dead + self.folded
@@ -246,6 +254,9 @@ class PageCommit:
     """None ends the cycle in the same transaction."""
 
     last_page: str
+    request: str = ""
+    """What was asked and answered, for people."""
+
     rest: float | None = None
     """With the end of a cycle: seconds from the cycle's start until the next is due."""
 
@@ -343,6 +354,20 @@ def spoken(key: str) -> str:
     if not isinstance(parts, list):
         return key
     return ", ".join(p if isinstance(p, str) else json.dumps(p) for p in parts)
+
+
+def key_parts(text: str, columns: int) -> list[str] | None:
+    """The values of so many key columns, from a key as a person or syncd says it; else None."""
+    try:
+        parts = json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        parts = None
+    if isinstance(parts, list) and len(parts) == columns:
+        return [p if isinstance(p, str) else json.dumps(p) for p in parts]
+    if columns == 1:
+        return [text]
+    words = [word.strip() for word in text.split(",")]
+    return words if len(words) == columns else None
 
 
 def idempotency_key(stream: StreamId, cycle: int, started: str, record_key: str) -> str:

@@ -5,13 +5,13 @@ daemon's own side door.  Times are seconds since the epoch on Postgres's clock, 
 them, so that ages are right on any host.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, Protocol
 
 import attrs
 
 from syncd.sync import ranges
-from syncd.sync.model import Counts, StreamId
+from syncd.sync.model import Counts, StreamId, Table
 
 SHOWN = 200  # spent tokens of one budget that a picture holds
 
@@ -44,6 +44,11 @@ class Cycle:
 
     deleted: int
     totals: Counts
+
+    @property
+    def seconds(self) -> float | None:
+        """From its start to its end, rests and stops included; None while it runs."""
+        return None if self.ended is None else self.ended - self.started
 
 
 @attrs.frozen(kw_only=True)
@@ -174,6 +179,146 @@ class Letter:
     """Only read for one letter at a time."""
 
 
+What = Literal["put-aside", "retried", "recovered", "left-out", "discarded", "missing", "deleted"]
+"""What can befall a record, beside being written.
+
+put-aside: it became a dead letter, or did once more.  retried: its letter was tried again.
+recovered, left-out, discarded: its letter has left: its row was written, a rule leaves it out
+now, a person forgot it.  missing, deleted: a first scan did not meet its row, a second did not.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """A record's row in the user's table."""
+
+    changed: float
+    """`_syncd_changed_at`."""
+
+    deleted: float | None
+    """`_syncd_deleted_at`."""
+
+
+@attrs.frozen(kw_only=True)
+class PageOf:
+    """A page that changed a row or put a record aside."""
+
+    cycle: int
+    number: int | None
+    """In its cycle; None beside the list, for single records."""
+
+    at: float
+    """Equals `Row.changed` of the rows that it was the last to change."""
+
+    request: str
+    seen: int
+    written: int
+    unchanged: int
+    left_out: int
+    dead: int
+    folded: int
+    changed: int
+    """Rows that are new, back, or differ in more than volatile columns."""
+
+
+@attrs.frozen(kw_only=True)
+class Happened:
+    """What befell a record, beside being written."""
+
+    at: float
+    what: What
+    cycle: int | None
+    page: int | None
+    kind: str | None
+    """Of the dead letter."""
+
+    reason: str
+    many: int
+    """Records that it befell at once."""
+
+    named: bool
+    """False where they were too many: then this record may be among them, or not."""
+
+
+@attrs.frozen(kw_only=True)
+class CallOf:
+    """A record's call, as the ledger has it."""
+
+    idempotency_key: str
+    cycle: int
+    intended: float
+    settled: float | None
+    outcome: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Story:
+    """All that is known of one record, of one moment."""
+
+    asked: str
+    """The key as it was asked for."""
+
+    key: str | None = None
+    """Canonical, as Postgres holds it; None if the table can have no such key."""
+
+    misfit: str = ""
+    """Why not."""
+
+    unread: str = ""
+    """Why the table could not be looked at; then nothing is known of its row."""
+
+    picture: Picture
+    """Of its stream, and who runs its source."""
+
+    row: Row | None = None
+    pages: Sequence[PageOf] = ()
+    """Those that changed its row, the oldest first."""
+
+    last: PageOf | None = None
+    """The one whose moment its row carries, if it is known."""
+
+    beside: Mapping[tuple[int, int], PageOf] = attrs.field(factory=dict)
+    """Pages at which something befell it, by cycle and number."""
+
+    known_since: float | None = None
+    """The oldest page that is known of the stream at all."""
+
+    from_the_first: bool = False
+    """That page was the first of the stream's first cycle."""
+
+    events: Sequence[Happened] = ()
+    """The oldest first."""
+
+    calls: Sequence[CallOf] = ()
+    """The oldest first; those of long ago are not kept."""
+
+    letters: Sequence[Letter] = ()
+    """That lie there now."""
+
+    missing: int | None = None
+    """The scan that was the first not to meet its row; None if the last one did."""
+
+    approved: bool = False
+    """An operator said that it may go."""
+
+    cycles: Mapping[int, Cycle] = attrs.field(factory=dict)
+    """Those that are spoken of."""
+
+    elsewhere: Sequence[StreamId] = ()
+    """Other streams that know a record by this key; only told of one that is unknown."""
+
+    @property
+    def now(self) -> float:
+        return self.picture.now
+
+    @property
+    def known(self) -> bool:
+        """Whether anything at all is known of the record."""
+        named = any(event.named for event in self.events)
+        return bool(self.row or self.pages or named or self.calls or self.letters)
+
+
 class Look(Protocol):
     """Reads pictures, each of one moment; raises StoreUnavailable, SchemaError.
 
@@ -198,3 +343,6 @@ class Look(Protocol):
 
     async def letters(self, ids: Collection[int]) -> tuple[float, list[Letter]]:
         """The moment, and those of these letters that there are, whole."""
+
+    async def story(self, stream: StreamId, table: Table, key: str) -> Story:
+        """All that is known of one record; key: as a person says it, or a JSON array."""

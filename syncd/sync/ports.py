@@ -66,6 +66,14 @@ class Permit(Protocol):
         """The answer was a 429: from now on this budget counts from answers."""
 
 
+class Spender(Permit, Protocol):
+    """A permit as a budget gives it, which knows what it has cost."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that `spend` and `confirm` have waited for tokens so far."""
+
+
 class Budget(Protocol):
     """Who may send the next request, and when."""
 
@@ -77,7 +85,7 @@ class Budget(Protocol):
         waits: Waits,
         intent: Intent | None = None,
         on_wait: Callable[[float], None] | None = None,
-    ) -> AbstractAsyncContextManager[Permit]:
+    ) -> AbstractAsyncContextManager[Spender]:
         """One attempt's permit.  A token that was taken and never written is given back.
 
         `intent` is stored in the very statement that takes the token, and both only
@@ -428,3 +436,41 @@ class Source(Protocol):
 
     def row(self, record: Record, kept: bytes | None) -> Row:
         """The row of a record; `kept` is what its call gave, None if none was made."""
+
+
+# --- what logins have bought ----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Sealed:
+    """What the last login of a source has bought, as the store keeps it."""
+
+    version: int
+    """0 before the first; grows by one with each login."""
+
+    text: bytes | None = attrs.field(repr=False)
+    """None before the first login."""
+
+    left: float
+    """Seconds that the access token still has, on the store's clock; below 0 when it has ended."""
+
+
+class Vault(Protocol):
+    """Keeps tokens over restarts, and lets one of all processes log in.
+
+    Each method raises StoreUnavailable, StoreRefused.
+    """
+
+    async def look_into_vault(self, source: str) -> Sealed: ...
+
+    async def claim_login(self, source: str, version: int, seconds: float) -> bool:
+        """The right to log in for so long; False if somebody has it, or the version is older."""
+
+    async def keep_bought(self, source: str, version: int, text: bytes, life: float) -> bool:
+        """Put away what was bought instead of `version`, and end the claim.
+
+        False, and nothing is put away, if somebody else has put something away since.
+        """
+
+    async def give_claim_back(self, source: str, version: int) -> None:
+        """Nothing was bought; others may try."""

@@ -33,6 +33,8 @@ class Past:
 
     seen: int
     written: int
+    seconds: float | None = None
+    """That it took; None if it was taken up again, so that an outage may be among them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +54,8 @@ class Usual:
 
     records: Range | None = None
     changes: Range | None = None
+    seconds: float | None = None
+    """The median of what its cycles take."""
 
 
 def learned(history: Sequence[Past]) -> Usual:
@@ -61,14 +65,16 @@ def learned(history: Sequence[Past]) -> Usual:
         return Usual()
     records = [p.seen for p in past]
     found = _around(records, RECORDS * median(records))
+    took = [p.seconds for p in past if p.seconds is not None]
+    seconds = median(took) if len(took) >= SOME else None
     if len(past) < MANY:
-        return Usual(records=found)
+        return Usual(records=found, seconds=seconds)
     written = [p.written for p in past]
     changes = _around(written, CHANGES * median(records))
     centre = median(written)
     steady = centre >= 2 * FEW and _mad(written) < STEADY * centre
     least = max(changes.least, 1) if steady else 0
-    return Usual(records=found, changes=Range(least=least, most=changes.most))
+    return Usual(records=found, changes=Range(least=least, most=changes.most), seconds=seconds)
 
 
 def unusual(history: Sequence[Past], totals: Counts, *, extra: bool = False) -> str:

@@ -70,7 +70,7 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
-        stream.movement, stream.alerts = Movement(), {}
+        stream.movement, stream.alerts, stream.turned = Movement(), {}, set()
         if at.follows is None:
             stream.in_turn = None if at.resumed else stream.began
         stream.report(
@@ -107,6 +107,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
             # While nobody looked, so many rows may have come in as a page holds: the page that
             # comes next is then the one that was committed, and that is no loop.
             page_before=None if checkpoint.resumed else checkpoint.last_page,
+            turned=stream.turned,
         )
         turns.start_soon(turn.run)
         try:

@@ -41,6 +41,9 @@ class Turn:
     page_before: str | None
     """`Page.fingerprint()` of the page before; None for the first one."""
 
+    turned: set[str | None] = attrs.field(factory=set)
+    """Cursors of the pages before it, which none that follows may have again."""
+
     doubtful: Collection[str] = ()
     """Keys of records whose call had an unknown outcome before, to be asked for anew."""
 
@@ -71,6 +74,7 @@ class Turn:
                 folded=page.folded,
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),
+                request=page.request,
                 rest=self.stream.every if page.next_cursor is None else None,
             )
         except (TryAgain, StreamBroken, Draining) as error:
@@ -114,6 +118,7 @@ class Turn:
         """The next page's turn, as far as this one can tell; None after the last page."""
         if self.page is None or self.page.next_cursor is None:
             return None
+        self.turned.add(self.cursor)
         return Turn(
             stream=self.stream,
             cycle=self.cycle,
@@ -121,6 +126,7 @@ class Turn:
             cursor=self.page.next_cursor,
             number=self.number + 1,
             page_before=self.page.fingerprint(),
+            turned=self.turned,
         )
 
     def key_of(self, record_key: str) -> str:
@@ -139,10 +145,18 @@ class Turn:
                 f"the first because {page.rejects[0].reason}",
                 hint="compare `columns` and `key` with what the API sends; nothing was written",
             )
-        if page.next_cursor is not None and page.fingerprint() == self.page_before:
+        following = page.next_cursor
+        if following is not None and page.fingerprint() == self.page_before:
             what = f"the same {page.seen} records as" if page.seen else "no records, like"
             raise UnexpectedAnswer(
                 f"page {self.number} holds {what} page {self.number - 1}, "
                 "and another is said to follow",
                 hint="does the API know the page parameter? compare `page` with its documentation",
+            )
+        if following is not None and (following == self.cursor or following in self.turned):
+            raise UnexpectedAnswer(
+                f"page {self.number} names a page to follow that this cycle has had before, "
+                "so the list would never end",
+                hint="does the API know the parameter that `page` sends? compare `page` with its "
+                "documentation",
             )

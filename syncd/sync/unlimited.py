@@ -72,9 +72,14 @@ class FreePermit:
     _intent: Intent | None
     _on_wait: OnWait | None
     sent: int = attrs.field(default=0, init=False)
+    waited: float = attrs.field(default=0.0, init=False)
 
     async def spend(self) -> None:
-        await self._budget.wait(self._waits, self._on_wait)
+        began = trio.current_time()
+        try:
+            await self._budget.wait(self._waits, self._on_wait)
+        finally:
+            self.waited += trio.current_time() - began
         if self._intent is not None and self._lease is not None:
             await self._budget.store.store_intent(self._intent, self._lease)
 

@@ -1,396 +1,42 @@
 """A store in memory, on trio's clock: `ports.Store` with the semantics of the real one.
 
 It can be told to fail: `fail_next` makes one call of a method raise, before or after
-it did its work; `away` makes every method raise until it is False again.
+it did its work; `away` makes every method raise until it is False again.  Here are its
+streams and pages; what else it has, and what befalls it, is in its bases.
 """
 
-import copy
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import attrs
-import trio
 
-from syncd.errors import CallDone, LeaseHeld, StoreRefused, StoreUnavailable
-from syncd.sync.displaced import displaced, lost
+from syncd.errors import StoreRefused
+from syncd.sync.displaced import displaced
 from syncd.sync.model import (
-    LETTER_LATER,
-    LETTER_TRIES,
     REFUSED_WHOLE,
     Checkpoint,
     Committed,
     Counts,
-    DeadLetter,
-    Intent,
     Lease,
-    LedgerEntry,
     PageCommit,
     Row,
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken, TokenState
 from syncd.sync.ranges import Past, unusual
 from syncd.sync.scans import Reconciled, broken_in
-from syncd.testing.rows import (
-    FakeBudget,
-    FakeCall,
-    FakeCycle,
-    FakeDeadLetter,
-    FakeLease,
-    FakeScans,
-)
+from syncd.testing.asked import Requests
+from syncd.testing.letters import Letters
+from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED, conclude, note
-from syncd.testing.values import Key, RefusedError, Values, key_of, sorted_out, summed, values_of
-
-COMMITTED = (
-    *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
-    *("calls", "budgets", "leases", "scans", "_next_starts"),
-)
-"""Attributes that hold what was committed."""
-
-LASTS = 30.0  # seconds; as long as a lease of the real store
-
-
-@attrs.frozen(kw_only=True)
-class Trouble:
-    """What befalls one statement on its way."""
-
-    before: float = 0.0
-    """Seconds until it is carried out."""
-
-    after: float = 0.0
-    """Seconds until its answer is there."""
-
-    lost: Literal["", "request", "answer"] = ""
+from syncd.testing.tokens import Tokens
+from syncd.testing.values import RefusedError, Values, key_of, sorted_out, summed, values_of
 
 
 @attrs.define(eq=False)
-class FakeStore:
+class FakeStore(Tokens, Letters, Requests):
     """Everything that lasts, until the test ends."""
 
-    tables: dict[tuple[str, str], dict[Key, Values]] = attrs.field(factory=dict, init=False)
-    checkpoints: dict[StreamId, Checkpoint] = attrs.field(factory=dict, init=False)
-    cycles: list[FakeCycle] = attrs.field(factory=list, init=False)
-    put_aside: dict[tuple[Any, ...], FakeDeadLetter] = attrs.field(factory=dict, init=False)
-    parked: dict[StreamId, str] = attrs.field(factory=dict, init=False)
-    paused: set[StreamId] = attrs.field(factory=set, init=False)
-    requests: list[Request] = attrs.field(factory=list, init=False)
-    """Asked for, and not taken yet."""
-
-    answers: dict[int, tuple[bool, str]] = attrs.field(factory=dict, init=False)
-    """By the request's id: whether it was carried out, and what was said."""
-    calls: dict[str, FakeCall] = attrs.field(factory=dict, init=False)
-    budgets: dict[str, FakeBudget] = attrs.field(factory=dict, init=False)
-    leases: dict[str, FakeLease] = attrs.field(factory=dict, init=False)
-    away: bool = attrs.field(default=False, init=False)
-    clock_offset: float = attrs.field(default=0.0, init=False)
-    """Seconds by which its clock was stepped: tokens, leases and next starts are on it."""
-
-    troubles: Callable[[str], Trouble] | None = attrs.field(default=None, init=False)
-    """Asked at each method with its name."""
-
-    holder: object = attrs.field(default="this process", init=False)
-    """Who acquires leases: change it to be another process on another host."""
-
-    scans: dict[StreamId, FakeScans] = attrs.field(
-        factory=lambda: defaultdict(FakeScans), init=False
-    )
-    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _letters: int = attrs.field(default=0, init=False)
-    _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)
-    _failures: dict[str, list[tuple[Exception, bool]]] = attrs.field(factory=dict, init=False)
-
-    @property
-    def dead_letters(self) -> list[DeadLetter]:
-        """All that lie there, of every stream, oldest first."""
-        return [found.letter for found in self.put_aside.values()]
-
-    # --- failing on request ----------------------------------------------------------------
-
-    def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
-        """Let the next call of a method raise; `after`: it did its work, the answer is lost."""
-        self._failures.setdefault(method, []).append((error, after))
-
-    def kept(self) -> dict[str, Any]:
-        """All that it has committed so far, as a backup or a replica that is behind has it."""
-        return {name: copy.deepcopy(getattr(self, name)) for name in COMMITTED}
-
-    def go_back(self, to: Mapping[str, Any]) -> None:
-        """Be a server that has lost what was committed since."""
-        for name, value in to.items():
-            setattr(self, name, copy.deepcopy(value))
-
-    def steal_lease(self, source: str) -> None:
-        """Be another syncd that takes the source over."""
-        lease = self.leases[source]
-        lease.fence += 1
-        lease.holder = "somebody else"
-        self._raise_fences(source, lease.fence)
-
-    def _now(self) -> float:
-        return trio.current_time() + self.clock_offset
-
-    @asynccontextmanager
-    async def _at(self, method: str) -> AsyncIterator[None]:
-        """One statement: what is done in it is done at one moment, between two waits."""
-        trouble = self.troubles(method) if self.troubles else Trouble()
-        await trio.sleep(trouble.before)
-        if self.away or trouble.lost == "request":
-            raise StoreUnavailable("Postgres: the connection was refused")
-        error, after = (
-            self._failures[method].pop(0) if self._failures.get(method) else (None, False)
-        )
-        if error is not None and not after:
-            raise error
-        yield
-        if trouble.after:
-            await trio.sleep(trouble.after)
-        if error is not None:
-            raise error
-        if trouble.lost == "answer":
-            raise StoreUnavailable("Postgres: the connection was lost")
-
-    # --- tokens ------------------------------------------------------------------------------
-
-    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
-        async with self._at("open_budget"):
-            now = self._now()
-            found = self.budgets.setdefault(budget, FakeBudget(per=per))
-            longer = (per - found.per) * 1.001
-            found.per = per
-            for token in found.tokens.values():
-                if longer > 0 and token.free_at > now - longer:
-                    counted = token.counted_at
-                    until = token.free_at + longer if counted is None else counted + per * 1.001
-                    token.free_at = max(token.free_at, until)
-            found.make(requests, now)
-            return BudgetState(
-                from_answers=found.from_answers, held_for=max(0.0, found.held_until - now)
-            )
-
-    async def take_token(
-        self,
-        budget: str,
-        *,
-        lifetime: float,
-        spent_on: str,
-        lease: Lease | None,
-        intent: Intent | None,
-        overdue: Mapping[int, int],
-    ) -> Taken | NotYet:
-        async with self._at("take_token"):
-            self._must_hold(lease)
-            self._must_not_be_done(intent)
-            now = self._now()
-            found = self.budgets[budget]
-            held = found.held_until - now
-            free = [
-                (token.free_at, number)
-                for number, token in found.allowed.items()
-                if token.free_at <= now or overdue.get(number) == token.version
-            ]
-            if free and held <= 0:
-                number = min(free)[1]
-                token = found.tokens[number]
-                token.version += 1
-                token.free_at, token.counted_at = now + lifetime, None
-                token.spent_on = spent_on
-                if intent is not None:
-                    self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
-                return Taken(number=number, version=token.version, from_answers=found.from_answers)
-            tokens = tuple(
-                TokenState(number=n, version=t.version, free_in=t.free_at - now)
-                for n, t in found.allowed.items()
-            )
-            if not tokens:
-                raise StoreRefused(f"the budget {budget!r} has no tokens any more")
-            first = min(max(0.0, t.free_in) for t in tokens)
-            return NotYet(
-                seconds=held if held > 0 else first,
-                held=held > 0,
-                tokens=tokens,
-                from_answers=found.from_answers,
-            )
-
-    async def settle_tokens(
-        self, budget: str, settlements: Sequence[tuple[Taken, float, float]]
-    ) -> None:
-        async with self._at("settle_tokens"):
-            now = self._now()
-            for taken, since, takes in settlements:
-                token = self.budgets[budget].tokens.get(taken.number)
-                if token is not None and token.version == taken.version:
-                    token.counted_at = now - since
-                    token.free_at = now - since + takes
-
-    async def give_back(self, budget: str, token: Taken) -> None:
-        async with self._at("give_back"):
-            found = self.budgets[budget].tokens.get(token.number)
-            if found is not None and found.version == token.version:
-                found.version += 1
-                found.free_at = self._now()
-
-    async def hold_budget(self, budget: str, seconds: float) -> None:
-        async with self._at("hold_budget"):
-            found = self.budgets[budget]
-            found.held_until = max(found.held_until, self._now() + seconds)
-
-    async def count_from_answers(self, budget: str) -> None:
-        async with self._at("count_from_answers"):
-            self.budgets[budget].from_answers = True
-
-    def _must_not_be_done(self, intent: Intent | None) -> None:
-        call = intent and self.calls.get(intent.idempotency_key)
-        if intent and call and call.outcome == "done":
-            raise CallDone(f"the call for {intent.record_key} is done already")
-
-    async def store_intent(self, intent: Intent, lease: Lease) -> None:
-        async with self._at("store_intent"):
-            self._must_hold(lease)
-            self._must_not_be_done(intent)
-            self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
-
-    # --- the ledger ----------------------------------------------------------------------------
-
-    async def ledger(self, keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
-        async with self._at("ledger"):
-            return {
-                key: LedgerEntry(
-                    idempotency_key=key,
-                    outcome=call.outcome,  # type: ignore[arg-type]  # only ours are ever set
-                    kept=call.kept,
-                    reason=call.reason,
-                )
-                for key in keys
-                if (call := self.calls.get(key)) is not None
-            }
-
-    async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
-        async with self._at("settle_calls"):
-            for settlement in settlements:
-                key = settlement.intent.idempotency_key
-                call = self.calls.setdefault(key, FakeCall(intent=settlement.intent))
-                known = settlement.outcome in ("done", "failed")
-                if call.outcome == "open" or (call.outcome == "unknown" and known):
-                    call.outcome = settlement.outcome
-                    call.kept, call.reason = settlement.kept, settlement.reason
-
-    async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
-        async with self._at("forget_calls"):
-            for key in keys:
-                outcome = self.calls[key].outcome if key in self.calls else "done"
-                if outcome == "failed" or (unknown and outcome != "done"):
-                    del self.calls[key]
-
-    async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
-        async with self._at("letters"):
-            return {
-                found.id: found.letter
-                for found in self.put_aside.values()
-                if found.stream == stream and found.id in ids
-            }
-
-    async def due_letters(self, stream: StreamId) -> Mapping[int, DeadLetter]:
-        async with self._at("due_letters"):
-            now = self._now()
-            ours = [f for f in self.put_aside.values() if f.stream == stream]
-            return {f.id: f.letter for f in ours if f.next_try is not None and f.next_try <= now}
-
-    async def purge_letters(self, stream: StreamId, keep: float) -> int:
-        async with self._at("purge_letters"):
-            before = self._now() - keep
-            ours = [f for f in self.put_aside.values() if f.stream == stream]
-            old = [f.id for f in ours if f.last_at < before]
-            for number in old:
-                self._letter_leaves(number)
-            return len(old)
-
     def hurry(self) -> None: ...
-
-    # --- what operators ask for -------------------------------------------------------------
-
-    def ask(self, request: Request) -> None:
-        """Be an operator who asks for something."""
-        self.requests.append(request)
-        self._news.set()
-
-    async def take_requests(self, leases: Sequence[Lease]) -> Sequence[Request]:
-        async with self._at("take_requests"):
-            ours = {x.source for x in leases if self.leases[x.source].fence == x.fence}
-            taken = [r for r in self.requests if r.source in ours]
-            self.requests = [r for r in self.requests if r.source not in ours]
-            return taken
-
-    async def answer_request(self, request: Request, *, ok: bool, answer: str) -> None:
-        async with self._at("answer_request"):
-            self.answers[request.id] = (ok, answer)
-
-    async def abandon_requests(
-        self,
-        leases: Sequence[Lease],  # noqa: ARG002 - here they are answered or lost with the process
-        answer: str,  # noqa: ARG002
-    ) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def wait_for_requests(self, seconds: float) -> None:
-        with trio.move_on_after(seconds):
-            await self._news.wait()
-        self._news = trio.Event()
-
-    # --- leases --------------------------------------------------------------------------------
-
-    async def acquire_lease(self, source: str) -> Lease:
-        async with self._at("acquire_lease"):
-            lease = self.leases.setdefault(source, FakeLease())
-            now = self._now()
-            if lease.holder not in (None, self.who()) and lease.expires_at > now:
-                # Later than any that was just renewed: the clock was stepped back since.
-                lease.expires_at = min(lease.expires_at, now + LASTS)
-                raise LeaseHeld(f"source {source!r} is run by another syncd: {lease.holder}")
-            # Grows with time as well: none is given twice when an older state comes back.
-            lease.fence = max(lease.fence + 1, int(now * 1_000_000))
-            lease.holder, lease.expires_at = self.who(), now + LASTS
-            lease.failing = None
-            self._raise_fences(source, lease.fence)
-            return Lease(source=source, fence=lease.fence)
-
-    def who(self) -> object:
-        """The process that asks."""
-        return self.holder
-
-    async def renew_leases(self, leases: Sequence[Lease]) -> Sequence[Lease]:
-        async with self._at("renew_leases"):
-            ours = [x for x in leases if self.leases[x.source].fence == x.fence]
-            for lease in ours:
-                self.leases[lease.source].expires_at = self._now() + LASTS
-            return ours
-
-    async def release_leases(self, leases: Sequence[Lease]) -> None:
-        async with self._at("release_leases"):
-            for lease in leases:
-                found = self.leases[lease.source]
-                if found.fence == lease.fence:
-                    found.holder, found.expires_at, found.failing = None, float("-inf"), None
-
-    async def post_failing(self, lease: Lease, failing: ApiFailing | None) -> None:
-        async with self._at("post_failing"):
-            found = self.leases[lease.source]
-            if found.fence == lease.fence:
-                found.failing = failing
-
-    def _must_hold(self, lease: Lease | None) -> None:
-        if lease is not None and self.leases[lease.source].fence != lease.fence:
-            raise lost(lease, self.leases[lease.source].fence)
-
-    def _raise_fences(self, source: str, fence: int) -> None:
-        for stream, checkpoint in self.checkpoints.items():
-            if stream.source == source:
-                self.checkpoints[stream] = attrs.evolve(checkpoint, fence=fence)
-
-    # --- streams and pages ------------------------------------------------------------------------
 
     async def open_stream(
         self, stream: StreamId, table: Table, lease: Lease, *, every: float
@@ -633,36 +279,6 @@ class FakeStore:
             return False
         there[key] = values
         return True
-
-    def _letter_leaves(self, number: int) -> None:
-        self.put_aside = {k: f for k, f in self.put_aside.items() if f.id != number}
-
-    def _resolve_dead(self, stream: StreamId, keys: set[str]) -> None:
-        self.put_aside = {
-            identity: found
-            for identity, found in self.put_aside.items()
-            if found.stream != stream or found.letter.key is None or found.letter.key not in keys
-        }
-
-    def _put_aside(self, stream: StreamId, letter: DeadLetter) -> None:
-        unkeyed = letter.payload if letter.key is None else None
-        identity = (stream, letter.kind, letter.key, unkeyed)
-        found = self.put_aside.get(identity)
-        if found is None:
-            self._letters += 1
-            self.put_aside[identity] = FakeDeadLetter(
-                id=self._letters,
-                stream=stream,
-                letter=letter,
-                last_at=self._now(),
-                next_try=self._now() if letter.again else None,
-            )
-            return
-        later = min(LETTER_LATER * 2.0 ** (found.attempts - 1), 86400.0)
-        again = letter.again and found.attempts < LETTER_TRIES
-        found.last_at, found.next_try = self._now(), self._now() + later if again else None
-        found.attempts += 1
-        found.letter = attrs.evolve(letter, idempotency_key=found.letter.idempotency_key)
 
     def _count(
         self, at: Checkpoint, page: PageCommit, written: int, unchanged: int, dead: int

@@ -69,6 +69,22 @@ def span(value: float) -> str:
     return "1 day" if days == 1 else f"{days} days"
 
 
+def took(value: float) -> str:
+    """How long something took: `0.4 s`, `12 s`, `3 min 10 s`, `2 h 5 min`."""
+    if value < 10:
+        return f"{max(0.0, value):.1f}".removesuffix(".0") + " s"
+    whole = round(value)
+    return seconds(whole) if whole < 3600 else span(whole)
+
+
+def percent(share: float | None) -> str:
+    """`99.5 %`; never 100 % unless it is all, and `-` of nothing."""
+    if share is None:
+        return "-"
+    tenths = math.floor(share * 1000)
+    return f"{tenths // 10} %" if tenths % 10 == 0 else f"{tenths / 10} %"
+
+
 def ago(value: float) -> str:
     """How long ago that was."""
     return "just now" if value < 1 else f"{span(value)} ago"

@@ -20,7 +20,8 @@ KINDS = ["fake", "embedded", pytest.param("debian", marks=pytest.mark.debian_pos
 EMPTY = """
 DROP TABLE IF EXISTS campaigns;
 TRUNCATE syncd.lease, syncd.cycle, syncd.checkpoint, syncd.budget, syncd.token, syncd.call,
-    syncd.dead_letter, syncd.request, syncd.seen, syncd.missing RESTART IDENTITY
+    syncd.dead_letter, syncd.request, syncd.seen, syncd.missing, syncd.page,
+    syncd.event RESTART IDENTITY
 """
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 import trio
+import trio.testing
 from psycopg import sql
 
 from syncd.errors import ConfigError, StoreRefused, StoreUnavailable
@@ -22,6 +23,10 @@ PATIENCE = 20.0  # seconds
 
 def pid_of(connection: Connection) -> int:
     return connection.info.backend_pid
+
+
+def away(pool: Connections) -> bool:
+    return pool.statistics.away
 
 
 @asynccontextmanager
@@ -51,6 +56,50 @@ async def test_connections_are_few_and_kept(postgres: str) -> None:
     assert 1 <= len(seen) <= SIZE
     assert await pool.run(pid_of) in seen
     assert await pool.run(pid_of, fresh=True) not in seen
+    pool.close()
+
+
+async def test_who_waits_for_a_connection_is_counted(postgres: str) -> None:
+    """For the metrics: how many are in use, how many wait, and how long it took them."""
+    pool = Connections(postgres)
+    met, go_on = threading.Barrier(SIZE + 1), threading.Event()
+
+    def held(_: Connection) -> None:
+        met.wait(PATIENCE)
+        go_on.wait(PATIENCE)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(SIZE):
+            nursery.start_soon(pool.run, held)
+        await trio.to_thread.run_sync(met.wait, PATIENCE)
+        nursery.start_soon(pool.run, pid_of)
+        await trio.testing.wait_all_tasks_blocked()
+        now = pool.statistics
+        assert (now.size, now.in_use, now.waiting, now.waits) == (SIZE, SIZE, 1, 0)
+        go_on.set()
+    after = pool.statistics
+    assert (after.in_use, after.waiting, after.waits) == (0, 0, 1)
+    assert 0 < after.waited < PATIENCE
+    pool.close()
+
+
+async def test_a_postgres_that_is_away_shows_until_it_answers(postgres: str) -> None:
+    """For the metrics: also if the answer is an error."""
+    pool = Connections(postgres)
+
+    def broken(connection: Connection) -> None:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(StoreUnavailable):
+        await pool.run(broken)
+    assert away(pool)
+    await pool.run(pid_of)
+    assert not away(pool)
+    with pytest.raises(StoreUnavailable):
+        await pool.run(broken)
+    with pytest.raises(StoreRefused):
+        await pool.run(lambda c: c.execute("SELECT FROM no_such_table"))
+    assert not away(pool)
     pool.close()
 
 

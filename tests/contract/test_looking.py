@@ -211,7 +211,7 @@ async def test_looking_waits_for_nobody(real: PostgresSubject) -> None:
 
     connection = await trio.to_thread.run_sync(held)
     try:
-        with trio.fail_after(5):
+        with trio.fail_after(15):
             picture = await look(real)
     finally:
         connection.close()

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from syncd.errors import SchemaError, StoreRefused
 from syncd.store import migrate
+from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.store.requests import Asking
 from syncd.sync.asking import Asker
@@ -113,6 +114,8 @@ async def whole_life(store: PostgresStore, table: Table) -> Stream:
     await store.calls(ADS)
     await store.dead_letter_count(ADS)
     assert len(await store.table_rows(table, ADS.source)) == 2
+    await store.purge_letters(ADS, 1000.0)
+    assert (await Looking(store.connections).story(ADS, table, "1")).known
     await store.release_leases([stream.lease])
     return stream
 

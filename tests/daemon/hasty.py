@@ -1,9 +1,13 @@
-"""syncd whose side door waits a second for who reads nothing: `python -m tests.daemon.hasty`."""
+"""syncd whose side door has no patience and little room: `python -m tests.daemon.hasty`.
+
+A client that reads nothing has a second, and more than three do not listen.
+"""
 
 if __name__ == "__main__":
-    from syncd.admin import serving
+    from syncd.admin import live, serving
 
-    serving.WRITING = 1.0
+    serving.WRITING = live.READING = 1.0
+    live.MOST = 3
     from syncd.cli import main
 
     main()

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import stat
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,26 @@ async def test_a_client_that_reads_nothing_is_cut(syncd: Syncd, postgres: str) -
             await slow.send_all(b"GET / HTTP/1.1\r\nX")
             with trio.fail_after(10):
                 assert await slow.receive_some() == b""
+
+
+async def test_who_is_too_many_is_sent_away(syncd: Syncd, postgres: str) -> None:
+    """contained: and comes in when another one has left."""
+    async with knocking(syncd, postgres, module="tests.daemon.hasty") as door:
+        await door.daemon.until(RESTS)
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(listening(door))
+            answer = await door.get("/api/events")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+            assert (await door.client.head("/api/events")).status_code == 503
+            assert (await door.get("/healthz")).status_code == 200
+        # That they have left is noticed with the next thing that is to be told.
+        await door.post(f"{STREAM}/pause")
+        with trio.fail_after(20):
+            while (await door.client.head("/api/events")).status_code == 503:  # noqa: ASYNC110
+                await trio.sleep(0.1)  # it is another process that notices
+        async with listening(door) as listener:
+            await listener.next()
 
 
 async def test_a_drain_waits_for_no_listener(syncd: Syncd, postgres: str) -> None:

@@ -31,7 +31,7 @@ async def test_contained_an_api_that_is_down_is_left_in_peace_and_taken_up_again
             said = await lines_until(process, "the API is failing: only a probe")
             assert "503" in said[-1]
             found = None
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while found is None:  # written beside the streams
                     found = await breaker(syncd)
             assert "503" in found["reason"]
@@ -59,6 +59,6 @@ async def test_drain_does_not_wait_for_an_api_that_is_down(syncd: Syncd, postgre
         async with syncd.started("run") as process:
             await lines_until(process, "the API is failing: only a probe")
             process.send_signal(signal.SIGTERM)
-            with trio.fail_after(5):
+            with trio.fail_after(15):
                 assert await process.wait() == 0
         assert await breaker(syncd) is None

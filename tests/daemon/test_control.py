@@ -195,7 +195,7 @@ async def test_without_a_daemon_it_says_what_to_do(
 ) -> None:
     """contained: never a wait for somebody who is not there."""
     syncd.write(config("http://127.0.0.1:9", postgres, speed=SPEED))
-    done = await syncd.command(*command, within=20)
+    done = await syncd.command(*command, within=30)
     assert done.returncode in (1, 2)
     assert says in done.stderr
 
@@ -218,7 +218,7 @@ async def test_a_daemon_that_is_stopped_does_not_take_a_request_later(
         await lines_until(at.process, "resting")
         at.process.send_signal(signal.SIGSTOP)
         async with syncd.started("sync", "campaigns") as asking:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while True:
                     if rows(postgres, "SELECT count(*) FROM syncd.request") == [(1,)]:
                         break

@@ -24,7 +24,7 @@ SPEED = 200.0
 SEEDS = [int(s) for s in os.environ.get("SYNCD_SEEDS", "").split()] or range(50)
 """Replay one with SYNCD_SEEDS=17."""
 
-LEAVES = 10.0  # seconds; a drain here awaits a call of 10 ms or a request of half a second
+LEAVES = 20.0  # seconds; a drain here awaits a call of 10 ms or a request of half a second
 
 
 async def rows_of(store: PostgresStore, syncd: Syncd) -> list[dict[str, Any]]:

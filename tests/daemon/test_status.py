@@ -181,7 +181,7 @@ async def test_every_state_on_a_narrow_screen(seeded: Syncd) -> None:
     assert await printed(seeded, "status", width=80) == STATUS_80
 
 
-SCREENS = ("status", "cycles", "cycles campaigns", "dead list", "dead show 3")
+SCREENS = ("status", "cycles", "cycles campaigns", "dead list", "dead show 3", "why campaigns c_1")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -249,10 +249,10 @@ async def test_a_stream_is_named_whole_or_alone(seeded: Syncd) -> None:
 
 
 CYCLES_OF_CAMPAIGNS = """\
-cycle  started (UTC)        took          outcome  seen  written  unchanged  dead  requests  calls  retried
-2      ____-__-__ __:__:__  4 min so far  open       60        4         56     0        66     60        0
+cycle  started (UTC)        took          outcome  success  seen  written  unchanged  dead  requests  calls  retried
+2      ____-__-__ __:__:__  4 min so far  open       100 %    60        4         56     0        66     60        0
   taken up again once
-1      ____-__-__ __:__:__  5 min         ok        100       12         87     1       113    100        3
+1      ____-__-__ __:__:__  5 min         ok          99 %   100       12         87     1       113    100        3
 """  # noqa: E501 - a screen as it is
 
 
@@ -261,10 +261,14 @@ async def test_the_last_cycles(seeded: Syncd) -> None:
     text = await printed(seeded, "cycles", "campaigns")
     assert re.sub(r"[0-9]{4}-.{5} ..:..:..", "____-__-__ __:__:__", text) == CYCLES_OF_CAMPAIGNS
     narrow = await printed(seeded, "cycles", "campaigns", width=80)
-    assert "\n  60 seen, 4 written, 56 unchanged, 66 requests, 60 calls\n" in narrow
+    assert "\n  60 seen, 4 written, 56 unchanged, 66 requests, 60 calls, 100 % success\n" in narrow
     assert len((await printed(seeded, "cycles", "-n", "1")).splitlines()) == 2
     found = json.loads(await printed(seeded, "cycles", "ads.empty", "--json"))
     assert [(c["cycle"], c["outcome"], c["seen"]) for c in found] == [(5, "suspicious", 0)]
+    assert (found[0]["seconds"], found[0]["success"]) == (6.0, None)
+    newest, oldest = json.loads(await printed(seeded, "cycles", "campaigns", "--json"))
+    assert (newest["seconds"], newest["success"]) == (None, 1.0)
+    assert (oldest["seconds"], oldest["success"]) == (300.0, 0.99)
 
 
 DEAD_LIST = """\
@@ -457,7 +461,15 @@ async def test_a_stream_that_parked_says_why_and_what_to_do(postgres: str, syncd
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["cycles"], ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "discard"]],
+    [
+        ["status"],
+        ["why"],
+        ["cycles"],
+        ["dead"],
+        ["dead", "list"],
+        ["dead", "show"],
+        ["dead", "discard"],
+    ],
     ids=" ".join,
 )
 async def test_help_teaches_with_an_example(syncd: Syncd, command: list[str]) -> None:

@@ -83,7 +83,7 @@ async def test_a_config_that_is_no_file_is_a_sentence(syncd: Syncd, name: str) -
     path = syncd.path.parent / name
     if name == "fifo":
         os.mkfifo(path)
-    done = await Syncd(path).command("check", "--offline", within=10)
+    done = await Syncd(path).command("check", "--offline", within=30)
     assert done.returncode == 78
     assert "no regular file" in done.stderr
 

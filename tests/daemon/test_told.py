@@ -17,8 +17,10 @@ import pytest
 import trio
 
 from mock_api.testing import MockServer, running_mock
+from syncd.store.embedded import embedded_server
 from tests.daemon.conftest import Syncd, config
 from tests.daemon.running import RESTS, Daemon, daemon
+from tests.daemon.test_postgres_troubles import inside
 from tests.proxy.between import socket_of, through
 from tests.proxy.relay import Proxy, running_proxy
 from tests.receiving import Received, Receiver, running_receiver, verifier
@@ -132,7 +134,9 @@ async def test_a_parked_stream_is_told_once_and_once_that_it_goes_on(stage: Stag
         assert "campaigns" in found["reason"]
         assert "syncd resume adplatform.campaigns" in found["todo"]
         await running.until("notification delivered")
-        await stage.syncd.command("reload")  # it is tried again, and parks again: no news
+        again = await stage.syncd.command("resume", "campaigns")  # it parks again: no news
+        assert again.returncode == 1
+        assert "it is parked: " in again.stderr
         stage.sql("DROP TABLE campaigns")
         await stage.syncd.command("resume", "campaigns")
         over = await stage.told("parked", "recovered")
@@ -325,6 +329,34 @@ async def test_a_postgres_that_is_away_is_told_all_the_same(stage: Stage, place:
         await stage.told("postgres-away", "recovered")
         await running.until(RESTS)
         await leave(running)
+    assert stage.receiver.said() == [("postgres-away", "firing"), ("postgres-away", "recovered")]
+
+
+@pytest.mark.long
+async def test_a_postgres_that_goes_away_is_told_and_what_it_missed_is_kept_later(
+    stage: Stage, place: Path
+) -> None:
+    """contained: stopped under a running daemon, for longer than it may pass."""
+    stage.notify = 'after = "1s"'
+    async with embedded_server(place / "state") as server:
+        stage.database = inside(server)
+        stage.write()
+        text = stage.syncd.path.read_text().replace('every = "1d"', 'every = "1s"')
+        stage.syncd.write(text)
+        async with stage.daemon() as running:
+            await running.until("cycle ended")
+            stop: list[str | Path] = [server._binaries / "pg_ctl", "stop", "-m", "immediate"]
+            await trio.run_process(
+                [*stop, "-D", server.place.data], capture_stdout=True, **server.place.as_user
+            )
+            await stage.told("postgres-away", "firing")
+            await server.revive()
+            await stage.told("postgres-away", "recovered")
+            await leave(running)
+        assert stage.sql("SELECT kind, ended_at IS NULL FROM syncd.alarm") == [
+            ("postgres-away", False)
+        ]
+        assert stage.sql("SELECT * FROM syncd.notice") == []
     assert stage.receiver.said() == [("postgres-away", "firing"), ("postgres-away", "recovered")]
 
 

@@ -1,7 +1,7 @@
 """One picture for all who look at the side door, on the loop's own clock."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -9,10 +9,12 @@ import trio.testing
 
 from syncd.admin.desk import CROWD, PATIENCE, Crowded, Desk
 from syncd.admin.feed import EVERY, LINGER, STALE, Feed
+from syncd.admin.serving import Connection
 from syncd.config.settings import Settings
 from syncd.errors import StoreUnavailable
 from syncd.sync.picture import Picture
 
+SOMEBODY = cast("Connection", object())
 SETTINGS = Settings(state=Path("/state"), sources={})
 
 
@@ -90,7 +92,7 @@ async def test_listeners_wake_only_for_what_has_changed(
     """contained: that time goes on is no news."""
     around = {"events": 0}
     feed = feed_of(around=around)
-    feed.listeners = 1
+    feed.listeners.add(SOMEBODY)
     nursery.start_soon(feed.keep_up)
     nursery.start_soon(feed.look_on, postgres_at.look)
     await feed.fresh()
@@ -108,7 +110,7 @@ async def test_an_old_picture_says_since_when_and_why(
 ) -> None:
     """resume: whether Postgres refuses or falls silent; and a secret is in neither."""
     feed = feed_of()
-    feed.listeners = 1
+    feed.listeners.add(SOMEBODY)
     nursery.start_soon(feed.keep_up)
     nursery.start_soon(feed.look_on, postgres_at.look)
     await feed.fresh()
@@ -130,7 +132,7 @@ async def test_a_bug_costs_a_picture_and_is_told_once_a_minute(
     """contained: the daemon goes on without it."""
     bugs: list[BaseException] = []
     feed = feed_of(bugs)
-    feed.listeners = 1
+    feed.listeners.add(SOMEBODY)
 
     async def look() -> Picture:
         raise ZeroDivisionError("never thought of")
@@ -217,7 +219,12 @@ async def test_who_asks_the_same_within_a_second_gets_the_same(
         asked += 1
         return asked
 
+    async def fails() -> int:
+        raise ZeroDivisionError
+
     assert [await desk.look(("x",), work) for _ in range(3)] == [1, 1, 1]
+    with pytest.raises(ZeroDivisionError):
+        await desk.look(("w",), fails)
     assert await desk.look(("y",), work) == 2
     await trio.sleep(1.1)
     assert await desk.look(("x",), work) == 3

@@ -293,6 +293,36 @@ async def test_an_old_token_is_given_back_and_spent_anew_before_writing(
         assert free_tokens(store) == 2, "the old one was given back"
 
 
+async def test_what_an_attempt_waited_for_is_counted(autojump_clock: Clock) -> None:
+    """budget: for the metrics, the waits that were cut short among them."""
+    store = FakeStore()
+    async with process(store, requests=1) as bucket:
+        async with permit_of(bucket) as first:
+            await first.spend()
+            assert first.waited == 0
+            await first.confirm()
+            first.written()
+            first.answered()
+        async with permit_of(bucket) as second:
+            await second.spend()
+            assert second.waited == pytest.approx(TAKES, abs=1)
+            await second.confirm()
+            second.written()
+            second.answered()
+        waits = Waits()
+        async with permit_of(bucket, waits) as third:
+            async with trio.open_nursery() as nursery:
+
+                async def end() -> None:
+                    await trio.sleep(5)
+                    waits.end()
+
+                nursery.start_soon(end)
+                with pytest.raises(Draining):
+                    await third.spend()
+            assert third.waited == pytest.approx(5, abs=1)
+
+
 async def test_a_store_that_is_away_while_settling_loses_nothing(autojump_clock: Clock) -> None:
     """budget: after an outage each token is free when its request says, not later."""
     store = FakeStore()

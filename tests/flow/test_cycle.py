@@ -496,6 +496,30 @@ async def test_the_same_page_for_ever_parks_the_stream_at_the_second_one(
     assert world.pages_asked() == [1, 2]
 
 
+@pytest.mark.parametrize("back_to", ["2", "3"])
+async def test_a_cursor_that_comes_again_parks_the_stream(
+    world: World, autojump_clock: Clock, back_to: str
+) -> None:
+    """CASES 16: a list that leads back to a page that it had never ends, whatever it holds."""
+    held = 0
+
+    async def leads_back(asked: Asked) -> Page | None:
+        nonlocal held
+        if not asked.what.startswith("page"):
+            return None
+        number, held = int(asked.what.split()[1]), held + 1
+        fresh = record({"id": f"n{held}", "name": "n", "budget": 1})
+        return Page(records=[fresh], next_cursor=back_to if number == 3 else str(number + 1))
+
+    world.api.faults = leads_back
+    with pytest.raises(UnexpectedAnswer, match="that this cycle has had before"):
+        await world.cycle()
+    assert CAMPAIGNS in world.store.parked
+    # Nothing is taken for the end: no whole cycle has been.
+    assert [c.outcome for c in world.store.cycles] == [None]
+    assert world.pages_asked() == [1, 2, 3]
+
+
 async def test_a_page_full_of_rows_that_came_in_after_a_death_is_no_loop(
     world: World, autojump_clock: Clock
 ) -> None:

@@ -11,7 +11,7 @@ from syncd.sync import events
 from syncd.sync.breaker import CAP, FIRST
 from syncd.sync.model import StreamId
 from syncd.testing.api import Asked
-from syncd.testing.store import Trouble
+from syncd.testing.kept import Trouble
 from tests.flow.fleet import Fleet
 
 Clock = trio.testing.MockClock

@@ -10,7 +10,7 @@ from syncd.errors import ApiUnavailable
 from syncd.sync import events
 from syncd.sync.model import StreamId
 from syncd.testing.api import Asked
-from syncd.testing.store import Trouble
+from syncd.testing.kept import Trouble
 from tests.flow.fleet import Fleet, Life
 
 Clock = trio.abc.Clock

@@ -164,6 +164,27 @@ async def test_a_table_that_cannot_be_opened_parks_its_stream(
         await fleet.cycles(ADS, 1)
 
 
+async def test_who_resumes_what_can_still_not_be_opened_is_told_why(
+    fleet: Fleet, autojump_clock: Clock
+) -> None:
+    """contained: and does not wait until somebody else has mended it."""
+    for _ in range(2):
+        fleet.store.fail_next("open_stream", StoreRefused("no right", hint="grant it"))
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS)
+        await fleet.until(lambda e: isinstance(e, events.Parked))
+        await trio.testing.wait_all_tasks_blocked()
+        resume, pause = Job(kind="resume"), Job(kind="pause")
+        runner.ask(resume)
+        runner.ask(pause)
+        assert await asked(resume) == (False, "it is parked: no right. grant it")
+        assert await asked(pause) == (True, "paused")
+        again = Job(kind="resume")
+        runner.ask(again)
+        assert (await asked(again))[0]
+        await fleet.cycles(ADS, 1)
+
+
 async def test_what_failed_is_tried_again_by_itself_or_when_asked(
     fleet: Fleet, autojump_clock: Clock
 ) -> None:

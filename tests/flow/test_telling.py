@@ -423,6 +423,22 @@ async def test_a_postgres_that_is_away_is_told_from_memory_and_when_it_is_back(
     assert not stage.book.messages
 
 
+async def test_a_postgres_that_is_back_is_written_to_at_once(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """resume: what was told meanwhile is not told again, however soon syncd leaves."""
+    async with stage.process() as telling:
+        stage.book.trouble = StoreUnavailable("away")
+        await hear(telling, AWAY, PARKED)
+        stage.book.trouble = None
+        await hear(telling, RESTING)
+        assert len(stage.book.standing) == 1
+        await telling.goodbye()
+    async with stage.process() as telling:
+        await hear(telling, RESTING)
+    assert stage.post.said() == ["parked shop.orders, firing", "parked shop.orders, recovered"]
+
+
 def telling_again() -> float:
     return telling.AGAIN
 
@@ -524,17 +540,23 @@ async def test_without_anything_to_say_the_end_is_at_once(
 async def test_a_heartbeat_is_sent_once_for_each_good_cycle(
     stage: Stage, autojump_clock: Clock
 ) -> None:
-    """Not after one in doubt, and not for a second pass of the same."""
+    """accounted: not after one in doubt, not for a second pass of the same, not if it parks."""
     stage.settings = settings(heartbeat="http://beat/")
     second = attrs.evolve(STARTED, checkpoint=attrs.evolve(STARTED.checkpoint, follows=1))
     async with stage.process() as telling:
         await hear(telling, STARTED, ended())
+        assert len(stage.post.beats) == 0  # it may park, for all that it has put aside
+        await hear(telling, second)
         assert len(stage.post.beats) == 1
-        await hear(telling, second, ended())
-        await hear(telling, STARTED, ended("suspicious"), PARKED)
+        await hear(telling, ended(), RESTING)
+        await hear(telling, STARTED, ended("suspicious"), RESTING)
+        await hear(telling, STARTED, ended(), PARKED, RESTING)
         assert len(stage.post.beats) == 1
-        await hear(telling, STARTED, ended())
+        await hear(telling, STARTED, ended(), RESTING)
         assert len(stage.post.beats) == 2
+        await hear(telling, STARTED, ended())
+        await telling.goodbye()
+        assert len(stage.post.beats) == 3
 
 
 async def test_a_heartbeat_that_fails_is_tried_again_and_then_told_of(
@@ -543,11 +565,24 @@ async def test_a_heartbeat_that_fails_is_tried_again_and_then_told_of(
     stage.settings = settings(heartbeat="http://beat/")
     stage.post.away = {"http://beat/"}
     async with stage.process() as telling:
-        await hear(telling, ended())
+        await hear(telling, ended(), RESTING)
         await trio.sleep(120)
         assert len(stage.post.tries) == 3
         assert stage.log.lines == [("heartbeat", "shop.orders")]
         began = trio.current_time()
-        await hear(telling, ended())
+        await hear(telling, ended(), RESTING)
         await telling.goodbye()
         assert trio.current_time() == began  # it fails: nothing to wait for
+
+
+async def test_a_heartbeat_that_a_reload_takes_away_is_sent_no_more(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    stage.settings = settings(heartbeat="http://beat/")
+    stage.post.away = {"http://beat/"}
+    async with stage.process() as telling:
+        await hear(telling, ended(), RESTING)
+        telling.follow(settings())
+        await trio.sleep(120)
+        assert len(stage.post.tries) == 1
+        assert stage.log.lines == []

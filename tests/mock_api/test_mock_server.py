@@ -47,7 +47,7 @@ async def raw(mock: MockServer, request: bytes) -> trio.SocketStream:
 
 async def rest(stream: trio.SocketStream) -> bytes:
     """All that still comes, until the server ends it."""
-    with trio.fail_after(5):
+    with trio.fail_after(15):
         return b"".join([piece async for piece in stream])
 
 
@@ -274,7 +274,7 @@ async def test_told_to_stop_it_leaves_at_once_though_requests_hang(sig: signal.S
             while (await mock.stats())["counted"] < 2:
                 await trio.lowlevel.checkpoint()
         async with idle, hung, slow:
-            with trio.fail_after(5):
+            with trio.fail_after(15):
                 mock.send_signal(sig)
                 assert await mock.wait() == 0
             assert await rest(idle) == b""
@@ -289,7 +289,7 @@ async def test_it_stops_when_a_client_does_not_read_what_it_is_sent() -> None:
         stuck = await raw(mock, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
         async with stuck:
             await stuck.receive_some(1)
-            with trio.fail_after(5):
+            with trio.fail_after(15):
                 assert await mock.stop() == 0
         del http
 
@@ -305,7 +305,7 @@ async def test_it_goes_when_whoever_started_it_is_gone() -> None:
         line = await process.stdout.receive_some()
         assert json.loads(line)["listening"].startswith("http://127.0.0.1:")
         await process.stdin.aclose()
-        with trio.fail_after(5):
+        with trio.fail_after(15):
             assert await process.wait() == 0
 
 

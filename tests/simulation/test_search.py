@@ -16,6 +16,8 @@ SEEDS = [int(s) for s in os.environ.get("SYNCD_SEEDS", "").split()]
 DEFAULT = 1_000
 LONG = 10_000
 
+INHERITED = object()
+
 
 def assert_nothing_found(
     seeds: range, figure: Callable[[str], None], *, side_by_side: bool = False
@@ -47,14 +49,17 @@ def test_a_schedule_is_the_same_each_time() -> None:
 
 @contextmanager
 def _patched(patches: list[Patch]) -> Iterator[None]:
-    undo = [(target, name, target.__dict__.get(name)) for target, name, _ in patches]
+    undo = [(target, name, target.__dict__.get(name, INHERITED)) for target, name, _ in patches]
     for target, name, new in patches:
         setattr(target, name, new)
     try:
         yield
     finally:
         for target, name, old in undo:
-            setattr(target, name, old)
+            if old is INHERITED:
+                delattr(target, name)
+            else:
+                setattr(target, name, old)
 
 
 @pytest.mark.long

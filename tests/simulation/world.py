@@ -25,8 +25,8 @@ from syncd.sync.retry import Outage, Retry
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource
 from syncd.testing.api import Asked, Fault, record
+from syncd.testing.kept import Trouble
 from syncd.testing.scanning import DELETED
-from syncd.testing.store import Trouble
 from syncd.testing.values import Values
 from tests.simulation.invariants import (
     BREAKER,

@@ -5,6 +5,7 @@ things.  Whatever syncd does in there happens in its own time: a test waits for 
 of the journal (`entry`), or looks until something holds (`until`).
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -27,6 +28,7 @@ UNITS = ROOT / "systemd"
 CANNOT = 77  # what `box` ends with where a machine can't
 BOOT = 60.0  # seconds
 PATIENCE = 60.0  # seconds; a busy machine
+ANEW = 15.0  # seconds that the journal is followed before it is read anew
 LOOK = 0.05  # seconds between two looks at what another process does
 
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - not used
@@ -190,7 +192,17 @@ class Box:
         """
         since = ["--after-cursor", after] if after else ["--no-tail"]
         follow = ["journalctl", "-q", "--all", "-o", "json", "-f", *since, *matches]
-        words = ["timeout", f"{within:g}", *follow]
+        deadline = time.monotonic() + within
+        while (left := deadline - time.monotonic()) > 0:
+            # Seen on a busy machine: one that follows has slept through the entry.
+            words = ["timeout", f"{min(left, ANEW):g}", *follow]
+            if (found := self._line(many, *words)) is not None:
+                entry: dict[str, Any] = json.loads(found)
+                return entry
+        raise AssertionError(f"no {matches} within {within:.0f} s\n{self.tail()}")
+
+    def _line(self, many: int, *words: str) -> str | None:
+        """The `many`-th line that a command says, as soon as it does."""
         with subprocess.Popen(
             [COMMAND, "-n", self.name, "run", *words],
             stdin=subprocess.DEVNULL,
@@ -200,13 +212,9 @@ class Box:
         ) as process:
             assert process.stdout is not None
             try:
-                for number, line in enumerate(process.stdout, 1):
-                    if number == many:
-                        found: dict[str, Any] = json.loads(line)
-                        return found
+                return next(itertools.islice(process.stdout, many - 1, None), None)
             finally:
                 process.terminate()
-        raise AssertionError(f"no {matches} within {within:.0f} s\n{self.tail()}")
 
     def tail(self, unit: str = "syncd") -> str:
         """What a person would look at when a test has failed."""

@@ -2,7 +2,8 @@
 
 The daemon runs under the unit with them through success, through an API that sends them
 back in every way, through refused logins, through a database that refuses it, and through a
-bug.  Then all that anybody can read is searched: for the values, in base64 and in hex.
+bug.  Then all that anybody can read is searched: for the values, in base64 and in hex.  So is
+all that it sends and shows by itself (`outlets`); whoever is told sends it back with its secrets.
 """
 
 import base64
@@ -12,7 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.systemd.boxes import UNITS, Box, configured
+from tests.systemd.boxes import UNITS, Box, configured, until
+from tests.systemd.outlets import RECEIVER, come, everything_sent, forget, listen
 
 pytestmark = pytest.mark.systemd
 
@@ -23,12 +25,54 @@ CORES = {
     "api key": "c4n4ryKey51f8",
     "bearer": "c4n4ryBearer2c6a",
     "database password": "c4n4ryBase8d02",
+    "admin token": "c4n4ryAdmin6e4f",
+    "webhook address": "c4n4ryHook0b7c",
+    "webhook secret": "c4n4rySign93aa",
+    "slack address": "c4n4rySlack2f5d",
+    "heartbeat address": "c4n4ryBeat77b1",
+    "collector token": "c4n4rySpans4d9e",
 }
 EMAIL = f"{CORES['e-mail']}@example.com"
 PASSWORD = f'"{CORES["password"]}\\ %+é'
 KEY = f"k/{CORES['api key']}=="
 BEARER = f"b.{CORES['bearer']}-_~"
 DATABASE = f"{CORES['database password']}@/:'"
+
+ADMIN = f"{CORES['admin token']}-0123456789"
+HOOK = f"{RECEIVER}/hook/{CORES['webhook address']}?key=1"
+SIGN = f"{CORES['webhook secret']}-0123456789"
+SLACK = f"{RECEIVER}/slack/{CORES['slack address']}"
+BEAT = f"{RECEIVER}/beat/{CORES['heartbeat address']}"
+SPANS = CORES["collector token"]
+
+TOLD = """
+[admin]
+listen = "127.0.0.1:8321"
+token = { credential = "admin-token" }
+
+[[notify]]
+url = { credential = "hook-url" }
+secret = { credential = "hook-secret" }
+after = "0s"
+
+[[notify]]
+kind = "slack"
+url = { credential = "slack-url" }
+after = "0s"
+"""
+"""Who may ask, and who is told."""
+
+CREDENTIALS = {
+    "api-key": KEY,
+    "admin-token": ADMIN,
+    "hook-url": HOOK,
+    "hook-secret": SIGN,
+    "slack-url": SLACK,
+    "beat-url": BEAT,
+}
+
+BY_ITS_NATURE = {("collector token", "/proc/PID/environ")}
+"""OpenTelemetry takes it from the environment, which root and the service's own user can read."""
 
 BASIC = base64.b64encode(f"{EMAIL}:{PASSWORD}".encode()).decode()
 ECHO = f"what is {EMAIL} {PASSWORD} {KEY} {BEARER} {BASIC} {quote(PASSWORD)} {json.dumps(KEY)}?"
@@ -58,6 +102,48 @@ main()
 """
 
 
+NAIVE = f"""
+from syncd import logs
+from syncd.__main__ import main
+from syncd.admin.pages import Pages
+from syncd.api.shown import Redactor
+from syncd.logs.hiding import Hiding
+from syncd.metrics import metrics
+from syncd.tracing import spans
+
+Hiding.hide = lambda self, text: text
+Redactor.text = lambda self, text: text
+Redactor.data = lambda self, data: data
+metrics.__version__ = {KEY!r}
+plain = spans._http
+spans._http = lambda event: {{**plain(event), "url.full": "/?key=" + {KEY!r}}}
+read = Pages.read
+Pages.read = staticmethod(lambda: _with_secrets(read()))
+def _with_secrets(pages):
+    for file in pages._files.values():
+        object.__setattr__(file, "body", file.body + {KEY.encode()!r})
+    return pages
+main()
+"""
+"""A syncd that tells all it knows."""
+
+LEAKY = {
+    "the webhooks at /hook",
+    "the webhooks at /slack",
+    "the audit",
+    "the spans",
+    "the spans as bytes",
+    *(
+        f"the side door (GET {path})"
+        for path in (
+            *("/", "/metrics", "/api/status", "/api/events", "/api/cycles?limit=100"),
+            *("/api/dead?limit=100", "/api/audit?limit=100"),
+        )
+    ),
+}
+"""Where it is seen by that."""
+
+
 @pytest.fixture
 def box(new_box: Callable[..., Box]) -> Box:
     """A box whose service knows the secrets, and a Postgres that asks for one."""
@@ -67,17 +153,27 @@ def box(new_box: Callable[..., Box]) -> Box:
     as_postgres = ("runuser", "-u", "postgres", "--")
     quoted = DATABASE.replace("'", "''")
     box.run(*as_postgres, "psql", "-X", stdin=f"ALTER ROLE syncd PASSWORD '{quoted}'")
-    text = configured("DATABASE", every="1s", source="retries = 2")
+    beat = 'heartbeat = { credential = "beat-url" }'
+    text = configured("DATABASE", every="1s", source="retries = 2", stream=beat) + TOLD
     text = text.replace("url = 'DATABASE'", 'url = { credential = "database-url" }')
     before = '"X-Client-Id" = "test"'
     assert before in text
     text = text.replace(before, f'{before}, "X-Api-Key" = {{ credential = "api-key" }}')
     box.install(text)
     box.secrets(EMAIL, PASSWORD)
-    box.write("/etc/syncd/api-key", KEY, "0600")
+    for name, value in CREDENTIALS.items():
+        box.write(f"/etc/syncd/{name}", value, "0600")
     database(box, DATABASE)
-    names = ("api-key", "database-url")
+    names = (*CREDENTIALS, "database-url")
     box.drop_in("more", *(f"LoadCredential={name}:/etc/syncd/{name}" for name in names))
+    opens = f"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{SPANS}\n"
+    box.write("/etc/syncd/otel", opens, "0600")
+    box.drop_in(
+        "traces",
+        "EnvironmentFile=/etc/syncd/otel",
+        f"Environment=OTEL_EXPORTER_OTLP_ENDPOINT={RECEIVER} OTEL_BSP_SCHEDULE_DELAY=200",
+    )
+    listen(box)
     return box
 
 
@@ -107,6 +203,8 @@ def terminal(box: Box) -> Iterator[tuple[str, str]]:
         "schema --roles",
         "pause",
         "dead retry --all",
+        "notify test",
+        "why adplatform.campaigns camp_1",
         "reload",
     ]:
         done = box.run("sh", "-c", f"syncd {words}", check=False)
@@ -158,7 +256,7 @@ def hits(outputs: Mapping[str, str]) -> list[str]:
     for where, text in outputs.items():
         for name, core in CORES.items():
             for form in forms(core):
-                if form in text:
+                if form in text and (name, where) not in BY_ITS_NATURE:
                     line = next(x for x in text.splitlines() if form in x)
                     found.append(f"{name} in {where}: {line[:300]}")
     return found
@@ -169,8 +267,12 @@ def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -
     outputs = dict(failed_in_every_way(box))
     # And now some calls are refused, so that there are dead letters to be looked at.
     some = {"path": "/api/campaigns/*/sync", "rate": 0.1, "seed": 7, "status": 400, "body": ECHO}
-    box.entry("SYNCD_EVENT=cycle-ended", after=started(box, some))
+    cursor = started(box, some)
+    box.entry("SYNCD_EVENT=cycle-ended", after=cursor)
     outputs |= dict(terminal(box))
+    box.entry("SYNCD_EVENT=heartbeat-failed", after=cursor)
+    until(lambda: come(box, "/slack")[1:], "it is told of there, too")
+    outputs |= dict(everything_sent(box))
     outputs |= dict(everywhere(box))
 
     assert hits(outputs) == []
@@ -181,6 +283,11 @@ def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -
     kept = ("the parked stream in the database", "syncd dead list --json", "the database")
     assert [name for name in kept if "***" not in outputs[name]] == []
     assert all(len(outputs[name]) > 100 for name in ("/proc/PID/environ", "/proc/PID/cmdline"))
+    # Whoever was told has sent his address and his headers back.
+    for event in ("not-told", "heartbeat-failed", "spans-lost"):
+        assert f"SYNCD_EVENT={event}" in outputs["the journal"], event
+    sent = ("the webhooks at /hook", "the side door (GET /api/status)")
+    assert [name for name in sent if "***" not in outputs[name]] == []
 
     planted(box)
     found = {hit.partition(":")[0] for hit in hits(dict(everywhere(box)))}
@@ -193,6 +300,10 @@ def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -
         "e-mail in systemctl",
         "e-mail in the unit on the bus",
     }
+    hides_nothing(box)
+    outlets = dict(everything_sent(box))
+    leaks = {hit.partition(": ")[0].partition(" in ")[2] for hit in hits(outlets)}
+    assert leaks >= LEAKY
 
 
 def failed_in_every_way(box: Box) -> Iterator[tuple[str, str]]:
@@ -212,6 +323,7 @@ def failed_in_every_way(box: Box) -> Iterator[tuple[str, str]]:
     # But for the bearer: one that only an earlier process held can't be known to this one.
     login = {"path": "/auth/token", "status": 401, "body": ECHO.replace(BEARER, "it")}
     box.entry("SYNCD_EVENT=parked", after=started(box, login))
+    until(lambda: come(box, "/hook")[1:], "a person is told of it")
     yield "the parked stream in the database", box.local_psql("SELECT * FROM syncd.checkpoint")
     # Postgres refuses.
     database(box, f"{DATABASE}wrong")
@@ -240,3 +352,19 @@ def planted(box: Box) -> None:
     box.drop_in("leak", f"Environment=EMAIL={EMAIL}")
     box.systemctl("restart", "syncd")
     box.entry("SYNCD_EVENT=cycle-ended", after=box.cursor())
+
+
+def hides_nothing(box: Box) -> None:
+    """Run a syncd that does, at an API that sends everything back."""
+    box.write("/etc/syncd/naive.py", NAIVE)
+    start = "/opt/syncd/bin/python /etc/syncd/naive.py --config /etc/syncd/syncd.toml run"
+    box.drop_in("naive", "ExecStart=", f"ExecStart={start}")
+    forget(box)
+    refused = {"path": "/api/campaigns/*/sync", "rate": 0.2, "seed": 7} | {
+        "status": 400,
+        "body": ECHO,
+    }
+    strange = {"path": "/api/campaigns", "from": 12, "status": 200, "body": f"<html>{ECHO}</html>"}
+    box.entry("SYNCD_EVENT=parked", after=started(box, refused, strange))
+    until(lambda: come(box, "/hook") and come(box, "/slack"), "a person is told of it")
+    until(lambda: come(box, "/v1/traces"), "spans come")

@@ -5,20 +5,23 @@ from typing import Any
 
 import attrs
 import pytest
+import trustme
 
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.config.settings import (
     AdminSettings,
-    AuthSettings,
     BudgetSettings,
     CallSettings,
     DatabaseSettings,
-    PageSettings,
+    NumberPages,
+    SearchSettings,
     Secret,
     Settings,
     SourceSettings,
     StreamSettings,
+    TlsSettings,
+    TokenLogin,
 )
 from syncd.daemon.reload import plan
 from syncd.errors import ConfigError
@@ -36,7 +39,7 @@ SOURCE = SourceSettings(
     name="shop",
     base_url="http://shop.test",
     headers={"X-Client-Id": "one"},
-    auth=AuthSettings(username="u", password=Secret("old", "env PASSWORD")),
+    auth=TokenLogin(username="u", password=Secret("old", "env PASSWORD")),
     budget=BudgetSettings(name="source shop", requests=10, per=60.0),
     streams={"orders": STREAM},
 )
@@ -45,6 +48,7 @@ ORDERS = StreamId(source="shop", stream="orders")
 
 OTHER_STREAM: dict[str, Any] = {
     "path": "/all-orders",
+    "slow_after": 60.0,
     "every": 60.0,
     "reconcile": 86400.0,
     "params": {"since": "2026"},
@@ -52,18 +56,23 @@ OTHER_STREAM: dict[str, Any] = {
     "where": {"state": ("open",)},
     "key": ("id", "state"),
     "columns": {"id": "text", "state": "text", "synced_at": "timestamptz", "n": "bigint"},
+    "paths": {"n": "size.n"},
+    "hide": {"state": "mask"},
+    "hide_key": Secret("0123456789abcdef", "env HIDE"),
     "volatile": frozenset({"state"}),
     "schema": "shop",
     "table": "all_orders",
     "indexes": (("state",),),
-    "page": PageSettings(size=7),
     "heartbeat": Secret("http://watch.test/x", "env BEAT"),
+    "page": NumberPages(size=7),
+    "search": SearchSettings(body={"state": "open"}),
     "call": None,
 }
 OTHER_SOURCE: dict[str, Any] = {
     "base_url": "http://other.test",
     "headers": {"X-Client-Id": "two"},
-    "auth": AuthSettings(username="u", password=Secret("new", "env PASSWORD")),
+    "auth": TokenLogin(username="u", password=Secret("new", "env PASSWORD")),
+    "tls": TlsSettings(ca=Secret(trustme.CA().cert_pem.bytes().decode(), "file ca")),
     "budget": BudgetSettings(name="source shop", requests=5, per=60.0),
     "timeout": 30.0,
     "retries": 1,

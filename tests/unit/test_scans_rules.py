@@ -35,6 +35,15 @@ def test_five_cycles_tell_the_records_and_ten_the_changes() -> None:
     assert ten == Usual(records=Range(least=80, most=120), changes=Range(least=1, most=90))
 
 
+def test_five_cycles_tell_how_long_one_takes() -> None:
+    """The median; what was taken up again tells nothing, as an outage may be among it."""
+    took = [60.0, 61.0, 62.0, 63.0, 600.0]
+    known = [Past(seen=100, written=0, seconds=seconds) for seconds in took]
+    assert learned(known).seconds == 62.0
+    assert learned(known * 3).seconds == 62.0
+    assert learned([*known[1:], Past(seen=100, written=0)]).seconds is None
+
+
 def test_a_list_that_grows_slowly_stays_usual() -> None:
     """accounted: 1 % more with each cycle, for 200 cycles, makes no noise."""
     history: list[Past] = []

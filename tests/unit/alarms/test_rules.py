@@ -182,16 +182,6 @@ def test_a_stream_that_left_the_config_takes_its_alarms_along() -> None:
     assert Ended(alarm=Alarm("login-refused", "shop"), why=GONE) in changes
 
 
-def test_a_good_cycle_is_one_in_turn_that_ended_well() -> None:
-    """A second pass of the same cycle is no second sign of life."""
-    rules = Rules()
-    heard(rules, started())
-    assert rules.good(ended())
-    assert not rules.good(ended("suspicious"))
-    heard(rules, started(follows=7))
-    assert not rules.good(ended())
-
-
 def test_most_events_mean_nothing() -> None:
     answered = events.CallAnswered(stream=SHOP, key="1", ok=False)
     aside = events.PutAside(stream=SHOP, key="1", kind="refused", reason="x")

@@ -1,5 +1,6 @@
 """A server that does to the byte what a test tells it to, and a permit that takes notes."""
 
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -7,7 +8,7 @@ from typing import Any, Self
 import attrs
 import trio
 
-from syncd.config.settings import AuthSettings, Secret, SourceSettings
+from syncd.config.settings import Secret, SourceSettings, TokenLogin
 from syncd.sync.ports import Permit
 
 Behaviour = Callable[["Connection"], Awaitable[None]]
@@ -73,6 +74,11 @@ async def drip(connection: Connection) -> None:
         await trio.sleep(1)
 
 
+def _length(head: bytes) -> int:
+    found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    return int(found[1]) if found else 0
+
+
 @attrs.define(eq=False)
 class RawServer:
     """Logins are answered with numbered tokens; all else follows the script, then `otherwise`."""
@@ -85,6 +91,9 @@ class RawServer:
     """Of each request but the logins."""
 
     login_heads: list[str] = attrs.field(factory=list)
+    bodies: list[bytes] = attrs.field(factory=list)
+    """Of each request, logins among them."""
+
     connections: int = 0
     on: list[int] = attrs.field(factory=list)
     """The connection that each request came on."""
@@ -127,6 +136,11 @@ class RawServer:
                         return
                     buffer += data
                 head, _, buffer = buffer.partition(b"\r\n\r\n")
+                body = _length(head)
+                while len(buffer) < body:
+                    buffer += await stream.receive_some()
+                self.bodies.append(buffer[:body])
+                buffer = buffer[body:]
                 await self._request(connection, head.decode())
         except trio.BrokenResourceError:
             return  # the client left, as it may
@@ -148,9 +162,9 @@ class RawServer:
         return attrs.evolve(settings, **changes)
 
 
-def token_auth(**changes: Any) -> AuthSettings:
+def token_auth(**changes: Any) -> TokenLogin:
     password = Secret("canary-pässword:1", "env PASSWORD")
-    return attrs.evolve(AuthSettings(username="me@example.org", password=password), **changes)
+    return attrs.evolve(TokenLogin(username="me@example.org", password=password), **changes)
 
 
 @attrs.define(eq=False)

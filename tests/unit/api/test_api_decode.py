@@ -24,7 +24,10 @@ def judged(
     **own: Any,
 ) -> Judged:
     contract = Contract(
-        key=own.get("key", ("id",)), columns=own.get("columns", COLUMNS), where=where or {}
+        key=own.get("key", ("id",)),
+        columns=own.get("columns", COLUMNS),
+        where=where or {},
+        paths=own.get("paths", {}),
     )
     raw = body if isinstance(body, bytes) else body.encode()
     envelope = open_envelope(raw, "application/json", Redactor())
@@ -49,6 +52,50 @@ def test_a_reject_names_the_column_at_fault() -> None:
     """CASES 38: so that it is told once for each column, and not for each record."""
     found = data('{"id": "a", "n": "x"}', '{"id": null}', '{"n": 1}', "7")
     assert [r.column for r in judged(found).rejects] == ["n", "id", "id", ""]
+
+
+def test_columns_may_come_from_within_the_record() -> None:
+    """The key among them; what is not there is null, and the whole record is kept as it came."""
+    record = '{"uid": {"v": 7}, "a": {"b.c": {"d": 1.50}}, "n": "top", "x": [1]}'
+    page = judged(
+        data(record, '{"uid": {"v": 8}, "a": [], "n": 3}'),
+        columns={"id": "bigint", "n": "numeric", "raw": "jsonb", "y": "text"},
+        paths={"id": "uid.v", "n": "a.b.c.d", "raw": "", "y": "x.0"},
+    )
+    # A name with dots in it is a name before it is a path, at the record's top alone.
+    assert [r.key for r in page.records] == ["[7]", "[8]"]
+    first = page.records[0].fields
+    assert first["raw"] == record.encode()
+    assert "n" not in first
+    assert "y" not in first
+    nested = judged(
+        data('{"id": "a", "a": {"b": {"c": 0.10}}, "a.b": {"c": 9}}'),
+        columns={"id": "text", "n": "numeric"},
+        paths={"n": "a.b.c"},
+    )
+    assert nested.records[0].fields["n"] == b"0.10"
+
+
+def test_a_column_from_within_is_judged_as_any_other() -> None:
+    """contained: the record alone is put aside, and the column named."""
+    page = judged(
+        data('{"id": "a", "m": {"n": "x"}}', '{"id": "b", "m": 1}'),
+        columns={"id": "text", "n": "bigint"},
+        paths={"n": "m.n"},
+    )
+    assert [(r.key, r.column) for r in page.rejects] == [('["a"]', "n")]
+    assert [r.key for r in page.records] == ['["b"]']
+
+
+def test_where_takes_a_path() -> None:
+    """Of the record as it came, not of a column that is called the same."""
+    page = judged(
+        data('{"id": "a", "m": {"on": true}, "on": 1}', '{"id": "b", "m": {"on": false}}'),
+        where={"m.on": ("true",)},
+        columns={"id": "text", "on": "text"},
+    )
+    assert [r.key for r in page.records] == ['["a"]']
+    assert page.left_out == ['["b"]']
 
 
 def test_a_byte_order_mark_is_no_trouble() -> None:

@@ -9,7 +9,18 @@ import trio.testing
 
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
-from syncd.config.settings import CallSettings, PageSettings, Secret, StreamSettings
+from syncd.config.settings import (
+    CallSettings,
+    CursorPages,
+    KeyAuth,
+    LinkPages,
+    NoPages,
+    NumberPages,
+    SearchSettings,
+    Secret,
+    StreamSettings,
+    UrlPages,
+)
 from syncd.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -47,7 +58,7 @@ STREAM = StreamSettings(
     key=("id",),
     columns=COLUMNS,
     table="campaigns",
-    page=PageSettings(size=10, more="pagination.has_more", total="pagination.total"),
+    page=NumberPages(size=10, more="pagination.has_more", total="pagination.total"),
     call=CALL,
 )
 SYNCED = b'{"success": true, "synced_at": "2024-01-31T12:00:00Z", "message": "done"}'
@@ -90,6 +101,82 @@ async def test_the_last_page_ends_the_cycle(server: RawServer, permit: NotingPer
         source = source_of(server, client)
         assert (await source.fetch(None, permit)).next_cursor == "2"
         assert (await source.fetch("2", permit)).next_cursor is None
+
+
+async def test_a_list_that_is_searched_for_by_post(server: RawServer, permit: NotingPermit) -> None:
+    """What is looked for stands in the body, and with it the cursor, as text or number."""
+    server.will(ok(b'{"data": [{"id": "a"}], "next_cursor": "x=="}'), ok(page("", "true")))
+    search = SearchSettings(body={"state": ["open"]})
+    async with ApiClient(server.source()) as client:
+        source = source_of(
+            server, client, page=CursorPages(size=7, size_param="n"), search=search, params={}
+        )
+        got = await source.fetch(None, permit)
+        counted = SearchSettings(body={"state": "open"}, place="query")
+        source = source_of(server, client, page=NumberPages(size=7), search=counted)
+        with pytest.raises(UnexpectedAnswer):
+            await source.fetch("3", permit)
+
+    first, second = server.heads
+    assert first.startswith("POST /api/campaigns HTTP/1.1")
+    assert "content-type: application/json" in first.lower()
+    assert got.next_cursor == "x=="
+    assert json.loads(server.bodies[0]) == {"state": ["open"], "n": 7}
+    assert second.startswith("POST /api/campaigns?sort=id&page=3&limit=7 HTTP/1.1")
+
+
+async def test_the_next_page_is_asked_for_at_the_address_that_was_given(
+    server: RawServer, permit: NotingPermit
+) -> None:
+    """On the server that base_url names, whatever path it has of its own."""
+    link = '<http://127.0.0.1:1/other/items?c=x%20y&sort=id>; rel="next"'
+    server.will(ok(b'{"data": [{"id": "a"}]}', link=link), ok(b'{"data": []}'))
+    async with ApiClient(attrs.evolve(server.source(), base_url=f"{server.url}/v1")) as client:
+        source = source_of(server, client, page=LinkPages(size=7, size_param="n"))
+        got = await source.fetch(None, permit)
+        assert got.next_cursor == "/other/items?c=x%20y&sort=id"
+        last = await source.fetch(got.next_cursor, permit)
+
+    assert server.heads[0].startswith("GET /v1/api/campaigns?sort=id&n=7 HTTP/1.1")
+    assert server.heads[1].startswith("GET /other/items?c=x%20y&sort=id HTTP/1.1")
+    assert last.next_cursor is None
+
+
+async def test_a_key_that_an_api_writes_into_the_next_address_is_kept_nowhere(
+    server: RawServer, permit: NotingPermit
+) -> None:
+    """no-secret-out: a cursor stands in the database. The key is sent all the same."""
+    auth = KeyAuth(key=Secret("canary key", "env KEY"), header=None, query="api key")
+    body = {"data": [{"id": "a"}], "next": "/items?p=2&api+key=canary+key&q=1"}
+    elsewhere = {"data": [{"id": "a"}], "next": "/items/canary%20key"}
+    server.will(
+        ok(json.dumps(body).encode()),
+        ok(b'{"data": [], "next": null}'),
+        ok(json.dumps(elsewhere).encode()),
+    )
+    async with ApiClient(server.source(auth=auth)) as client:
+        source = source_of(server, client, page=UrlPages(), params={})
+        got = await source.fetch(None, permit)
+        assert got.next_cursor == "/items?p=2&q=1"
+        await source.fetch(got.next_cursor, permit)
+        with pytest.raises(UnexpectedAnswer, match="holds a credential") as e:
+            await source.fetch(None, permit)
+
+    assert server.heads[1].startswith("GET /items?p=2&q=1&api%20key=canary%20key HTTP/1.1")
+    assert "canary" not in str(e.value)
+
+
+async def test_a_404_ends_a_list_that_nothing_else_ends(
+    server: RawServer, permit: NotingPermit
+) -> None:
+    """CASES 18: after the first page, and never on it."""
+    server.otherwise = answer(404)
+    async with ApiClient(server.source()) as client:
+        source = source_of(server, client, page=NumberPages(until="short", more=None))
+        got = await source.fetch("3", permit)
+        assert (got.seen, got.next_cursor) == (0, None)
+        with pytest.raises(UnexpectedAnswer, match="404"):
+            await source.fetch(None, permit)
 
 
 Expected = tuple[type[SyncdError], str, dict[str, object]]
@@ -259,12 +346,14 @@ async def test_what_makes_a_cursor_valid_makes_the_fingerprint() -> None:
             fingerprint(path="/x"),
             fingerprint(params={}),
             fingerprint(where={"name": ("x",)}),
-            fingerprint(page=attrs.evolve(STREAM.page, size=11)),
-            fingerprint(page=attrs.evolve(STREAM.page, first=0)),
+            fingerprint(page=NumberPages(size=11)),
+            fingerprint(page=NumberPages(first=0)),
+            fingerprint(page=NoPages()),
+            fingerprint(search=SearchSettings()),
         ]
 
     assert len(set(same)) == 1
-    assert len({same[0], *other}) == 6
+    assert len({same[0], *other}) == 8
 
 
 # --- calls ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from syncd.config import load as module
 from syncd.config.load import find, load
-from syncd.config.settings import Secret
+from syncd.config.settings import Secret, TokenLogin
 from syncd.errors import ConfigError
 from tests.unit.config.conftest import ENVIRON, GOOD, Faults, Load
 
@@ -48,7 +48,7 @@ auth = { password = { file = "pw" } }
 streams = { orders = { table = "o", columns = { file = "text" } } }
 """
     source = load_text(GOOD + second).sources["second"]
-    assert source.auth is not None
+    assert isinstance(source.auth, TokenLogin)
     assert source.auth.password.reveal() == "other"
     assert {"id", "file"} < set(source.streams["orders"].columns)
 
@@ -257,6 +257,6 @@ def test_settings_know_their_file(tmp_path: Path) -> None:
     path.write_text(GOOD)
     settings = load(path, environ=ENVIRON)
     assert settings.path == path
-    assert isinstance(
-        settings.sources["shop"].auth and settings.sources["shop"].auth.password, Secret
-    )
+    auth = settings.sources["shop"].auth
+    assert isinstance(auth, TokenLogin)
+    assert isinstance(auth.password, Secret)

@@ -14,8 +14,9 @@ import pytest
 from syncd.config.settings import (
     BudgetSettings,
     DatabaseSettings,
-    PageSettings,
+    NumberPages,
     StreamSettings,
+    TokenLogin,
 )
 from syncd.errors import ConfigError
 from tests.unit.config.files import (
@@ -105,9 +106,10 @@ def test_defaults_are_as_documented(tmp_path: Path) -> None:
     assert (shop.connections, shop.keepalive, shop.max_body) == (10, 4.0, 64 * 2**20)
     assert shop.retry_after == "retry_after"
     assert (stream.every, stream.params, stream.records, stream.where) == (900.0, {}, "", {})
+    assert stream.slow_after == 300.0
     assert (stream.schema, stream.table) == ("public", "orders")
     assert (stream.volatile, stream.indexes) == (frozenset(), ())
-    assert stream.page == PageSettings(
+    assert stream.page == NumberPages(
         kind="number",
         size=100,
         first=1,
@@ -121,7 +123,7 @@ def test_defaults_are_as_documented(tmp_path: Path) -> None:
     assert (call.method, call.concurrency, call.when, call.repeat) == ("POST", 5, "always", "never")
     assert (call.key_header, call.success, call.keep) == ("Idempotency-Key", None, {})
     auth, budget = found.sources["logged_in"].auth, found.sources["logged_in"].budget
-    assert auth is not None
+    assert isinstance(auth, TokenLogin)
     assert (auth.kind, auth.url, auth.spends) == ("token", "/auth/token", False)
     assert budget is not None
     assert budget.slack == 0.25
@@ -150,7 +152,7 @@ def test_names_and_values_load_unchanged(name: str, tmp_path: Path) -> None:
     assert stream.columns == {name: "text", "seen_at": "date"}
     assert (stream.key, stream.indexes) == ((name,), ((name, "seen_at"),))
     assert (stream.params, stream.where, stream.records) == ({name: name}, {name: (name,)}, name)
-    assert found.auth is not None
+    assert isinstance(found.auth, TokenLogin)
     assert found.auth.username == name.replace(":", "")
 
 
@@ -235,6 +237,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ((*SHOP, "timout"), 1),
         ((*ORDERS, "key"), ["nr"]),
         ((*ORDERS, "every"), 0),
+        ((*ORDERS, "slow_after"), "0s"),
         ((*PAGE, "size"), 0),
         ((*CALL, "path"), "/{}"),
         ((*COLUMNS, "state"), "money"),
@@ -265,11 +268,13 @@ def test_a_source_takes_what_it_does_not_say_from_the_one_it_is_like(tmp_path: P
     assert found["third"].retries == 1
     assert found["third"].headers == {"X-Client-Id": "syncd", "X-More": "1"}
     auth, shop = found["third"].auth, found["shop"].auth
-    assert auth is not None
-    assert shop is not None
+    assert isinstance(auth, TokenLogin)
+    assert isinstance(shop, TokenLogin)
     assert (auth.username, auth.password) == ("you@example.com", shop.password)
     stream = found["third"].streams["orders"]
-    assert (stream.every, stream.page.first, stream.page.size) == (3600.0, 0, 10)
+    assert stream.every == 3600.0
+    assert isinstance(stream.page, NumberPages)
+    assert (stream.page.first, stream.page.size) == (0, 10)
     assert found["shop"].streams["orders"].every == 900.0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.config import secrets
 from syncd.config.secrets import redactions
-from syncd.config.settings import AuthSettings, Secret, Settings
+from syncd.config.settings import Secret, Settings, TokenLogin
 from syncd.errors import Fault
 from tests.unit.config.files import ENVIRON, faults, right, settings
 
@@ -18,9 +18,9 @@ USERNAME = ("sources", "shop", "auth", "username")
 CANARY = "canary-7f3a"
 
 
-def auth_of(found: Settings) -> AuthSettings:
+def auth_of(found: Settings) -> TokenLogin:
     auth = found.sources["shop"].auth
-    assert auth is not None
+    assert isinstance(auth, TokenLogin)
     return auth
 
 

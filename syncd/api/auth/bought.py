@@ -1,6 +1,6 @@
-"""Which Authorization does a request carry, and when is a new one bought?
+"""Which bearer token does a request carry, and when is a new one bought?
 
-Basic credentials buy a bearer token.  All tasks of a source share it, and of
+A login buys it (`logins`).  All tasks of a source share it, and of
 twenty that find it expired one logs in; the others take what that one got, be it
 a bearer or a refusal.  Credentials that are refused stay refused until the client
 is built anew: no number of tasks makes a storm of logins out of a wrong password.
@@ -10,20 +10,21 @@ was refused, never a newer one that somebody else has bought meanwhile.
 """
 
 import copy
-import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import attrs
-import msgspec
+import httpx
 import trio
 
-from syncd.api.decode import Envelope, open_envelope
+from syncd.api.auth.logins import Granted, login_kind
+from syncd.api.auth.safe import Kept, Safe
+from syncd.api.auth.signing import InHeader
+from syncd.api.decode import open_envelope
 from syncd.api.hints import wait_hint
-from syncd.api.shown import Redactor, basic, excerpt, shown
+from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask
-from syncd.config.settings import AuthSettings, Secret
+from syncd.config.settings import AuthSettings, Login
 from syncd.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -36,12 +37,10 @@ from syncd.sync.ports import Permit
 
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
-UNSAID_LIFE = 300.0  # seconds; for logins that do not say how long they are good
 REMEMBERED = 3  # bearers that are struck out of what is shown
+LOOK_AGAIN = 0.5  # seconds between two looks whether another has logged in
+GIVING_BACK = 5.0  # seconds that giving a claim back may take
 DOUBT = 60.0  # seconds; a bearer this young is not to blame for a refusal
-
-_BEARER = re.compile(r"[\x21-\x7e]+")
-_INTEGER = re.compile(rb"\d{1,12}", re.ASCII)
 
 Clock = Callable[[], float]
 Reread = Callable[[], Awaitable[AuthSettings | None]]
@@ -74,16 +73,12 @@ class Bearer:
         return self.age < self.life - min(AHEAD, AHEAD_SHARE * self.life)
 
     @property
-    def header(self) -> str:
-        return f"Bearer {self.value}"
+    def auth(self) -> httpx.Auth:
+        return InHeader("Authorization", f"Bearer {self.value}")
 
 
-class Exchange(Protocol):
-    """Sends a login; fulfilled by Transport.exchange."""
-
-    async def __call__(
-        self, ask: Ask, permit: Permit, *, headers: dict[str, str | bytes]
-    ) -> Answer: ...
+Exchange = Callable[[Ask, Permit], Awaitable[Answer]]
+"""Sends a login."""
 
 
 class NoPermit:
@@ -103,16 +98,22 @@ class NoPermit:
 
 
 @attrs.define(eq=False)
-class TokenAuth:
-    """Buys bearer tokens with Basic credentials."""
+class Bought:
+    """The bearer tokens of one account."""
 
-    settings: AuthSettings
+    settings: Login
     _exchange: Exchange
     _redactor: Redactor
     retry_after: str | None = attrs.field(default=None, kw_only=True)
     on_login: Callable[[float], None] | None = attrs.field(default=None, kw_only=True)
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """Asked once when a login is refused: the credentials may have been rotated."""
+
+    claim: float = attrs.field(default=60.0, kw_only=True)
+    """Seconds for which one process alone may log in: longer than a login can take."""
+
+    safe: Safe | None = attrs.field(default=None, kw_only=True)
+    """Where what was bought outlasts this process."""
 
     clocks: tuple[Clock, ...] = attrs.field(default=CLOCKS, kw_only=True)
     logins: int = attrs.field(default=0, init=False)
@@ -122,6 +123,12 @@ class TokenAuth:
     _values: list[str] = attrs.field(factory=list, init=False, repr=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _tries: int = attrs.field(default=0, init=False)
+    _refused: str | None = attrs.field(default=None, init=False, repr=False)
+    """The bearer that the API has refused last: the safe may hold it still."""
+
+    _unkept: "tuple[int, _Purchase] | None" = attrs.field(default=None, init=False, repr=False)
+    """Bought instead of that version, and not in the safe yet."""
+
     _failure: SyncdError | None = attrs.field(default=None, init=False)
 
     async def bearer(self, permit: Permit) -> Bearer:
@@ -152,7 +159,7 @@ class TokenAuth:
             return False
         if status == 403 and refused.age < DOUBT:
             return False
-        self._bearer = None
+        self._bearer, self._refused = None, refused.value
         return True
 
     def doubt(self, refused: Bearer) -> None:
@@ -165,7 +172,7 @@ class TokenAuth:
 
     async def _try(self, permit: Permit) -> Bearer:
         try:
-            bearer = await self._log_in(permit)
+            bearer = await (self._log_in(permit) if self.safe is None else self._share(permit))
         except SyncdError as error:
             self._tries += 1
             self._failure = error
@@ -179,52 +186,128 @@ class TokenAuth:
         self._values.append(bearer.value)
         forgotten, self._values = self._values[:-REMEMBERED], self._values[-REMEMBERED:]
         self._redactor.replace(forgotten, self._values)
-        self.logins += 1
-        if self.on_login is not None:
-            self.on_login(bearer.life)
         return bearer
 
     async def _log_in(self, permit: Permit) -> Bearer:
+        purchase = await self._buy(permit, None)
+        return purchase.bearer(self.clocks)
+
+    # --- with a safe: what other lives and processes have bought serves us, too ----------------
+
+    async def _share(self, permit: Permit) -> Bearer:
+        safe = self.safe
+        assert safe is not None  # noqa: S101 - who calls has looked
+        while True:
+            if self._unkept is not None:
+                # Bought before Postgres went away: that it is there first.
+                version, purchase = self._unkept
+                if await safe.keep(version, purchase.granted, self.settings):
+                    self._unkept = None
+                    return purchase.bearer(self.clocks)
+                self._unkept = None
+            kept = await safe.look(self.settings)
+            found = self._of(kept)
+            if found is not None:
+                return found
+            if self.settings.spends:
+                await permit.spend()  # which may take longer than any claim lasts
+            if not await safe.claim(kept.version, self.claim):
+                await trio.sleep(LOOK_AGAIN)  # the other's claim ends by itself
+                continue
+            purchase_or_none = await self._buy_claimed(safe, kept, permit)
+            if purchase_or_none is not None:
+                # Kept before it is used: a successor that only we knew would die with us.
+                self._unkept = (kept.version, purchase_or_none)
+
+    def _of(self, kept: Kept) -> Bearer | None:
+        granted = kept.granted
+        if granted is None or granted.token == self._refused:
+            return None
+        gone = granted.life - kept.left
+        bearer = Bearer(
+            value=granted.token,
+            life=granted.life,
+            bought=tuple(clock() - gone for clock in self.clocks),
+            clocks=self.clocks,
+        )
+        return bearer if bearer.holds else None
+
+    async def _buy_claimed(self, safe: Safe, kept: Kept, permit: Permit) -> "_Purchase | None":
+        """Buy with the claim; None if somebody else has bought meanwhile."""
+        denied: AccessDenied | None = None
+        done = False
         try:
-            return await self._login(permit)
+            purchase = await self._buy(permit, kept.granted.refresh if kept.granted else None)
+            done = True
+        except AccessDenied as error:
+            denied = error
+        finally:
+            if not done:
+                with trio.move_on_after(GIVING_BACK, shield=True):
+                    await safe.give_back(kept.version)  # noqa: ASYNC102 - shielded
+        if denied is None:
+            return purchase
+        # Was the refresh token used up by somebody, when our claim had ended?
+        if (await safe.look(self.settings)).version == kept.version:
+            raise denied
+        return None
+
+    # --- the login itself ---------------------------------------------------------------------
+
+    async def _buy(self, permit: Permit, refresh: str | None) -> "_Purchase":
+        try:
+            return await self._login(permit, refresh)
         except AccessDenied as error:
             denied = error
         fresh = None if self.reread is None else await self.reread()
-        if fresh is None or fresh == self.settings:
+        if not isinstance(fresh, Login) or fresh == self.settings:
             raise denied
         self.settings = fresh
-        self._redactor.add(fresh.password.reveal())
-        return await self._login(permit)
+        self._redactor.add(*fresh.secrets())
+        return await self._login(permit, None)
 
-    async def _login(self, permit: Permit) -> Bearer:
-        settings = self.settings
-        user = settings.username
-        username = user.reveal() if isinstance(user, Secret) else user
-        credentials = basic(username, settings.password.reveal())
-        self._redactor.add(credentials)
-        ask = Ask(method="POST", path=settings.url, purpose="login")
-        if settings.spends:
+    async def _login(self, permit: Permit, refresh: str | None) -> "_Purchase":
+        kind, spends = login_kind(self.settings), self.settings.spends
+        ask = kind.ask(refresh)
+        if spends:
             await permit.spend()
-        spends: Permit = permit if settings.spends else NoPermit()
+        spending: Permit = permit if spends else NoPermit()
         bought = tuple(clock() for clock in self.clocks)
         try:
-            answer = await self._exchange(
-                ask, spends, headers={"Authorization": f"Basic {credentials}"}
-            )
+            answer = await self._exchange(ask, spending)
         except ApiUnavailable as error:
             # Whatever became of the login: the request itself was not sent.
             raise ApiUnavailable(f"login: {error}", hint=error.hint, sent="no") from None
         if answer.status == 429:
-            spends.refused()
+            spending.refused()
         refuse_login(ask, answer, self.retry_after, self._redactor)
         try:
             envelope = open_envelope(answer.body, answer.content_type, self._redactor)
-            value, life = read_token(envelope)
+            granted = kind.read(envelope)
         except ApiUnavailable as error:
             raise ApiUnavailable(f"login: {ask}: {error}", sent="no") from None
         except UnexpectedAnswer as error:
             raise UnexpectedAnswer(f"login: {ask}: {error.reason}", hint="Check auth.url") from None
-        return Bearer(value=value, life=life, bought=bought, clocks=self.clocks)
+        self.logins += 1
+        if self.on_login is not None:
+            self.on_login(granted.life)
+        if granted.refresh is None:
+            granted = attrs.evolve(granted, refresh=refresh)
+        else:
+            self._redactor.add(granted.refresh)
+        return _Purchase(granted=granted, bought=bought)
+
+
+@attrs.frozen(kw_only=True)
+class _Purchase:
+    """What a login gave, and what each clock said before it was asked for."""
+
+    granted: Granted
+    bought: tuple[float, ...]
+
+    def bearer(self, clocks: tuple[Clock, ...]) -> Bearer:
+        granted = self.granted
+        return Bearer(value=granted.token, life=granted.life, bought=self.bought, clocks=clocks)
 
 
 def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor) -> None:
@@ -241,31 +324,3 @@ def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor)
     if status in (400, 401, 403):
         raise AccessDenied(said, hint="Correct the source's credentials, then `syncd reload`")
     raise UnexpectedAnswer(said, hint="Check auth.url")
-
-
-def read_token(envelope: Envelope) -> tuple[str, float]:
-    """The bearer and its life in seconds, from a login's answer (RFC 6749, section 5.1)."""
-    raw = envelope.at("access_token")
-    try:
-        value = None if raw is None else msgspec.json.decode(raw, type=str)
-    except (msgspec.MsgspecError, UnicodeError):
-        value = None
-    if value is None or not _BEARER.fullmatch(value):
-        found = "of another form" if raw is not None else f"missing (found: {envelope.keys()})"
-        raise UnexpectedAnswer(f"`access_token` is {found}; it must be text without spaces")
-    return value, _life(envelope.at("expires_in"))
-
-
-def _life(raw: bytes | None) -> float:
-    if raw is None or raw == b"null":
-        return UNSAID_LIFE
-    # Some servers write the number as text.
-    figures = raw[1:-1] if raw[:1] == b'"' else raw
-    if _INTEGER.fullmatch(figures.partition(b".")[0]) and b"e" not in figures.lower():
-        try:
-            life = float(figures)
-        except ValueError:
-            life = 0.0
-        if life > 0:
-            return life
-    raise UnexpectedAnswer(f"`expires_in` is {shown(raw)}; it must be a number of seconds above 0")

@@ -1,0 +1,170 @@
+"""What does `page` of a stream say: how is the list cut into pages?"""
+
+from syncd.config.names import HEADER
+from syncd.config.reading import Node
+from syncd.config.settings import (
+    CursorPages,
+    KeysetPages,
+    LinkPages,
+    NoPages,
+    NumberPages,
+    OffsetPages,
+    PageSettings,
+    Until,
+    UrlPages,
+)
+
+KINDS = ["number", "offset", "cursor", "keyset", "link", "url", "none"]
+LARGEST_PAGE = 100_000
+LARGEST_FIRST = 10**9
+
+
+def read_page(node: Node) -> PageSettings:
+    """The table `page`; without it, pages by number."""
+    table = node.table("page")
+    if table is None:
+        return NumberPages()
+    kind = table.choice("kind", KINDS, "number")
+    page: PageSettings
+    match kind:
+        case "offset":
+            page = _offset(table)
+        case "cursor":
+            page = _cursor(table)
+        case "keyset":
+            page = _keyset(table)
+        case "link":
+            page = LinkPages(
+                size=_size(table),
+                size_param=_param_or_none(table),
+                foreign=table.choice("foreign", ["refuse", "ignore"], "refuse"),
+                total=table.path_or_none("total", None),
+            )
+        case "url":
+            page = _url(table)
+        case "none":
+            page = NoPages(total=table.path_or_none("total", None))
+        case _:
+            page = _number(table)
+    sent = [name for name in _params(page) if name is not None]
+    if len(set(sent)) < len(sent):
+        table.fault("size_param", f"{sent[-1]!r} is another parameter's name already")
+    table.finish()
+    return page
+
+
+def sent_by(page: PageSettings) -> set[str]:
+    """The parameters that are sent for the pages' sake."""
+    return {name for name in _params(page) if name is not None}
+
+
+def _params(page: PageSettings) -> list[str | None]:
+    match page:
+        case NumberPages():
+            return [page.page_param, page.size_param]
+        case OffsetPages():
+            return [page.offset_param, page.size_param]
+        case CursorPages() | KeysetPages():
+            return [page.param, page.size_param]
+        case LinkPages() | UrlPages():
+            return [page.size_param]
+        case NoPages():
+            return []
+
+
+def _number(table: Node) -> NumberPages:
+    until, more = _end(table, "more", "has_more")
+    return NumberPages(
+        size=_size(table),
+        size_param=_param_or_none(table, "limit"),
+        page_param=table.text("page_param", "page"),
+        first=table.count("first", 1, least=0, most=LARGEST_FIRST),
+        until=until,
+        more=more,
+        total=table.path_or_none("total", None),
+    )
+
+
+def _offset(table: Node) -> OffsetPages:
+    until, more = _end(table, "empty")
+    return OffsetPages(
+        size=_size(table),
+        size_param=_param_or_none(table, "limit"),
+        offset_param=table.text("offset_param", "offset"),
+        first=table.count("first", 0, least=0, most=LARGEST_FIRST),
+        until=until,
+        more=more,
+        total=table.path_or_none("total", None),
+    )
+
+
+def _cursor(table: Node) -> CursorPages:
+    header = table.text("header", None) if table.has("header") else None
+    if header is not None and not HEADER.fullmatch(header):
+        table.wrong("header", header, "a header's name")
+    if header is not None:
+        for key in ("next", "absent"):
+            if key in table.values:
+                table.fault(key, "`header` says where the cursor is; leave one of the two out")
+    return CursorPages(
+        size=_size(table),
+        size_param=_param_or_none(table),
+        param=table.text("param", "cursor"),
+        next=table.path_text("next", "next_cursor"),
+        header=header,
+        more=table.path_text("more") if table.has("more") else None,
+        absent=table.choice("absent", ["error", "end"], "error"),
+        initial=table.text("initial") if table.has("initial") else None,
+        total=table.path_or_none("total", None),
+    )
+
+
+def _keyset(table: Node) -> KeysetPages:
+    until, more = _end(table, "empty")
+    return KeysetPages(
+        size=_size(table),
+        size_param=_param_or_none(table, "limit"),
+        param=table.text("param", "after"),
+        field=table.text("field", "id"),
+        until=until,
+        more=more,
+        initial=table.text("initial") if table.has("initial") else None,
+        total=table.path_or_none("total", None),
+    )
+
+
+def _url(table: Node) -> UrlPages:
+    return UrlPages(
+        size=_size(table),
+        size_param=_param_or_none(table),
+        next=table.path_text("next", "next"),
+        absent=table.choice("absent", ["error", "end"], "error"),
+        foreign=table.choice("foreign", ["refuse", "ignore"], "refuse"),
+        total=table.path_or_none("total", None),
+    )
+
+
+def _size(table: Node) -> int:
+    size: int = table.count("size", 100, most=LARGEST_PAGE)
+    return size
+
+
+def _param_or_none(table: Node, default: str | None = None) -> str | None:
+    """The parameter that tells the size; "" says that none is sent."""
+    allowed = 'a parameter such as "limit", or "" for none'
+    found = table.get(
+        "size_param", default or "", allowed, lambda v: v if isinstance(v, str) else None
+    )
+    return found or None
+
+
+def _end(table: Node, default: Until, flag: str | None = None) -> tuple[Until, str | None]:
+    """What ends the list, and the path of its flag: a flag that is named decides."""
+    given = "more" in table.values
+    until: Until = table.choice("until", ["more", "empty", "short"], "more" if given else default)
+    if until == "more":
+        return until, table.path_text("more", flag) if given or flag else table.path_text("more")
+    if given:
+        table.has("more")
+        table.fault("more", f'until = "{until}" ends the list; leave one of the two out')
+    return until, None

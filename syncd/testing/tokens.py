@@ -1,0 +1,103 @@
+"""The budgets of the store in memory."""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from syncd.errors import StoreRefused
+from syncd.sync.model import Intent, Lease
+from syncd.sync.ports import BudgetState, NotYet, Taken, TokenState
+from syncd.testing.calls import Calls
+from syncd.testing.rows import FakeBudget, FakeCall
+
+
+@attrs.define(eq=False)
+class Tokens(Calls):
+    """Tokens of budgets; a call's intent is stored with the token that it takes."""
+
+    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
+        async with self._at("open_budget"):
+            now = self._now()
+            found = self.budgets.setdefault(budget, FakeBudget(per=per))
+            longer = (per - found.per) * 1.001
+            found.per = per
+            for token in found.tokens.values():
+                if longer > 0 and token.free_at > now - longer:
+                    counted = token.counted_at
+                    until = token.free_at + longer if counted is None else counted + per * 1.001
+                    token.free_at = max(token.free_at, until)
+            found.make(requests, now)
+            return BudgetState(
+                from_answers=found.from_answers, held_for=max(0.0, found.held_until - now)
+            )
+
+    async def take_token(
+        self,
+        budget: str,
+        *,
+        lifetime: float,
+        spent_on: str,
+        lease: Lease | None,
+        intent: Intent | None,
+        overdue: Mapping[int, int],
+    ) -> Taken | NotYet:
+        async with self._at("take_token"):
+            self._must_hold(lease)
+            self._must_not_be_done(intent)
+            now = self._now()
+            found = self.budgets[budget]
+            held = found.held_until - now
+            free = [
+                (token.free_at, number)
+                for number, token in found.allowed.items()
+                if token.free_at <= now or overdue.get(number) == token.version
+            ]
+            if free and held <= 0:
+                number = min(free)[1]
+                token = found.tokens[number]
+                token.version += 1
+                token.free_at, token.counted_at = now + lifetime, None
+                token.spent_on = spent_on
+                if intent is not None:
+                    self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
+                return Taken(number=number, version=token.version, from_answers=found.from_answers)
+            tokens = tuple(
+                TokenState(number=n, version=t.version, free_in=t.free_at - now)
+                for n, t in found.allowed.items()
+            )
+            if not tokens:
+                raise StoreRefused(f"the budget {budget!r} has no tokens any more")
+            first = min(max(0.0, t.free_in) for t in tokens)
+            return NotYet(
+                seconds=held if held > 0 else first,
+                held=held > 0,
+                tokens=tokens,
+                from_answers=found.from_answers,
+            )
+
+    async def settle_tokens(
+        self, budget: str, settlements: Sequence[tuple[Taken, float, float]]
+    ) -> None:
+        async with self._at("settle_tokens"):
+            now = self._now()
+            for taken, since, takes in settlements:
+                token = self.budgets[budget].tokens.get(taken.number)
+                if token is not None and token.version == taken.version:
+                    token.counted_at = now - since
+                    token.free_at = now - since + takes
+
+    async def give_back(self, budget: str, token: Taken) -> None:
+        async with self._at("give_back"):
+            found = self.budgets[budget].tokens.get(token.number)
+            if found is not None and found.version == token.version:
+                found.version += 1
+                found.free_at = self._now()
+
+    async def hold_budget(self, budget: str, seconds: float) -> None:
+        async with self._at("hold_budget"):
+            found = self.budgets[budget]
+            found.held_until = max(found.held_until, self._now() + seconds)
+
+    async def count_from_answers(self, budget: str) -> None:
+        async with self._at("count_from_answers"):
+            self.budgets[budget].from_answers = True
