@@ -27,8 +27,11 @@ from syncd.admin.serving import Server
 from syncd.admin.writing import Writing
 from syncd.config.settings import AdminSettings, Settings
 from syncd.errors import StoreUnavailable, SyncdError
+from syncd.sync import events
 from syncd.sync.asking import Ask, Deed
+from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Picture
+from syncd.views.arrival import Listed
 from syncd.views.words import moment
 
 OWED = 200  # entries of the audit that wait for Postgres; what is beyond is only in the log
@@ -65,6 +68,7 @@ class Door:
     clock: Callable[[], float]
     feed: Feed = attrs.field(init=False)
     routes: list[Route] = attrs.field(init=False)
+    _listed: dict[StreamId, Listed] = attrs.field(factory=dict, init=False)
     _desk: Desk = attrs.field(factory=Desk, init=False)
     _entry: Entry = attrs.field(init=False)
     _reading: Reading = attrs.field(init=False)
@@ -83,6 +87,7 @@ class Door:
             clock=self.clock,
             safe=self.telling.safe,
             failed=self.telling.failed,
+            listed=self._listed,
         )
         self._entry = Entry(
             settings=lambda: self._admin, note=self._note, tell=self.telling.refused
@@ -111,6 +116,15 @@ class Door:
         self._reading.story = story
 
     # --- what the daemon tells it -------------------------------------------------------------
+
+    def hear(self, event: events.Event) -> None:
+        """Take in what an API says of its list: no row has it."""
+        if isinstance(event, events.PageFetched) and event.total is not None:
+            before = self._listed.get(event.stream)
+            size = max(event.records, before.size if before else 0)
+            self._listed[event.stream] = Listed(total=event.total, size=size)
+        elif isinstance(event, events.CycleEnded):
+            self._listed.pop(event.stream, None)
 
     def away(self, reason: str) -> None:
         """Postgres can't be reached at the start."""

@@ -6,7 +6,7 @@ answer the last picture is shown, with since when it is the last one and why.
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ from syncd.config.settings import Settings
 from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Picture
+from syncd.views.arrival import Listed
 from syncd.views.objects import as_object, budgets_of
 from syncd.views.words import moment
 
@@ -50,6 +51,9 @@ class Feed:
 
     failed: Callable[[BaseException], None]
     """Hears of bugs: they cost the newest picture, and the streams nothing."""
+
+    listed: Mapping[StreamId, Listed] = attrs.field(factory=dict)
+    """What the APIs said of the lists that are gone through now."""
 
     listeners: set[Connection] = attrs.field(factory=set, init=False)
     event: bytes = attrs.field(default=b"", init=False)
@@ -181,7 +185,8 @@ class Feed:
         if self.picture is None:
             of_picture: dict[str, Any] = {"streams": [], "sources": [], "budgets": []}
         else:
-            of_picture = as_object(_known(self.picture, self.settings()), self.settings())
+            known = _known(self.picture, self.settings())
+            of_picture = as_object(known, self.settings(), self.listed)
         since = self.picture.now if self.picture is not None else self._began
         return {
             **of_picture,

@@ -44,6 +44,8 @@ class SideDoor:
         """Take in one event of the loop."""
         if self.metrics is not None:
             self.metrics.hear(event)
+        if self.door is not None:
+            self.door.hear(event)
 
     async def run(self) -> None:
         """Serve until cancelled."""

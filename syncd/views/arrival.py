@@ -1,9 +1,10 @@
 """When will the cycle that runs be done, and what does it wait for now?
 
-Told from the database alone: by what the last whole cycle came to, and by the budget's tokens.
-So it is a guess, and None wherever there is nothing to guess from.
+Told by what the last whole cycle came to, by what the API says of its list, and by the budget's
+tokens.  So it is a guess, and None wherever there is nothing to guess from.
 """
 
+import math
 from typing import Literal
 
 import attrs
@@ -15,8 +16,17 @@ Why = Literal["budget", "api asked to wait", "api is failing"]
 
 
 @attrs.frozen(kw_only=True)
+class Listed:
+    """What the API said of the list that the running cycle goes through."""
+
+    total: int
+    size: int
+    """Records on its fullest page so far."""
+
+
+@attrs.frozen(kw_only=True)
 class Expected:
-    """What the running cycle will come to, if it goes as the last whole one."""
+    """What the running cycle will come to."""
 
     records: int | None = None
     pages: int | None = None
@@ -32,29 +42,42 @@ class Wait:
     until: float | None
 
 
-def expected(seen: Seen, budget: Budget | None, now: float) -> Expected:
-    """How long the running cycle has still to go."""
+def expected(
+    seen: Seen, budget: Budget | None, now: float, listed: Listed | None = None
+) -> Expected:
+    """How long the running cycle has still to go; `listed` is known where its daemon is."""
     running, before = seen.running, seen.whole
-    if running is None or before is None or not before.totals.seen or before.ended is None:
+    if before is not None and not (before.totals.seen and before.ended):
+        before = None
+    if running is None or (listed is None and before is None):
         return Expected()
-    pages = seen.pages or 0
-    # It has begun a page beyond the last one: then there are more than there were.
+    total = pages = 0
+    if listed is not None:
+        total, pages = listed.total, math.ceil(listed.total / max(1, listed.size))
+    elif before is not None:
+        total, pages = before.totals.seen, before.pages
+    # It may have begun a page beyond the last one: then there are more than there were.
     return Expected(
-        records=max(before.totals.seen, running.totals.seen),
-        pages=max(before.pages, pages + 1),
-        done=_done(running, before, budget, now),
+        records=max(total, running.totals.seen),
+        pages=max(pages, (seen.pages or 0) + 1),
+        done=_done(running, before, total, budget, now),
     )
 
 
-def _done(running: Cycle, before: Cycle, budget: Budget | None, now: float) -> float | None:
-    took = (before.ended or now) - before.started
-    left = max(0, before.totals.seen - running.totals.seen)
-    if running.taken_up or before.taken_up:
-        # Either was left for a while, so only the work that is left can be counted.
-        pace = now if before.taken_up else now + took * left / before.totals.seen
-    else:
-        pace = running.started + took
-    requests = before.totals.requests * left // before.totals.seen
+def _done(
+    running: Cycle, before: Cycle | None, total: int, budget: Budget | None, now: float
+) -> float | None:
+    left = max(0, total - running.totals.seen)
+    like = before or running
+    if not like.totals.seen:
+        return None
+    pace = now
+    # One that was left for a while tells nothing of how long its work takes.
+    if not like.taken_up:
+        each = ((like.ended or now) - like.started) / like.totals.seen
+        whole = before is not None and not running.taken_up
+        pace = running.started + each * total if whole else now + each * left
+    requests = like.totals.requests * left // like.totals.seen
     at = max(pace, outlook(budget, requests, now) if budget else now)
     return at if at > now else None
 
@@ -87,6 +110,3 @@ def wait(seen: Seen, budget: Budget | None, failing: Failing | None) -> Wait | N
 def _in_flight(budget: Budget, stream: StreamId) -> bool:
     """Whether a request of this stream is under way: it waits for the answer, then."""
     return any(t.counted is None and t.spent_on.startswith(f"{stream} ") for t in budget.spent)
-
-
-__all__ = ["Expected", "Wait", "expected", "outlook", "wait"]

@@ -1,15 +1,18 @@
 """The same pictures for programs: keys stay, and new ones may come.  Times are ISO 8601."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from syncd.config.settings import BudgetSettings, Settings
+from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Cycle, Failing, Holder, Picture, Seen, Token
 from syncd.views import arrival
 from syncd.views.standing import standing
 from syncd.views.words import moment, untied
+
+_NOTHING: Mapping[StreamId, arrival.Listed] = {}
 
 
 def budgets_of(settings: Settings, sources: Sequence[str]) -> list[BudgetSettings]:
@@ -18,8 +21,15 @@ def budgets_of(settings: Settings, sources: Sequence[str]) -> list[BudgetSetting
     return list({b.name: b for b in found if b is not None}.values())
 
 
-def as_object(picture: Picture, settings: Settings) -> dict[str, Any]:
-    """The same for programs; keys stay, and new ones may come."""
+def as_object(
+    picture: Picture,
+    settings: Settings,
+    listed: Mapping[StreamId, arrival.Listed] = _NOTHING,
+) -> dict[str, Any]:
+    """The same for programs; keys stay, and new ones may come.
+
+    listed: what the APIs said of the lists of running cycles, where that is known.
+    """
     holders = {h.source: h for h in picture.holders}
     sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
     there = {b.name: b for b in picture.budgets}
@@ -32,6 +42,7 @@ def as_object(picture: Picture, settings: Settings) -> dict[str, Any]:
                 settings,
                 holders.get(seen.stream.source),
                 there.get(_budget_name(settings, seen.stream.source) or ""),
+                listed.get(seen.stream),
             )
             for seen in picture.streams
         ],
@@ -49,11 +60,16 @@ def _budget_name(settings: Settings, source: str) -> str | None:
 
 
 def _stream_object(
-    seen: Seen, now: float, settings: Settings, holder: Holder | None, budget: Budget | None
+    seen: Seen,
+    now: float,
+    settings: Settings,
+    holder: Holder | None,
+    budget: Budget | None,
+    listed: arrival.Listed | None,
 ) -> dict[str, Any]:
     every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
     found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
-    ahead = arrival.expected(seen, budget, now)
+    ahead = arrival.expected(seen, budget, now, listed)
     waits = arrival.wait(seen, budget, holder.failing if holder else None)
     return {
         "source": seen.stream.source,

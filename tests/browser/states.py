@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from syncd import __version__
 from syncd.config.load import load
 from syncd.config.settings import Settings
 from syncd.sync.model import Counts, StreamId
@@ -214,7 +215,7 @@ def status(
     )
     return {
         **as_object(picture, settings_of([s.stream for s in streams], folder)),
-        "version": "0.6.0",
+        "version": __version__,
         "daemon": {
             "pid": 4711,
             "since": moment(now - 3 * DAY),

@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mock_api.testing import MockServer, running_mock
 from tests.browser.backstage import Backstage, backstage
@@ -60,9 +62,19 @@ class World:
     def faults(self, *rules: dict[str, Any]) -> None:
         self.back.do(self.mock.faults, *rules)
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database, autocommit=True) as connection:
-            return connection.execute(sql.encode()).fetchall()
+            return connection.execute(query.encode()).fetchall()
+
+    def allow_connections(self, *, allowed: bool) -> None:
+        """Whether Postgres lets anybody into the database; who is in it is thrown out."""
+        name = str(conninfo_to_dict(self.database)["dbname"])
+        elsewhere = make_conninfo(self.database, dbname="postgres")
+        with psycopg.connect(elsewhere, autocommit=True) as admin:
+            change = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+            admin.execute(change.format(sql.Identifier(name), sql.Literal(allowed)))
+            who = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            admin.execute(who, [name])
 
 
 def free_port() -> int:
@@ -104,7 +116,7 @@ def test_a_cycle_is_seen_live_without_a_reload(world: World, open_page: Open) ->
     page = open_page(world.url)
     page.evaluate("window.same = true")
     headline(page).to_have_text("The table is being filled for the first time", timeout=SOON)
-    expect(page.locator(".stream-label")).to_have_text("Page 3", timeout=SOON)
+    expect(page.locator(".stream-label")).to_have_text("Page 3 of 3", timeout=SOON)
     headline(page).to_have_text("The stream is in step", timeout=SOON)
     expect(page.locator(".canvas canvas")).to_have_count(2, timeout=SOON)
     expect(page.locator(".canvas").first).to_have_attribute(
@@ -204,6 +216,21 @@ def test_the_daemon_leaves_and_comes_back(world: World, open_page: Open) -> None
     world.start()
     expect(page.locator("#link")).to_have_text("Live", timeout=SOON)
     headline(page).to_have_text("The stream is in step", timeout=SOON)
+
+
+def test_while_postgres_is_away_the_page_says_so_and_goes_on(world: World, open_page: Open) -> None:
+    """What is shown is called old, with since when; nothing is lost."""
+    world.start()
+    world.until("resting until")
+    page = open_page(world.url)
+    headline(page).to_have_text("The stream is in step")
+    world.allow_connections(allowed=False)
+    expect(page.locator("#link")).to_have_text("Postgres is away", timeout=2 * SOON)
+    expect(page.locator(".notice")).to_contain_text("Postgres is away since")
+    headline(page).to_have_text("Last known: the stream is in step")
+    world.allow_connections(allowed=True)
+    expect(page.locator("#link")).to_have_text("Live", timeout=2 * SOON)
+    headline(page).to_have_text("The stream is in step")
 
 
 def test_a_config_that_was_refused_is_told(world: World, open_page: Open) -> None:

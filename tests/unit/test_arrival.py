@@ -5,7 +5,7 @@ import pytest
 
 from syncd.sync.model import Counts, StreamId
 from syncd.sync.picture import Budget, Cycle, Failing, Seen, Token
-from syncd.views.arrival import Expected, Wait, expected, outlook, wait
+from syncd.views.arrival import Expected, Listed, Wait, expected, outlook, wait
 
 STREAM = StreamId(source="ads", stream="campaigns")
 NOW = 10_000.0
@@ -74,6 +74,27 @@ def test_a_first_cycle_has_nothing_to_go_by() -> None:
     seen = attrs.evolve(running(6), last=None, whole=None)
     assert expected(seen, None, NOW) == Expected()
     assert expected(Seen(stream=STREAM, whole=WHOLE), None, NOW) == Expected()
+
+
+def test_what_the_api_says_of_its_list_comes_before_the_last_cycle() -> None:
+    """Twice as many records as the last time take twice as long."""
+    found = expected(running(6), None, NOW, Listed(total=200, size=10))
+    assert found == Expected(records=200, pages=20, done=NOW + 960)
+
+
+def test_a_first_cycle_goes_by_its_own_pace_and_the_budget() -> None:
+    """60 records took 6 minutes, so 40 more take 4; the budget may say later."""
+    seen = attrs.evolve(running(6), last=None, whole=None)
+    listed = Listed(total=100, size=10)
+    assert expected(seen, None, NOW, listed) == Expected(records=100, pages=10, done=NOW + 240)
+    busy = budget(*[NOW + 50] * 10)
+    assert expected(seen, busy, NOW, listed).done == NOW + 50 + 4 * PER
+
+
+def test_before_its_first_page_nothing_is_guessed() -> None:
+    seen = attrs.evolve(running(0), last=None, whole=None)
+    found = expected(seen, None, NOW, Listed(total=100, size=10))
+    assert found == Expected(records=100, pages=10, done=None)
 
 
 def test_one_that_takes_longer_than_the_last_says_no_time() -> None:

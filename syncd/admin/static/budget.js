@@ -1,7 +1,7 @@
 // The budget as a strip: the last window, with a mark for each request where it was counted.
 
 import { h, say, set, show, svg, Keyed } from "./dom.js";
-import { ahead, ago, at, count, joined, number, span } from "./words.js";
+import { ahead, ago, at, count, joined, number, took } from "./words.js";
 
 const KINDS = [
   { id: "page", one: "list page", many: "list pages", is: / page \d+/ },
@@ -12,7 +12,7 @@ const KINDS = [
 const kindOf = (token) => KINDS.find((kind) => kind.is.test(token.spent_on)) ?? KINDS[2];
 
 /** As configs say it: `60 s`, not `1 min`. */
-const windowOf = (per) => (per <= 120 ? `${Math.round(per * 10) / 10} s` : span(per));
+const windowOf = (per) => (per <= 120 ? `${Math.round(per * 10) / 10} s` : took(per));
 
 export class Strip {
   constructor() {

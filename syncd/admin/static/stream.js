@@ -272,7 +272,7 @@ function factsOf(stream, source, now) {
       name: "Will be done",
       value: left > 0 ? `in ${ahead(left)}` : stream.whole ? "any moment" : "not known yet",
       more: left > 0
-        ? `about ${clock(at(done), now, false)}, going by the last cycle and the budget`
+        ? `about ${clock(at(done), now, false)}, by its pace and the budget`
         : stream.whole ? "it takes longer than the last one" : "no whole cycle to go by",
     }, {
       name: "So far",
@@ -300,12 +300,12 @@ function factsOf(stream, source, now) {
     facts.push({
       name: "Last cycle",
       value: joined([number(last.seen, "record"), last.outcome === "ok" ? "" : last.outcome]),
-      more: joined([whatBecame(last), usual?.records ? `usual ${count(usual.records.least)}–${count(usual.records.most)}` : ""], " · "),
+      more: joined([whatBecame(last), usual?.records ? `usual ${count(usual.records.least)}\u2060–\u2060${count(usual.records.most)}` : ""], " · "),
     });
   }
   facts.push({
     name: "Begins",
-    value: `every ${span(stream.every_seconds)}`,
+    value: `every ${took(stream.every_seconds)}`,
     more: stream.next_start && !running ? `next at ${clock(at(stream.next_start), now)}` : "",
   });
   if (stream.missing) {
