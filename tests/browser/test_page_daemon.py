@@ -147,6 +147,11 @@ def test_a_dead_letter_is_retried_from_the_page(world: World, open_page: Open) -
     give_token(page, TOKEN)
     expect(page.locator(".toast")).to_contain_text("Retry of record camp_7: ", timeout=SOON)
     expect(page.locator(".letters > li")).to_contain_text("1 put aside", timeout=SOON)
+    # A whole record needs the token, too: it is kept for the tab.
+    page.evaluate("sessionStorage.removeItem('syncd-token')")
+    page.get_by_role("button", name="Show the record: camp_7").click()
+    give_token(page, TOKEN)
+    expect(page.locator(".payload")).to_contain_text('"camp_7"')
     world.faults()
     retry.click()
     expect(page.locator(".letters > li")).to_have_count(0, timeout=SOON)

@@ -36,6 +36,19 @@ export async function get(path) {
   }
 }
 
+/** Read a whole record, for which the token may be needed; null if a person thought better of it. */
+export async function getRecord(path) {
+  const how = (bearer) => ({
+    headers: { Accept: "application/json", ...(bearer && { Authorization: `Bearer ${bearer}` }) },
+    cache: "no-store",
+  });
+  let answer = await reach(path, how(token()));
+  if (answer.status === 401) answer = await allowed((bearer) => reach(path, how(bearer)));
+  if (!answer) return null;
+  if (!answer.ok) throw new Error(await why(answer));
+  return answer.json();
+}
+
 /**
  * Ask for something and wait for what comes of it: `{ok, answer}`, or null if a person thought
  * better of it.
@@ -112,7 +125,10 @@ export async function tokenToRead(wrong) {
 
 let asking = null;
 
-function askForToken(fault, about = "Whoever asks syncd to do something shows its token.") {
+function askForToken(
+  fault,
+  about = "Whoever asks syncd to do something, or for a whole record, shows its token.",
+) {
   asking ??= dialog("token", () => {
     say($("token-why"), about);
     say($("token-fault"), fault);

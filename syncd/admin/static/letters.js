@@ -1,6 +1,6 @@
 // The records of one stream that were put aside, why, and what can be done.
 
-import { ask, get, sure } from "./door.js";
+import { ask, getRecord, sure } from "./door.js";
 import { h, say, set, show, prose, Keyed } from "./dom.js";
 import { ago, at, count, joined, key, number } from "./words.js";
 
@@ -158,7 +158,9 @@ class LetterPart {
     const open = this.record.hidden;
     if (open && !this.record.textContent) {
       try {
-        say(this.record, (await get(`api/dead/${this.letter.id}`)).payload || "(empty)");
+        const letter = await getRecord(`api/dead/${this.letter.id}`);
+        if (!letter) return;
+        say(this.record, letter.payload || "(empty)");
       } catch (error) {
         say(this.record, error.message);
       }
