@@ -332,7 +332,7 @@ def test_what_can_be_asked_is_what_makes_sense(
 ) -> None:
     stage.show(status(tmp_path, 0.0, [seen]))
     page = open_page(stage.url)
-    assert page.locator(".actions button").all_text_contents() == offered
+    expect(page.locator(".actions button")).to_have_text(offered)
 
 
 def test_deletes_are_approved_after_they_were_shown(
