@@ -93,14 +93,13 @@ class Prometheus:
     @asynccontextmanager
     async def in_time(self, seconds: float) -> AsyncIterator[None]:
         """The body has so long; if that is not enough, what fires and what is about to is told."""
-        try:
-            with trio.fail_after(seconds):
-                yield
-        except trio.TooSlowError:
+        with trio.move_on_after(seconds) as scope:
+            yield
+        if scope.cancelled_caught:
             found: dict[str, Any] = await self._ask("alerts")  # type: ignore[assignment]  # an object
             words = [(a["state"], a["labels"], a["value"]) for a in found["alerts"]]
             told = "\n".join(map(str, words))
-            raise AssertionError(f"not within {seconds:.0f} s; alerts:\n{told}") from None
+            raise AssertionError(f"not within {seconds:.0f} s; alerts:\n{told}")
 
     async def until_firing(self, wanted: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Wait until all of these have fired; they and all others that fire then."""
