@@ -9,7 +9,7 @@ from syncd.sync.model import Counts, StreamId
 from syncd.sync.picture import Budget, Seen, Token
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
 from syncd.views.words import percent, took
-from tests.unit.test_story import ADS, NOW, cycle
+from tests.unit.test_story_told import ADS, NOW, cycle
 
 RUNNING = cycle(2, started=NOW - 30, ended=None, outcome=None, totals=Counts(seen=10, written=10))
 
