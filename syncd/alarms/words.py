@@ -36,7 +36,7 @@ RECOVERED = {
     "reload-refused": "the config was taken up",
     "postgres-away": "Postgres is back",
 }
-TODO = {
+WHAT_TO_DO = {
     "parked": "Mend that, then `syncd resume {}`.",
     "failing": "It tries again by itself. See whether the API is reachable: `syncd check`.",
     "suspicious": "The table keeps its rows. Look at what the API lists.",
@@ -62,7 +62,7 @@ def todo(told: Told) -> str:
     """What a person may do; nothing when it is over."""
     if told.state != "firing":
         return ""
-    usual = TODO[told.alarm.kind].format(shlex.quote(told.alarm.subject))
+    usual = WHAT_TO_DO[told.alarm.kind].format(shlex.quote(told.alarm.subject))
     if not told.todo:
         return usual
     # "Mend that" stands for what the hint says better.

@@ -17,7 +17,7 @@ ROW = re.compile(
     r"^\| `([^`]+)` \| ([A-Z]+) \| (?:`([a-z-]+)`|—) \| .+\. \| .+\. \|$", re.MULTILINE
 )
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
-WITH_TODO = re.compile(
+WITH_ADVICE = re.compile(
     r"^\| `([^`]+)` \| ([A-Z]+) \| (?:`([a-z-]+)`|—) \| .+\. \| (.+\.) \|$", re.MULTILINE
 )
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -52,7 +52,7 @@ def test_the_page_explains_every_line_and_no_other() -> None:
 
 def test_what_to_do_is_the_same_on_the_page_and_at_the_side_door() -> None:
     """Every warning and every error has it."""
-    said = {name: LINK.sub(r"\1", todo) for _, _, name, todo in WITH_TODO.findall(PAGE)}
+    said = {name: LINK.sub(r"\1", todo) for _, _, name, todo in WITH_ADVICE.findall(PAGE)}
     serious = {kind.name for kind in kinds.ALL if kind.level != "INFO"}
     assert {name: said[name] for name in serious} == WHAT_TO_DO
 
