@@ -3,9 +3,11 @@
 wiring    builds one thing from Settings
 opened    all that one process has open, and what a reload does to it
 running   the daemon's and `once`'s life: signals, the service manager, the end
+surveying what `syncd init` asks an address
 """
 
 from syncd.app.running import once, run
+from syncd.app.surveying import survey
 from syncd.app.wiring import budget, client, safe, source, store, table
 
-__all__ = ["budget", "client", "once", "run", "safe", "source", "store", "table"]
+__all__ = ["budget", "client", "once", "run", "safe", "source", "store", "survey", "table"]

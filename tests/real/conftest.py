@@ -7,7 +7,7 @@ import pytest
 
 from tests.daemon.conftest import Syncd
 from tests.real.datasette_server import Datasette, datasette
-from tests.real.django_server import WITH_REFRESH_TOKEN, Shop, shop
+from tests.real.django_server import WITH_CLIENT, WITH_REFRESH_TOKEN, Shop, shop
 from tests.real.json_server import JsonServer, json_server
 from tests.real.kinto_server import Kinto, kinto
 from tests.real.server import Server
@@ -62,6 +62,27 @@ def oauth(shop: Shop) -> Shop:
 
 
 @pytest.fixture
+def json_server_whole(json_server: JsonServer) -> JsonServer:
+    """Asked for the whole list at once."""
+    json_server.paged = False
+    return json_server
+
+
+@pytest.fixture
+def shop_by_offset(shop: Shop) -> Shop:
+    """Django REST framework with offsets, and no more than 50 records a page."""
+    shop.listed = "by-offset"
+    return shop
+
+
+@pytest.fixture
+def oauth_clients(shop: Shop) -> Shop:
+    """Django OAuth Toolkit, which gives an access token for a client's id and secret."""
+    shop.listed, shop.auth = "clients", WITH_CLIENT
+    return shop
+
+
+@pytest.fixture
 def server(request: pytest.FixtureRequest) -> Server:
     """The one that a test is parametrized with, by its fixture's name."""
     found = request.getfixturevalue(request.param)
@@ -80,3 +101,21 @@ def postgres(servers: Servers) -> Iterator[str]:
     """A fresh database; which Postgres it is matters to no API."""
     with servers["embedded"].fresh_database() as conninfo:
         yield conninfo
+
+
+TALLY: dict[str, str] = {}
+
+
+@pytest.fixture
+def tally() -> dict[str, str]:
+    """Whether the config that init wrote for a server ran unedited."""
+    return TALLY
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print for how many servers the config that `syncd init` wrote ran unedited."""
+    if TALLY:
+        good = sum(ran == "yes" for ran in TALLY.values())
+        told = ", ".join(f"{name}: {ran}" for name, ran in TALLY.items())
+        line = f"syncd init: {good} of {len(TALLY)} configs ran unedited ({told})"
+        terminalreporter.write_line(line)

@@ -35,7 +35,7 @@ path = "/shop/things.json"
 params = { _shape = "objects", _ttl = 0 }
 records = "rows"
 key = ["id"]
-page = { kind = "url", next = "next_url", size = 25, size_param = "_size", total = "filtered_table_rows_count" }
+page = { kind = "url", next = "next_url", size = 25, size_param = "_size" }
 
 [sources.datasette.streams.things.columns]
 id = "bigint"

@@ -52,6 +52,14 @@ client_secret = { env = "SHOP_CLIENT_SECRET" }
 refresh_token = { env = "SHOP_REFRESH_TOKEN" }
 """
 
+WITH_CLIENT = """
+[sources.shop.auth]
+kind = "client-credentials"
+url = "/o/token/"
+client_id = { env = "SHOP_CLIENT_ID" }
+client_secret = { env = "SHOP_CLIENT_SECRET" }
+"""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Shop(Server):

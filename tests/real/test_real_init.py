@@ -1,0 +1,81 @@
+"""From an address to rows: configs that nobody has edited, against servers that nobody here wrote."""
+
+import pytest
+
+from tests.daemon.conftest import Syncd
+from tests.real.django_server import Shop
+from tests.real.json_server import JsonServer
+from tests.real.records import differences, rows
+from tests.real.server import Server
+
+pytestmark = pytest.mark.real
+
+SERVERS = [
+    "kinto",
+    "datasette",
+    "json_server",
+    "json_server_whole",
+    "shop",
+    "shop_by_cursor",
+    "shop_by_offset",
+    "oauth_clients",
+]
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+async def test_the_config_that_init_wrote_runs_unedited(
+    server: Server,
+    syncd: Syncd,
+    postgres: str,
+    tally: dict[str, str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """`syncd init`, `syncd check --offline`, `syncd once`: the table is what the server has."""
+    name = request.node.callspec.params["server"]
+    tally[name] = "no"
+    syncd.env = server.env
+    address = f"http://127.0.0.1:{server.port}{server.address}"
+    done = await syncd.command("init", address, "-o", str(syncd.path), *server.options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = syncd.path.read_text("utf-8")
+    assert not any(secret in text for secret in server.env.values() if secret.startswith("canary"))
+    done = await syncd.command("check", "--offline")
+    assert done.returncode == 0, done.stdout + done.stderr + text
+    done = await syncd.command("--set", f"database.url={postgres}", "once")
+    assert done.returncode == 0, done.stdout + done.stderr + text
+    table = text.partition(".columns]")[0].rpartition(".")[2]
+    assert differences(server.records(), rows(postgres, table)) == [], text
+    tally[name] = "yes"
+
+
+async def test_an_api_that_wants_credentials_is_not_guessed_at(shop: Shop, syncd: Syncd) -> None:
+    """Without them, init says which options there are, and writes nothing."""
+    address = f"http://127.0.0.1:{shop.port}{shop.address}"
+    done = await syncd.command("init", address, "-o", str(syncd.path))
+    assert done.returncode == 1
+    assert "--bearer-env NAME" in done.stderr
+    assert not syncd.path.exists()
+
+
+async def test_an_address_that_lists_addresses_is_not_a_list(shop: Shop, syncd: Syncd) -> None:
+    """The root of a site names its lists; init repeats their addresses."""
+    syncd.env = shop.env
+    address = f"http://127.0.0.1:{shop.port}/api/"
+    done = await syncd.command("init", address, "-o", str(syncd.path), *shop.options)
+    assert done.returncode == 1
+    assert f"http://127.0.0.1:{shop.port}/api/things/" in done.stderr
+
+
+async def test_a_file_that_is_there_is_not_written_over(
+    json_server: JsonServer, syncd: Syncd
+) -> None:
+    """Only --force replaces it."""
+    address = f"http://127.0.0.1:{json_server.port}{json_server.address}"
+    syncd.write("mine")
+    done = await syncd.command("init", address, "-o", str(syncd.path))
+    assert done.returncode == 2
+    assert "--force" in done.stderr
+    assert syncd.path.read_text("utf-8") == "mine"
+    done = await syncd.command("init", address, "-o", str(syncd.path), "--force")
+    assert done.returncode == 0, done.stderr
+    assert "[sources." in syncd.path.read_text("utf-8")
