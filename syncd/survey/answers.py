@@ -81,7 +81,11 @@ def read(reply: Reply, redactor: Redactor, *, stream: str = "", at: str | None =
         path=path,
         records=[r for r in found if isinstance(r, dict)],
         raws=[json.dumps(r, default=str, sort_keys=True).encode() for r in found],
-        others=tuple(p for p, of in lists.items() if p != path and of and _objects(of)),
+        others=tuple(
+            p
+            for p, of in lists.items()
+            if p != path and of and _objects(of) and (_usual(p) or len(of) >= len(found))
+        ),
         around=tuple(Around(path=p, value=v) for p, v in _scalars(answer)),
     )
 
@@ -138,10 +142,13 @@ def _chosen(
 
 
 def _rank(path: str, found: list[Any], stream: str) -> tuple[bool, int, int, int]:
+    same = bool(path) and plain(path.rpartition(".")[2]) == plain(stream)
+    return (same or not path, _usual(path), -path.count("."), len(found))
+
+
+def _usual(path: str) -> int:
     name = plain(path.rpartition(".")[2])
-    usual = len(USUAL) - USUAL.index(name) if name in USUAL else 0
-    same = bool(path) and name == plain(stream)
-    return (same or not path, usual, -path.count("."), len(found))
+    return len(USUAL) - USUAL.index(name) if name in USUAL else 0
 
 
 def _objects(found: list[Any]) -> bool:

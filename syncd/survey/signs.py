@@ -77,11 +77,12 @@ OFFSETS = ("offset", "startat", "skip", "start", "startindex", "from")
 SIZES = ("perpage", "pagesize", "limit", "size", "itemsperpage", "maxresults", "resultsperpage",
          "top", "pagelimit", "rows")  # fmt: skip
 PAIRS = {
-    "_page": "_limit", "_token": "_limit", "_next": "_size", "page[number]": "page[size]",
-    "page[after]": "page[size]", "page[cursor]": "page[size]", "$skip": "$top", "_start": "_limit",
-    "$skiptoken": "$top", "pageToken": "pageSize", "page_token": "page_size", "startAt": "maxResults",
-    "start": "limit", "skip": "limit", "offset": "limit", "start_cursor": "page_size",
-    "pageNumber": "pageSize", "starting_after": "limit", "page_info": "limit",
+    "_page": "_limit", "_token": "_limit", "_next": "_size", "_start": "_limit",
+    "page[number]": "page[size]", "page[after]": "page[size]", "page[cursor]": "page[size]",
+    "$skip": "$top", "$skiptoken": "$top", "pageToken": "pageSize", "page_token": "page_size",
+    "startAt": "maxResults", "start": "limit", "skip": "limit", "offset": "limit",
+    "start_cursor": "page_size", "pageNumber": "pageSize", "starting_after": "limit",
+    "page_info": "limit",
 }  # fmt: skip
 """What asks for the next page, to what tells its size, where the two always come together."""
 
@@ -153,27 +154,31 @@ def size_params(
     seen: Seen, page: PageSettings, params: Mapping[str, str]
 ) -> list[tuple[str, bool]]:
     """Parameters that may tell a page's size, and whether the answer speaks of them."""
-    count, found = len(seen.raws), list[tuple[str, bool]]()
-    found += [(name, True) for name, value in params.items() if value == str(count)]
+    count = len(seen.raws)
     address = next_cursor(page, seen) if isinstance(page, LinkPages | UrlPages) else None
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address or "").query))
-    found += [(n, True) for n, v in query.items() if v == str(count) and n not in params]
-    found += [
-        (one.path.rpartition(".")[2], True)
+    told = [n for n, v in {**params, **query}.items() if v == str(count) and _tells_size(n)]
+    told += [
+        one.path.rpartition(".")[2]
         for one in seen.named(*SIZES)
         if one.value == count and not isinstance(one.value, bool)
     ]
-    sent = {*query, *params, *_moved_by(page)}
-    found += [(PAIRS[name], False) for name in sent if name in PAIRS]
-    drf = {a.name for a in seen.around} >= {"count", "next", "previous"}
-    guesses = ("page_size", "limit") if drf else GUESSES
-    if isinstance(page, LinkPages) and not found:
-        guesses = ("per_page", "limit")
-    found += [(name, False) for name in guesses]
-    taken = _moved_by(page)
-    return list(
-        {name: (name, told) for name, told in reversed(found) if name not in taken}.values()
-    )[::-1]
+    likely = [PAIRS[name] for name in {**query, **params} if name in PAIRS]
+    likely += [PAIRS[name] for name in _moved_by(page) if name in PAIRS]
+    if {a.name for a in seen.around} >= {"count", "next", "previous"}:  # Django's REST framework
+        likely += ["page_size", "limit"]
+    elif isinstance(page, LinkPages) and not likely:
+        likely += ["per_page", "limit"]
+    likely += GUESSES
+    found = dict.fromkeys(told, True)
+    for name in likely:
+        found.setdefault(name, False)
+    return [(name, of) for name, of in found.items() if name not in _moved_by(page)]
+
+
+def _tells_size(name: str) -> bool:
+    """By its name: a number of records in a next page's address may as well be an offset."""
+    return plain(name) in {*SIZES, "count", "first", "num"} or name in PAIRS.values()
 
 
 def _moved_by(page: PageSettings) -> set[str]:
@@ -184,11 +189,11 @@ def _moved_by(page: PageSettings) -> set[str]:
 def _in_headers(seen: Seen) -> Iterator[Candidate]:
     headers, count = seen.reply.headers, len(seen.raws)
     if "link" in headers:
-        page = LinkPages(size=count)
-        if next_cursor(page, seen) is not None:
-            yield Candidate(page=page, why="the Link header names the next page")
-        elif re.search(r'rel="?(first|last|prev|self)', headers["link"]):
-            yield Candidate(page=page, why="the Link header names pages, though no next one")
+        link = LinkPages(size=count)
+        if next_cursor(link, seen) is not None:
+            yield Candidate(page=link, why="the Link header names the next page")
+        elif re.search(r'rel="?(first|last|prev)', headers["link"]):
+            yield Candidate(page=link, why="the Link header names pages, though no next one")
     for name in NEXT_HEADERS:
         if _is_address(headers.get(name, "")):
             spelt = "-".join(part.capitalize() for part in name.split("-"))

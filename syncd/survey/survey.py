@@ -1,4 +1,4 @@
-"""In which order is found out what is at an address?  The first answer decides what is asked next."""
+"""In which order is found out what is at an address?  Each answer decides what is asked next."""
 
 import urllib.parse
 
@@ -153,10 +153,7 @@ def _good(reply: Reply | None, asking: Asking, redactor: Redactor) -> Reply:
             f"the API answered {reply.status}: {said}; run the same command again later"
         )
     if reply.status >= 300:
-        hints = {
-            404: "Check the address's path",
-            405: "For a list that is asked for by POST: --body",
-        }
+        hints = {404: "Check its path", 405: "If the list is asked for by POST, give --body JSON"}
         hint = hints.get(reply.status, "Check the address, and what the API says")
         raise UnexpectedAnswer(f"the API answered {reply.status}: {said}", hint=hint)
     return reply

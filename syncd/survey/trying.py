@@ -54,21 +54,25 @@ class Trying:
         count = len(self.first.raws)
         top = self._likely()[0].page
         names = size_params(self.first, top, self.place.params)
-        asked_for = [name for name, value in self.place.params.items() if value == str(count)]
-        if asked_for and any(name == asked_for[0] for name, _ in names):
-            # Whoever writes a size into the address means it.
-            return Sized(param=asked_for[0], size=count, told=True, seen=self.first)
-        told = next((name for name, told in names if told), None)
-        if count < LARGER and (told or not self._ended()):
-            for name, is_told in names[:SIZES]:
-                request = Request(place=self.place, params={name: LARGER})
-                seen = await self._read(request, f"larger pages, by `{name}`")
-                if seen is not None and len(seen.raws) > count:
-                    whole = len(seen.raws) < LARGER and next_cursor(top, seen) is None
-                    size = LARGER if whole else len(seen.raws)
-                    return Sized(param=name, size=size, told=is_told, seen=seen)
-        if told is not None:
-            return Sized(param=told, size=count, told=True, seen=self.first)
+        for name, told in names:
+            if told and self.place.params.get(name) == str(count):
+                # Whoever writes a size into the address means it.
+                return Sized(param=name, size=count, told=True, seen=self.first)
+        if self._ended() and not any(told for _, told in names):
+            return None
+        for name, told in names[:SIZES]:
+            request = Request(place=self.place, params={name: max(LARGER, count)})
+            seen = await self._read(request, f"pages of {max(LARGER, count)}, by `{name}`")
+            if seen is None:
+                continue
+            if len(seen.raws) > count:
+                whole = len(seen.raws) < LARGER and next_cursor(top, seen) is None
+                size = LARGER if whole else len(seen.raws)
+                return Sized(param=name, size=size, told=told, seen=seen)
+            if told and compared(self.first, seen) == "same":
+                return Sized(param=name, size=count, told=True, seen=seen)
+            if count >= LARGER:
+                break  # larger ones are of no use; nothing is to be gained
         return None
 
     async def second_page(self, sized: Sized | None) -> Settled | None:

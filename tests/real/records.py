@@ -54,19 +54,19 @@ def differences(
     return sorted(found)
 
 
-def _equal(told: Any, value: Any) -> bool:
+def _equal(told: object, value: object) -> bool:
     match value:
         case bool() | None:
-            return bool(told is value)
+            return told is value
         case Decimal():
             return Decimal(str(told)) == value
         case dt.datetime():
-            return dt.datetime.fromisoformat(told) == value
+            return dt.datetime.fromisoformat(str(told)) == value
         case dt.date():
             return str(value) == told
         case uuid.UUID():
-            return uuid.UUID(told) == value
+            return uuid.UUID(str(told)) == value
         case str():
             return str(told) == value
         case _:
-            return bool(told == value)
+            return told == value

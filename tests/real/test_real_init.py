@@ -1,4 +1,4 @@
-"""From an address to rows: configs that nobody has edited, against servers that nobody here wrote."""
+"""From an address to rows, with configs that nobody has edited."""
 
 import pytest
 

@@ -50,7 +50,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, models
 from django.urls import include, path
-from oauth2_provider.contrib.rest_framework import OAuth2Authentication
+from oauth2_provider.contrib.rest_framework import OAuth2Authentication, TokenHasReadWriteScope
 from oauth2_provider.models import AccessToken, Application, RefreshToken
 from rest_framework import pagination, routers, serializers, viewsets
 from rest_framework.authentication import TokenAuthentication
@@ -117,6 +117,7 @@ class ThingsOfClients(Things):
     """The same, for whoever has an access token of OAuth 2.0."""
 
     authentication_classes = [OAuth2Authentication]
+    permission_classes = [TokenHasReadWriteScope]
 
 
 router = routers.DefaultRouter()
