@@ -15,6 +15,7 @@ import attrs
 
 from syncd.api.columns import TYPES
 from syncd.config.names import LONGEST, SYSTEM_COLUMNS
+from syncd.errors import UnexpectedAnswer
 from syncd.survey.answers import plain
 
 Record = Mapping[str, Any]
@@ -131,7 +132,7 @@ def _name(path: str, taken: set[str]) -> str:
 def type_of(name: str, values: Sequence[Any]) -> tuple[str, bool, str]:
     """The type that all values have, whether that is sure, and what to know of it."""
     if not values:
-        return "text", False, "null in all records that were seen"
+        return "jsonb", False, "null in all records that were seen, so that it may be anything"
     enough = len(values) >= FEW
     if any(isinstance(v, dict | list) for v in values):
         return "jsonb", all(isinstance(v, dict | list) for v in values) or enough, ""
@@ -211,7 +212,13 @@ def key_of(records: Sequence[Record], columns: Sequence[Column], stream: str) ->
     if best is not None:
         why = f"different in all of {many}; its name does not say so"
         return Key(columns=(best.name,), sure=False, why=why)
-    named = min(fit or list(columns), key=lambda c: _rank(c.name, stream, 0))
+    scalars = fit or [c for c in columns if c.type != "jsonb"]
+    if not scalars:
+        raise UnexpectedAnswer(
+            "no field of the records can be a key: each is null, a list or an object",
+            hint="A record needs something by which it is known again",
+        )
+    named = min(scalars, key=lambda c: _rank(c.name, stream, 0))
     why = f"NO field is different in all of {many}: name what makes a record the same one"
     return Key(columns=(named.name,), sure=False, why=why)
 

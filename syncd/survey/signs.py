@@ -7,7 +7,7 @@ second page with it.  Those for which most speaks come first.
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -58,6 +58,7 @@ CURSORS: Mapping[str, tuple[str, ...]] = {
     "nextoffset": ("offset",),
     "nextstart": ("start",),
     "nextid": ("after", "since_id"),
+    "startingafter": ("starting_after",),
     "syncpagetoken": ("page_token",),
 }
 """A cursor's name to the parameters that it is sent in, the most usual one first."""
@@ -87,6 +88,9 @@ PAIRS = {
 """What asks for the next page, to what tells its size, where the two always come together."""
 
 GUESSES = ("limit", "per_page", "page_size")
+
+
+Linked = TypeVar("Linked", LinkPages, UrlPages)
 
 
 @attrs.frozen(kw_only=True)
@@ -189,7 +193,7 @@ def _moved_by(page: PageSettings) -> set[str]:
 def _in_headers(seen: Seen) -> Iterator[Candidate]:
     headers, count = seen.reply.headers, len(seen.raws)
     if "link" in headers:
-        link = LinkPages(size=count)
+        link = _on_our_host(LinkPages(size=count), seen)
         if next_cursor(link, seen) is not None:
             yield Candidate(page=link, why="the Link header names the next page")
         elif re.search(r'rel="?(first|last|prev)', headers["link"]):
@@ -197,7 +201,7 @@ def _in_headers(seen: Seen) -> Iterator[Candidate]:
     for name in NEXT_HEADERS:
         if _is_address(headers.get(name, "")):
             spelt = "-".join(part.capitalize() for part in name.split("-"))
-            page = UrlPages(size=count, header=spelt)
+            page = _on_our_host(UrlPages(size=count, header=spelt), seen)
             yield Candidate(page=page, why=f"the header {spelt} holds the next page's address")
     for name, param in CURSOR_HEADERS.items():
         if headers.get(name) and not _is_address(headers[name]):
@@ -210,7 +214,7 @@ def _addresses(seen: Seen) -> Iterator[Candidate]:
     count = len(seen.raws)
     found = [a for a in seen.around if _is_next(a) and _is_address(a.value)]
     for one in found:
-        page = UrlPages(size=count, next=one.path, absent="end")
+        page = _on_our_host(UrlPages(size=count, next=one.path, absent="end"), seen)
         yield Candidate(page=page, why=f"`{one.path}` holds the next page's address")
     alone = [a for a in seen.around if _is_next(a) and a.value is None]
     for one in alone if not found else ():
@@ -220,9 +224,17 @@ def _addresses(seen: Seen) -> Iterator[Candidate]:
             yield Candidate(page=page, why=f"`{one.path}` is there, though there is no next page")
 
 
+def _on_our_host(page: Linked, seen: Seen) -> Linked:
+    """Servers behind a proxy often give addresses with a name that they have behind it."""
+    if next_cursor(page, seen) is not None:
+        return page
+    ours = attrs.evolve(page, foreign="ignore")
+    return page if next_cursor(ours, seen) is None else ours
+
+
 def _is_next(one: Around) -> bool:
     parent = plain(one.path.rpartition(".")[0].rpartition(".")[2])
-    return one.name in NEXT or (one.name in ("href", "url", "link", "uri") and parent == "next")
+    return one.name in NEXT or (one.name in ("href", "url", "link", "uri") and parent in NEXT)
 
 
 def _cursors(seen: Seen) -> Iterator[Candidate]:
@@ -286,7 +298,6 @@ def _guessed(seen: Seen, params: Mapping[str, str]) -> Iterator[Candidate]:
     why = "it is usual; the answer itself tells nothing"
     yield Candidate(page=NumberPages(page_param="page", **end), why=why, told=False)
     yield Candidate(page=OffsetPages(offset_param="offset", **end), why=why, told=False)
-    yield Candidate(page=OffsetPages(offset_param="skip", **end), why=why, told=False)
 
 
 def _end(seen: Seen) -> dict[str, Any]:

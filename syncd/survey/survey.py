@@ -211,14 +211,14 @@ def _findings(
         honoured = len(sized.seen.raws) > len(first.raws)
         why = f"{len(first.raws)} without it, {len(sized.seen.raws)} with it"
         why = why if honoured else "the answer tells this parameter's name"
-        value = f"{sized.size} by {sized.param}"
+        value = f"{sized.size} records, by `{sized.param}`"
         found.append(Finding(what="size", value=value, sure=honoured or sized.told, why=why))
     unsure = [c.name for c in columns if not c.sure]
     why = f"guessed: {', '.join(unsure[:8])}{'…' if len(unsure) > 8 else ''}" if unsure else ""
     found.append(
         Finding(
             what="columns",
-            value=f"{len(columns)}",
+            value=f"{len(columns)} columns" if len(columns) > 1 else "1 column",
             sure=not unsure,
             why=why or "all records agree",
         )

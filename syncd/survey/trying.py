@@ -11,7 +11,7 @@ from syncd.errors import UnexpectedAnswer
 from syncd.survey.answers import Seen, plain, read
 from syncd.survey.asking import Asking, Place, Request
 from syncd.survey.records import identities
-from syncd.survey.signs import Candidate, candidates, next_cursor, size_params
+from syncd.survey.signs import Candidate, candidates, next_cursor, size_params, total
 
 LARGER = 100  # records to ask for, where a page has fewer
 SIZES = 2  # parameters that are tried for it
@@ -61,6 +61,8 @@ class Trying:
         if self._ended() and not any(told for _, told in names):
             return None
         for name, told in names[:SIZES]:
+            if count >= LARGER and not told:
+                break  # larger ones are of no use
             request = Request(place=self.place, params={name: max(LARGER, count)})
             seen = await self._read(request, f"pages of {max(LARGER, count)}, by `{name}`")
             if seen is None:
@@ -71,8 +73,6 @@ class Trying:
                 return Sized(param=name, size=size, told=told, seen=seen)
             if told and compared(self.first, seen) == "same":
                 return Sized(param=name, size=count, told=True, seen=seen)
-            if count >= LARGER:
-                break  # larger ones are of no use; nothing is to be gained
         return None
 
     async def second_page(self, sized: Sized | None) -> Settled | None:
@@ -81,7 +81,7 @@ class Trying:
         fallback: Settled | None = None
         tried = 0
         for one in candidates(base, self.place.params):
-            page = _with_size(one.page, sized)
+            page = _with_total(_with_size(one.page, sized), base)
             cursor = next_cursor(page, base)
             if cursor is None:
                 if one.told and fallback is None:
@@ -144,7 +144,7 @@ class Trying:
         asked = pagination_for(page).ask(None)
         request = Request(place=self.place, params=asked.params)
         seen = await self._read(request, f"the first page, by kind `{page.kind}`", at=base.path)
-        return self.asking.stopped != "" if seen is None else compared(base, seen) == "same"
+        return compared(base, seen) == "same"
 
     async def _read(self, request: Request, why: str, at: str | None = None) -> Seen | None:
         reply = await self.asking.ask(request, why)
@@ -175,6 +175,11 @@ def compared(base: Seen, seen: Seen | None) -> Verdict:
     if again <= 0.2:  # rows may move between two requests
         return "new"
     return "same" if again >= 0.8 else "mixed"
+
+
+def _with_total(page: PageSettings, seen: Seen) -> PageSettings:
+    found = total(seen)
+    return page if found is None else attrs.evolve(page, total=found.path)
 
 
 def _with_size(page: PageSettings, sized: Sized | None) -> PageSettings:
