@@ -55,7 +55,7 @@ ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
     | st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
     | st.dates().map(str) | st.datetimes().map(str) | st.uuids().map(str),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
     max_leaves=5,
 )  # fmt: skip
 NAMES = st.text(
@@ -63,7 +63,7 @@ NAMES = st.text(
 ) | st.sampled_from(["id", "_id", "ctid", "_syncd_x", "attributes", "a.b", "fields"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.dictionaries(NAMES, ANYTHING, max_size=5), min_size=1, max_size=6))
 def test_no_record_that_was_seen_is_refused_for_a_type(records: list[dict[str, Any]]) -> None:
     """Each record that the types were told from passes them, key aside."""
@@ -77,16 +77,15 @@ def test_no_record_that_was_seen_is_refused_for_a_type(records: list[dict[str, A
         raw = json.dumps({**record, "\x01": str(number)}, default=str, ensure_ascii=False)
         numbers = _bare_decimals(raw, record)
         judged = contract.judge(numbers.encode())
-        assert isinstance(judged, Record) or "\\u0000" in judged.raw.decode(), judged
+        assert isinstance(judged, Record), judged
 
 
 def _bare_decimals(raw: str, record: dict[str, Any]) -> str:
     """`json` writes no Decimal; those at the top are put back as numbers."""
     for value in record.values():
         if isinstance(value, Decimal):
-            raw = raw.replace(
-                f'"{value}"', format(value, "f") if abs(value.adjusted()) < 50 else "0"
-            )
+            number = format(value, "f") if abs(value.adjusted()) < 50 else "0"
+            raw = raw.replace(f'"{value}"', number)
     return raw
 
 
