@@ -254,8 +254,8 @@ def _tell(found: Survey, output: Path | None, say: Callable[[str], None]) -> Non
         return
     say("")
     guesses = found.guesses
-    look = f"look at its {guesses} guess{'es' * (guesses != 1)} first" if guesses else "then"
-    say(f"{output} is written; {look}:" if guesses else f"{output} is written. Next:")
+    look = "look at its guess" if guesses == 1 else f"look at its {guesses} guesses"
+    say(f"{output} is written; {look}, then:" if guesses else f"{output} is written. Next:")
     named = "" if output.name == "syncd.toml" and output.parent == Path() else f" --config {output}"
     say(f"  syncd{named} check    does all of it work?")
     say(f"  syncd{named} once     one cycle: its rows are in Postgres")

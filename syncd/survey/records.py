@@ -192,6 +192,11 @@ def _all_are(of: str, values: Sequence[str]) -> bool:
     return all(zoned) if of == "timestamptz" else not any(zoned)
 
 
+def ordered(columns: Sequence[Column], key: Key) -> list[Column]:
+    """With the key first."""
+    return sorted(columns, key=lambda c: c.name not in key.columns)
+
+
 def key_of(records: Sequence[Record], columns: Sequence[Column], stream: str) -> Key:
     """What is different in all records, and never null."""
     fit = [c for c in columns if c.type != "jsonb" and _filled(records, c)]

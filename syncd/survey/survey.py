@@ -91,7 +91,7 @@ async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) 
         records=first.path,
         key=key,
         page=settled.page,
-        columns=tuple(columns),
+        columns=tuple(of.ordered(columns, key)),
         left_out=tuple(left_out),
         volatile=tuple(v for v in volatile if updated is None or v != updated.name),
         updated=updated,

@@ -104,12 +104,19 @@ def postgres(servers: Servers) -> Iterator[str]:
 
 
 TALLY: dict[str, str] = {}
+FIGURES: list[str] = []
 
 
 @pytest.fixture
 def tally() -> dict[str, str]:
     """Whether the config that init wrote for a server ran unedited."""
     return TALLY
+
+
+@pytest.fixture
+def figures() -> list[str]:
+    """Sentences for the end of the run."""
+    return FIGURES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -119,3 +126,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         told = ", ".join(f"{name}: {ran}" for name, ran in TALLY.items())
         line = f"syncd init: {good} of {len(TALLY)} configs ran unedited ({told})"
         terminalreporter.write_line(line)
+    for figure in FIGURES:
+        terminalreporter.write_line(figure)
