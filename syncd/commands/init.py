@@ -24,6 +24,7 @@ from syncd.config.settings import (
     KeyAuth,
     Secret,
     SourceSettings,
+    revealed,
 )
 from syncd.survey.asking import Place
 from syncd.survey.names import source_name, stream_name
@@ -162,7 +163,8 @@ def init(
         name=given.source, base_url=base_url, headers=given.headers, auth=given.auth, retries=0
     )
     say = _teller(err=not to_file)
-    logs.configure(level="ERROR", secrets=[])
+    secrets = [] if given.auth is None else given.auth.secrets()
+    logs.configure(level="ERROR", secrets=[*secrets, *revealed(*given.headers.values())])
     found = trio.run(app.survey, settings, place, given.stream, lambda line: say(f"      {line}"))
     text = config(found, given, dt.datetime.now(tz=dt.UTC).date())
     _loads(text)

@@ -7,6 +7,7 @@ import attrs
 import trio
 
 from syncd.api.hints import REMAINING
+from syncd.errors import SyncdError
 
 MOST = 8  # requests of one survey
 APART = 0.25  # seconds between two of them
@@ -81,6 +82,14 @@ class Asking:
         if _left(reply.headers) <= RESERVE:
             self.stopped = "little is left of the API's quota"
         return reply
+
+    async def try_to_ask(self, request: Request, why: str) -> Reply | None:
+        """The same, where no answer is an answer, too: an API may take a parameter amiss."""
+        try:
+            return await self.ask(request, why)
+        except SyncdError as error:
+            self.tell(f"request {self.made} failed: {error}")
+            return None
 
 
 def _left(headers: Mapping[str, str]) -> float:

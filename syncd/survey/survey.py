@@ -69,7 +69,8 @@ async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) 
     again = sized.seen if sized is not None and sized.seen is not first else None
     settled = await trying.second_page(sized)
     if again is None and asking.made <= 4:
-        reply = await asking.ask(Request(place=place), "the same once more: which fields differ?")
+        why = "the same once more: which fields differ?"
+        reply = await asking.try_to_ask(Request(place=place), why)
         again = _again(reply, redactor, first)
     if settled is None:
         settled = _no_pages(first)

@@ -147,7 +147,7 @@ class Trying:
         return compared(base, seen) == "same"
 
     async def _read(self, request: Request, why: str, at: str | None = None) -> Seen | None:
-        reply = await self.asking.ask(request, why)
+        reply = await self.asking.try_to_ask(request, why)
         if reply is None or reply.status >= 300:
             return None
         try:

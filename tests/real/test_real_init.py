@@ -1,11 +1,15 @@
 """From an address to rows, with configs that nobody has edited."""
 
+import re
+
 import pytest
 
+from syncd.survey.asking import MOST
 from tests.daemon.conftest import Syncd
 from tests.real.django_server import Shop
 from tests.real.json_server import JsonServer
 from tests.real.records import differences, rows
+from tests.real.relay import relayed
 from tests.real.server import Server
 
 pytestmark = pytest.mark.real
@@ -30,21 +34,28 @@ async def test_the_config_that_init_wrote_runs_unedited(
     tally: dict[str, str],
     request: pytest.FixtureRequest,
 ) -> None:
-    """`syncd init`, `syncd check --offline`, `syncd once`: the table is what the server has."""
+    """Records change while the first cycle reads them; then the table is what the server has."""
     name = request.node.callspec.params["server"]
     tally[name] = "no"
     syncd.env = server.env
-    address = f"http://127.0.0.1:{server.port}{server.address}"
-    done = await syncd.command("init", address, "-o", str(syncd.path), *server.options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    text = syncd.path.read_text("utf-8")
-    assert not any(secret in text for secret in server.env.values() if secret.startswith("canary"))
-    done = await syncd.command("check", "--offline")
-    assert done.returncode == 0, done.stdout + done.stderr + text
-    done = await syncd.command("--set", f"database.url={postgres}", "once")
-    assert done.returncode == 0, done.stdout + done.stderr + text
-    table = text.partition(".columns]")[0].rpartition(".")[2]
-    assert differences(server.records(), rows(postgres, table)) == [], text
+    async with relayed(server.port) as relay:
+        address = f"http://127.0.0.1:{relay.port}{server.address}"
+        done = await syncd.command("init", address, "-o", str(syncd.path), *server.options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert relay.requests <= MOST
+        text = syncd.path.read_text("utf-8")
+        assert not any(v in text for v in server.env.values() if v.startswith("canary"))
+        done = await syncd.command("check", "--offline")
+        assert done.returncode == 0, done.stdout + done.stderr + text
+        *_, stream = re.findall(r"^\[(sources\.\w+\.streams\.\w+)\]$", text, re.MULTILINE)
+        table = stream.rpartition(".")[2]
+
+        relay.before = server.stir
+        for also in ([], *[["--set", f"{stream}.reconcile=1ms"]] * 2):
+            done = await syncd.command("--set", f"database.url={postgres}", *also, "once")
+            assert done.returncode == 0, done.stdout + done.stderr + text
+            relay.before = None
+        assert differences(server.records(), rows(postgres, table)) == [], text
     tally[name] = "yes"
 
 

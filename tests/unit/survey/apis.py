@@ -399,6 +399,59 @@ def _asana(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Pa
     return 200, {}, {"data": all_[at : at + size], "next_page": onward}
 
 
+def _behind_a_proxy(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    """The site's own name is another one than that which it is asked by."""
+    size, number = 20, int(query.get("page", 1))
+    more = number * size < len(all_)
+    onward = f"http://backend:8000{path}?page={number + 1}" if more else None
+    here = all_[(number - 1) * size : number * size]
+    return 200, {}, {"count": len(all_), "next": onward, "previous": None, "results": here}
+
+
+def _cursor_header(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    at = of_token(query["cursor"]) if "cursor" in query else 0
+    more = at + 40 < len(all_)
+    return 200, {"x-next-cursor": token(at + 40)} if more else {}, all_[at : at + 40]
+
+
+def _wordpress(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    size, number = limited(query, "per_page", 10, 100), int(query.get("page", 1))
+    pages = -(-len(all_) // size)
+    if number > pages:
+        return 400, {}, {"code": "rest_post_invalid_page_number", "data": {"status": 400}}
+    headers = {"x-wp-total": str(len(all_)), "x-wp-totalpages": str(pages)}
+    if number < pages:
+        headers["link"] = f'<{address(path, {**query, "page": number + 1})}>; rel="next"'
+    return 200, headers, all_[(number - 1) * size : number * size]
+
+
+def _post(n: int) -> dict[str, Any]:
+    return {"id": n, "date": f"2024-01-{n % 28 + 1:02}T11:00:00", "slug": f"post-{n}",
+            "title": {"rendered": f"Post {n}"}, "sticky": False,
+            "modified_gmt": f"2024-01-{n % 28 + 1:02}T12:00:00"}  # fmt: skip
+
+
+def _square(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    size = limited(query, "limit", 100, 100)
+    at = of_token(query["cursor"]) if "cursor" in query else 0
+    more = at + size < len(all_)
+    found = {"payments": all_[at : at + size]}
+    return 200, {}, found | ({"cursor": token(at + size)} if more else {})
+
+
+def _x(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    """Strict: each parameter that it does not know is an error."""
+    if wrong := query.keys() - {"max_results", "pagination_token"}:
+        return 400, {}, {"errors": [{"message": f"The query parameters {wrong} are not one of"}]}
+    size = limited(query, "max_results", 100, 1000)
+    at = of_token(query["pagination_token"]) if "pagination_token" in query else 0
+    here = all_[at : at + size]
+    meta: dict[str, Any] = {"result_count": len(here)}
+    if at + size < len(all_):
+        meta["next_token"] = token(at + size)
+    return 200, {}, {"data": here, "meta": meta}
+
+
 # --- counted ------------------------------------------------------------------------------------
 
 
@@ -511,6 +564,16 @@ APIS = [
         answer=_twilio, kind="url", key=("sid",), records="messages"),
     Api(name="Asana", path="/api/1.0/tasks", record=lambda n: {"gid": str(n), "name": f"t{n}"},
         answer=_asana, kind="url", key=("gid",), records="data"),
+    Api(name="behind a proxy", path="/api/rows/", record=_row, answer=_behind_a_proxy, kind="url",
+        records="results"),
+    Api(name="a cursor in a header", path="/rows", record=_row, answer=_cursor_header,
+        kind="cursor"),
+    Api(name="WordPress", path="/wp-json/wp/v2/posts", record=_post, answer=_wordpress,
+        kind="link", types={"date": "timestamp", "title": "jsonb"}),
+    Api(name="Square", path="/v2/payments", record=_charge, answer=_square, kind="cursor",
+        records="payments"),
+    Api(name="X", path="/2/users/1/followers", record=_channel, answer=_x, kind="cursor",
+        records="data"),
     Api(name="Spring", path="/api/rows", record=_row, answer=_spring, kind="number",
         records="content"),
     Api(name="Mailchimp", path="/3.0/lists/1/members", record=_contact, answer=_mailchimp,
