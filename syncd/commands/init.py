@@ -17,11 +17,13 @@ import trio
 from syncd import app, logs
 from syncd.config.load import load
 from syncd.config.settings import (
+    UNRESOLVED,
     AuthSettings,
     BasicAuth,
     BearerAuth,
     ClientCredentials,
     KeyAuth,
+    RefreshToken,
     Secret,
     SourceSettings,
     revealed,
@@ -48,17 +50,26 @@ class Flags:
     api_key_query: str | None
     api_key_prefix: str
     client_env: tuple[str, str] | None
+    refresh_env: tuple[str, str, str] | None
+    token_key_env: str
     token_url: str | None
     scope: str | None
     header: tuple[str, ...]
     header_env: tuple[tuple[str, str], ...]
 
     def auth(self) -> AuthSettings | None:
+        """What init itself sends."""
         kinds = (self.bearer_env, self.basic_env, self.api_key_env, self.client_env)
         if sum(kind is not None for kind in kinds) > 1:
             raise click.UsageError("give one kind of credentials, not several")
-        if (self.client_env is None) != (self.token_url is None):
-            raise click.UsageError("--client-env and --token-url belong together")
+        buys = self.client_env or self.refresh_env
+        if (buys is None) != (self.token_url is None):
+            raise click.UsageError("--token-url belongs to --client-env or --refresh-env")
+        if self.refresh_env is not None and self.bearer_env is None:
+            raise click.UsageError(
+                "a refresh token may be good for one time only, so that init does not use it: "
+                "give the access token that came with it as --bearer-env NAME, too"
+            )
         if self.bearer_env is not None:
             return BearerAuth(token=_secret(self.bearer_env))
         if self.basic_env is not None:
@@ -72,6 +83,25 @@ class Flags:
                 url=self.token_url, client_id=name, client_secret=secret, scope=self.scope
             )
         return None
+
+    def kept(self) -> AuthSettings | None:
+        """What the config says."""
+        if self.refresh_env is None or self.token_url is None:
+            return self.auth()
+        name, secret, token = map(_secret, self.refresh_env)
+        return RefreshToken(
+            url=self.token_url,
+            client_id=name,
+            client_secret=secret,
+            refresh_token=token,
+            scope=self.scope,
+        )
+
+    def token_key(self) -> Secret | None:
+        """What seals refresh tokens in the database; it may be made later."""
+        if self.refresh_env is None:
+            return None
+        return Secret(UNRESOLVED, f"env {self.token_key_env}")
 
     def _key(self, key: Secret) -> KeyAuth:
         if self.api_key_query is not None:
@@ -113,6 +143,19 @@ class Flags:
 @click.option("--api-key-query", metavar="PARAMETER", help="Its parameter, instead of a header.")
 @click.option("--api-key-prefix", default="", metavar="TEXT", help="Before it, such as 'Token '.")
 @click.option("--client-env", nargs=2, metavar="ID SECRET", help="OAuth 2.0 client credentials.")
+@click.option(
+    "--refresh-env",
+    nargs=3,
+    metavar="ID SECRET TOKEN",
+    help="OAuth 2.0 refresh token; init asks with --bearer-env, and leaves it unused.",
+)
+@click.option(
+    "--token-key-env",
+    default="SYNCD_TOKEN_KEY",
+    show_default=True,
+    metavar="NAME",
+    help="Holds the key that seals refresh tokens in the database.",
+)
 @click.option("--token-url", metavar="URL", help="Where they buy a token: a path or an address.")
 @click.option("--scope", help="The scope to ask for there.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Sent with each request.")
@@ -150,6 +193,7 @@ def init(
         )
     place, base_url = _place(url, body)
     given_flags = Flags(**flags)
+    asking = given_flags.auth()
     host = urllib.parse.urlsplit(base_url).hostname or ""
     given = Given(
         url=base_url + place.path,
@@ -157,13 +201,14 @@ def init(
         stream=stream or stream_name(place.path),
         base_url=base_url,
         headers=given_flags.headers(),
-        auth=given_flags.auth(),
+        auth=given_flags.kept(),
+        token_key=given_flags.token_key(),
     )
     settings = SourceSettings(
-        name=given.source, base_url=base_url, headers=given.headers, auth=given.auth, retries=0
+        name=given.source, base_url=base_url, headers=given.headers, auth=asking, retries=0
     )
     say = _teller(err=not to_file)
-    secrets = [] if given.auth is None else given.auth.secrets()
+    secrets = [] if asking is None else asking.secrets()
     logs.configure(level="ERROR", secrets=[*secrets, *revealed(*given.headers.values())])
     found = trio.run(app.survey, settings, place, given.stream, lambda line: say(f"      {line}"))
     text = config(found, given, dt.datetime.now(tz=dt.UTC).date())
@@ -172,7 +217,9 @@ def init(
         _write(output, text, force=force)
     else:
         click.echo(text, nl=False)
-    _tell(found, output if to_file else None, say)
+    key = given_flags.token_key_env
+    to_make = key if given.token_key is not None and key not in os.environ else None
+    _tell(found, output if to_file else None, to_make, say)
 
 
 def _teller(*, err: bool) -> Callable[[str], None]:
@@ -219,7 +266,14 @@ def _body(text: str | None) -> dict[str, Any] | None:
         found = None
     if not isinstance(found, dict):
         raise click.UsageError('--body takes a JSON object, such as \'{"status": "open"}\'')
+    if _has_null(found):
+        raise click.UsageError("--body can hold no null: a config, which is TOML, has none")
     return found
+
+
+def _has_null(of: object) -> bool:
+    inner = of.values() if isinstance(of, dict) else of if isinstance(of, list) else ()
+    return of is None or any(map(_has_null, inner))
 
 
 def _secret(name: str) -> Secret:
@@ -245,7 +299,9 @@ def _write(output: Path, text: str, *, force: bool) -> None:
         raise click.ClickException(f"can't write {output}: {error.strerror}") from None
 
 
-def _tell(found: Survey, output: Path | None, say: Callable[[str], None]) -> None:
+def _tell(
+    found: Survey, output: Path | None, token_key: str | None, say: Callable[[str], None]
+) -> None:
     for one in found.findings:
         say(f"{'sure ' if one.sure else 'guess'} {one.what}: {one.value} ({one.why})")
     if found.updated is not None:
@@ -259,5 +315,7 @@ def _tell(found: Survey, output: Path | None, say: Callable[[str], None]) -> Non
     look = "look at its guess" if guesses == 1 else f"look at its {guesses} guesses"
     say(f"{output} is written; {look}, then:" if guesses else f"{output} is written. Next:")
     named = "" if output.name == "syncd.toml" and output.parent == Path() else f" --config {output}"
+    if token_key is not None:
+        say(f"  export {token_key}=$(openssl rand -base64 32)    and keep it: it seals the tokens")
     say(f"  syncd{named} check    does all of it work?")
     say(f"  syncd{named} once     one cycle: its rows are in Postgres")

@@ -39,6 +39,8 @@ class Given:
     base_url: str
     headers: Mapping[str, str | Secret] = attrs.field(factory=dict)
     auth: AuthSettings | None = None
+    token_key: Secret | None = None
+    """What seals in the database the tokens that a login buys."""
 
 
 def config(found: Survey, given: Given, today: dt.date) -> str:
@@ -47,9 +49,15 @@ def config(found: Survey, given: Given, today: dt.date) -> str:
 
 
 def _lines(found: Survey, given: Given, today: dt.date) -> Iterator[str]:
-    of = {f.what: f for f in found.findings}
     source = f"sources.{name(given.source)}"
     stream = f"{source}.streams.{name(given.stream)}"
+    yield from _head(found, given, today)
+    yield from _source(found, given, source)
+    yield from _stream(found, stream)
+    yield from _columns(found, stream)
+
+
+def _head(found: Survey, given: Given, today: dt.date) -> Iterator[str]:
     many = "request" if found.requests == 1 else "requests"
     yield f"# Written by `syncd init` {__version__} on {today}, from {found.requests} {many} to"
     yield from comment(f"{given.url}, which showed {found.seen} records.")
@@ -60,6 +68,13 @@ def _lines(found: Survey, given: Given, today: dt.date) -> Iterator[str]:
     yield "# Next: syncd check, then syncd once. All keys: docs/configuration.md"
     if found.stopped:
         yield from comment(f"Not all was asked: {found.stopped}.")
+    if given.token_key is not None:
+        yield ""
+        yield "# From `openssl rand -base64 32`: it seals what is kept of logins"
+        yield f"token_key = {value(given.token_key)}"
+
+
+def _source(found: Survey, given: Given, source: str) -> Iterator[str]:
     yield ""
     yield f"[{source}]"
     yield f"base_url = {value(given.base_url)}"
@@ -71,12 +86,16 @@ def _lines(found: Survey, given: Given, today: dt.date) -> Iterator[str]:
         yield f"[{source}.auth]"
         for key, of_it in _set(given.auth).items():
             yield f"{name(key)} = {value(of_it)}"
+
+
+def _stream(found: Survey, stream: str) -> Iterator[str]:
+    of = {f.what: f for f in found.findings}
     yield ""
     yield f"[{stream}]"
     yield f"path = {value(found.place.path)}"
     yield 'every = "15m"'
     if found.place.params:
-        yield f"params = {value(_params(found))}"
+        yield f"params = {value(dict(found.place.params))}"
     yield from _said(of["records"])
     if found.records:
         yield f"records = {value(found.records)}"
@@ -87,9 +106,15 @@ def _lines(found: Survey, given: Given, today: dt.date) -> Iterator[str]:
         yield from _said(of["size"])
     yield f"page = {value(_page(found.page))}"
     yield from _hints(found)
-    yield from _search(found, stream)
+    if found.place.body is not None:
+        yield ""
+        yield f"[{stream}.search]"
+        yield f"body = {value(dict(found.place.body))}"
+
+
+def _columns(found: Survey, stream: str) -> Iterator[str]:
     yield ""
-    yield from _said(of["columns"])
+    yield from (line for f in found.findings if f.what == "columns" for line in _said(f))
     yield f"[{stream}.columns]"
     for column in found.columns:
         yield _column(column)
@@ -111,18 +136,6 @@ def _hints(found: Survey) -> Iterator[str]:
         yield "# Rows may move while such a list is read: if the API can sort by what never"
         yield '# changes, add it: params = { sort = "id" }'
     yield '# reconcile = "daily"   # also find rows that the API does not have any more'
-
-
-def _search(found: Survey, stream: str) -> Iterator[str]:
-    if found.place.body is not None:
-        yield ""
-        yield f"[{stream}.search]"
-        yield f"body = {value(dict(found.place.body))}"
-
-
-def _params(found: Survey) -> dict[str, str]:
-    """Those of the address that `page` does not send itself."""
-    return dict(found.place.params)
 
 
 def _budget(budget: BudgetSettings | None) -> Iterator[str]:

@@ -79,6 +79,7 @@ def shop_by_offset(shop: Shop) -> Shop:
 def oauth_clients(shop: Shop) -> Shop:
     """Django OAuth Toolkit, which gives an access token for a client's id and secret."""
     shop.listed, shop.auth = "clients", WITH_CLIENT
+    shop.env = {**shop.env, "SHOP_CLIENT_ID": "robot"}
     return shop
 
 

@@ -47,7 +47,7 @@ WITH_REFRESH_TOKEN = """
 [sources.shop.auth]
 kind = "refresh-token"
 url = "/o/token/"
-client_id = "syncd"
+client_id = { env = "SHOP_CLIENT_ID" }
 client_secret = { env = "SHOP_CLIENT_SECRET" }
 refresh_token = { env = "SHOP_REFRESH_TOKEN" }
 """
@@ -79,7 +79,12 @@ class Shop(Server):
         if self.auth == WITH_TOKEN:
             header = ["--api-key-header", "Authorization", "--api-key-prefix", "Token "]
             return ["--api-key-env", "SHOP_TOKEN", *header]
-        return ["--client-env", "SHOP_CLIENT_ID", "SHOP_CLIENT_SECRET", "--token-url", "/o/token/"]
+        of_client = ["SHOP_CLIENT_ID", "SHOP_CLIENT_SECRET"]
+        if self.auth == WITH_CLIENT:
+            return ["--client-env", *of_client, "--token-url", "/o/token/"]
+        access = ["--bearer-env", "SHOP_ACCESS_TOKEN", "--token-key-env", "TOKEN_KEY"]
+        refresh = ["--refresh-env", *of_client, "SHOP_REFRESH_TOKEN", "--token-url", "/o/token/"]
+        return [*access, *refresh]
 
     @property
     def source(self) -> str:
@@ -124,6 +129,7 @@ def shop(folder: Path, *, access_seconds: int = 3600) -> Iterator[Shop]:
         "SHOP_TOKEN": TOKEN,
         "SHOP_CLIENT_SECRET": CLIENT_SECRET,
         "SHOP_REFRESH_TOKEN": REFRESH_TOKEN,
+        "SHOP_ACCESS_TOKEN": "canary-first-access-token",
     }
     env = {**secrets, "SHOP_RECORDS": str(things), "SHOP_ACCESS_SECONDS": str(access_seconds)}
     program = str(DJANGO.folder() / "bin" / "python")
@@ -131,5 +137,5 @@ def shop(folder: Path, *, access_seconds: int = 3600) -> Iterator[Shop]:
     headers = {"Authorization": f"Token {TOKEN}"}
     base = f"http://127.0.0.1:{port}"
     with serving(command, port, folder, env), httpx.Client(base_url=base, headers=headers) as http:
-        secrets |= {"SHOP_CLIENT_ID": "robot", "TOKEN_KEY": TOKEN_KEY}
+        secrets |= {"SHOP_CLIENT_ID": "syncd", "TOKEN_KEY": TOKEN_KEY}
         yield Shop(port=port, http=http, env=secrets)

@@ -23,6 +23,7 @@ SERVERS = [
     "shop_by_cursor",
     "shop_by_offset",
     "oauth_clients",
+    "oauth",
 ]
 
 

@@ -6,6 +6,7 @@ Runs in an environment that has them, not in syncd's.  It makes its tables, acco
 records anew, and serves until it is stopped.  Nothing of paging, tokens or OAuth is its own.
 """
 
+import datetime as dt
 import json
 import os
 import sys
@@ -50,6 +51,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, models
 from django.urls import include, path
+from django.utils import timezone
 from oauth2_provider.contrib.rest_framework import OAuth2Authentication, TokenHasReadWriteScope
 from oauth2_provider.models import AccessToken, Application, RefreshToken
 from rest_framework import pagination, routers, serializers, viewsets
@@ -159,9 +161,9 @@ def fill() -> None:
     access = AccessToken.objects.create(
         user=user,
         application=client,
-        token="first-access",
+        token=os.environ["SHOP_ACCESS_TOKEN"],
         scope="read write",
-        expires=django.utils.timezone.now(),
+        expires=timezone.now() + dt.timedelta(hours=1),
     )
     RefreshToken.objects.create(
         user=user, application=client, token=os.environ["SHOP_REFRESH_TOKEN"], access_token=access
@@ -171,7 +173,6 @@ def fill() -> None:
 
 
 if __name__ == "__main__":
-    import django.utils.timezone
     from django.core.wsgi import get_wsgi_application
     from waitress import serve
 

@@ -28,6 +28,7 @@ from syncd.config.settings import (
     NumberPages,
     OffsetPages,
     PageSettings,
+    RefreshToken,
     Secret,
     UrlPages,
 )
@@ -121,13 +122,16 @@ def test_each_kind_of_paging_is_read_back_as_it_was(page: PageSettings, tmp_path
         BasicAuth(username=TOKEN, password=TOKEN),
         KeyAuth(key=TOKEN, header="Authorization", prefix="Token "),
         KeyAuth(key=TOKEN, header=None, query="api_key"),
+        RefreshToken(url="/o/", client_id=TOKEN, client_secret=TOKEN, refresh_token=TOKEN),
         ClientCredentials(url="/o/token/", client_id=TOKEN, client_secret=TOKEN, scope="read"),
     ],
     ids=lambda auth: auth.kind,
 )
 def test_credentials_are_written_as_references(auth: Any, tmp_path: Path) -> None:
     """No value of a secret stands in the file."""
-    given = attrs.evolve(GIVEN, auth=auth, headers={"X-Client": "syncd", "X-Key": TOKEN})
+    given = attrs.evolve(
+        GIVEN, auth=auth, token_key=TOKEN, headers={"X-Client": "syncd", "X-Key": TOKEN}
+    )
     text = config(found([{"id": 1}]), given, TODAY)
     assert "canary-value" not in text
     source = loaded(text, tmp_path)
@@ -147,7 +151,13 @@ def test_credentials_are_written_as_references(auth: Any, tmp_path: Path) -> Non
         (["https://api.example.com/x", "--header", "Authorization: s3cret"], "--header-env"),
         (["https://api.example.com/x", "--header", "X"], "has no value"),
         (["https://api.example.com/x", "--body", "["], "--body takes a JSON object"),
-        (["https://api.example.com/x", "--client-env", "HOME", "HOME"], "belong together"),
+        (["https://api.example.com/x", "--body", '{"a": [null]}'], "no null"),
+        (["https://api.example.com/x", "--client-env", "HOME", "HOME"], "--token-url"),
+        (["https://api.example.com/x", "--token-url", "/o"], "--token-url belongs to"),
+        (
+            ["https://a.example/x", "--refresh-env", "HOME", "HOME", "HOME", "--token-url", "/o"],
+            "one time only",
+        ),
         (["https://a.example/x", "--bearer-env", "HOME", "--api-key-env", "HOME"], "one kind"),
     ],
 )
