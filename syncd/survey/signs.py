@@ -6,7 +6,7 @@ second page with it.  Those for which most speaks come first.
 
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -87,6 +87,7 @@ PAIRS = {
 }  # fmt: skip
 """What asks for the next page, to what tells its size, where the two always come together."""
 
+BY_NUMBER = ("page", "_page", "page[number]", "p", "pageNumber")
 GUESSES = ("limit", "per_page", "page_size")
 
 
@@ -111,10 +112,12 @@ def candidates(seen: Seen, params: Mapping[str, str]) -> list[Candidate]:
     for one in (
         *_in_headers(seen),
         *_addresses(seen),
+        *_cursors(seen, [name for name in BY_NUMBER if params.get(name) in ("0", "1")]),
+        *_asked(seen, params),
         *_cursors(seen),
         *_counted(seen),
         *_keysets(seen),
-        *_guessed(seen, params),
+        *_guessed(seen),
     ):
         found.setdefault(one.page, one)
     return list(found.values())
@@ -237,7 +240,8 @@ def _is_next(one: Around) -> bool:
     return one.name in NEXT or (one.name in ("href", "url", "link", "uri") and parent in NEXT)
 
 
-def _cursors(seen: Seen) -> Iterator[Candidate]:
+def _cursors(seen: Seen, asked: Sequence[str] | None = None) -> Iterator[Candidate]:
+    """`asked`: only numbers, in these parameters, which a person's address has."""
     more = next((a.path for a in seen.named(*MORE) if isinstance(a.value, bool)), None)
     for name, params in CURSORS.items():
         for one in seen.named(name):
@@ -246,7 +250,12 @@ def _cursors(seen: Seen) -> Iterator[Candidate]:
                 continue
             if name == "offset" and not isinstance(value, str):
                 continue  # it tells where this page began
-            for param in params:
+            # A number is more likely to be a page's than anything else.
+            counts = isinstance(value, int) or str(value).isdigit()
+            if asked is not None and not counts:
+                continue
+            sent_in = params if asked is None else asked
+            for param in sorted(sent_in, key=lambda p: counts and p not in ("page", "offset")):
                 page = CursorPages(
                     size=len(seen.raws), next=one.path, param=param, more=more, absent="end"
                 )
@@ -284,17 +293,22 @@ def _keysets(seen: Seen) -> Iterator[Candidate]:
         )
 
 
-def _guessed(seen: Seen, params: Mapping[str, str]) -> Iterator[Candidate]:
-    """What is usual, where the answer tells nothing."""
+def _asked(seen: Seen, params: Mapping[str, str]) -> Iterator[Candidate]:
+    """What a person's own address asks for a page by."""
     end = _end(seen)
-    for name in ("page", "_page", "page[number]", "p", "pageNumber"):
+    for name in BY_NUMBER:
         if params.get(name) in ("0", "1"):
             page = NumberPages(page_param=name, first=int(params[name]), **end)
-            yield Candidate(page=page, why=f"the address has `{name}`", told=True)
+            yield Candidate(page=page, why=f"the address has `{name}`")
     for name in ("offset", "skip", "start", "_start", "$skip"):
         if params.get(name) == "0":
             offset = OffsetPages(offset_param=name, **end)
-            yield Candidate(page=offset, why=f"the address has `{name}`", told=True)
+            yield Candidate(page=offset, why=f"the address has `{name}`")
+
+
+def _guessed(seen: Seen) -> Iterator[Candidate]:
+    """What is usual, where the answer tells nothing."""
+    end = _end(seen)
     why = "it is usual; the answer itself tells nothing"
     yield Candidate(page=NumberPages(page_param="page", **end), why=why, told=False)
     yield Candidate(page=OffsetPages(offset_param="offset", **end), why=why, told=False)

@@ -18,6 +18,12 @@ from syncd.survey.trying import Settled, Sized, Trying
 AS_OBJECTS = {"_shape": "objects"}
 """Asks datasette for records with their fields' names."""
 
+LIMITS = (
+    *("x-ratelimit-limit", "x-rate-limit-limit", "ratelimit-limit", "x-rate-limit", "ratelimit"),
+    *("ratelimit-policy", "x-shopify-shop-api-call-limit", "x-ratelimit-limit-requests"),
+)
+"""Headers in which APIs tell how often they may be asked."""
+
 TYPICAL = {10, 12, 15, 20, 24, 25, 30, 40, 50, 60, 75, 80, 100, 120, 128, 150, 200, 250, 256, 300,
            400, 500, 1000, 2000, 5000, 10000}  # fmt: skip
 """Sizes of pages: a list that has exactly so many records may well have more."""
@@ -48,6 +54,9 @@ class Survey:
     volatile: tuple[str, ...]
     updated: of.Column | None
     budget: BudgetSettings | None
+    limit: str
+    """What the API tells of its limit, if it does not tell in which time."""
+
     findings: tuple[Finding, ...]
     seen: int
     """Records, each counted once."""
@@ -97,6 +106,7 @@ async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) 
         volatile=tuple(v for v in volatile if updated is None or v != updated.name),
         updated=updated,
         budget=budget,
+        limit="" if budget is not None else _limit(first.reply),
         findings=tuple(_findings(first, key, settled, sized, columns, volatile, again)),
         seen=len(seen),
         requests=asking.made,
@@ -188,6 +198,11 @@ def _budget(reply: Reply) -> BudgetSettings | None:
     if not 0 < int(quota) <= 100_000 or not 0 < int(window) <= 86_400 * 31:
         return None
     return BudgetSettings(name="", requests=int(quota), per=float(window))
+
+
+def _limit(reply: Reply) -> str:
+    found = ((name, reply.headers.get(name, "")) for name in LIMITS)
+    return next((f"{name}: {text}" for name, text in found if text.strip()), "")
 
 
 def _findings(

@@ -11,7 +11,6 @@ import attrs
 from syncd import __version__
 from syncd.config.settings import (
     AuthSettings,
-    BudgetSettings,
     CursorPages,
     KeysetPages,
     LinkPages,
@@ -80,7 +79,7 @@ def _source(found: Survey, given: Given, source: str) -> Iterator[str]:
     yield f"base_url = {value(given.base_url)}"
     if given.headers:
         yield f"headers = {value(dict(given.headers))}"
-    yield from _budget(found.budget)
+    yield from _budget(found)
     if given.auth is not None:
         yield ""
         yield f"[{source}.auth]"
@@ -138,8 +137,11 @@ def _hints(found: Survey) -> Iterator[str]:
     yield '# reconcile = "daily"   # also find rows that the API does not have any more'
 
 
-def _budget(budget: BudgetSettings | None) -> Iterator[str]:
+def _budget(found: Survey) -> Iterator[str]:
+    budget = found.budget
     if budget is None:
+        if found.limit:
+            yield from comment(f"The API tells of a limit ({found.limit}): see its documentation.")
         yield '# budget = { requests = 60, per = "1m" }   # never more, if the API has a limit'
     else:
         yield "# sure: the API tells it in RateLimit-Policy"

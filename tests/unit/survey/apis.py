@@ -34,6 +34,9 @@ class Api:
     answer: Answer
     many: int = 257
     body: Mapping[str, Any] | None = None
+    params: Mapping[str, str] = attrs.field(factory=dict)
+    """In the address."""
+
     kind: str
     """What `page.kind` should be."""
 
@@ -481,6 +484,26 @@ def _spring(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> P
     )
 
 
+def _by_page(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    """json-server 1: pages only where they are asked for; the next one's number in the body."""
+    if "_page" not in query:
+        return 200, {}, all_
+    size, number = limited(query, "_per_page", 10, 1000), int(query["_page"])
+    pages = -(-len(all_) // size)
+    number = min(number, pages)  # the last one, again
+    here = all_[(number - 1) * size : number * size]
+    onward = number + 1 if number < pages else None
+    found = {"first": 1, "prev": None, "next": onward, "last": pages, "pages": pages}
+    return 200, {}, {**found, "items": len(all_), "data": here}
+
+
+def _next_number(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
+    """Only the next page's number, beside its size."""
+    size, number = limited(query, "per_page", 25, 100), int(query.get("page", 1))
+    meta = {"per_page": size, "next_page": number + 1 if number * size < len(all_) else None}
+    return 200, {}, {"meta": meta, "rows": all_[(number - 1) * size : number * size]}
+
+
 def _mailchimp(all_: list[Any], query: Query, _: Mapping[str, Any], path: str) -> Page:
     size, at = limited(query, "count", 10, 1000), int(query.get("offset", 0))
     members = all_[at : at + size]
@@ -576,6 +599,10 @@ APIS = [
         records="data"),
     Api(name="Spring", path="/api/rows", record=_row, answer=_spring, kind="number",
         records="content"),
+    Api(name="json-server 1", path="/rows", params={"_page": "1"}, record=_row, answer=_by_page,
+        kind="cursor", records="data"),
+    Api(name="the next page's number", path="/rows", record=_row, answer=_next_number,
+        kind="cursor", records="rows"),
     Api(name="Mailchimp", path="/3.0/lists/1/members", record=_contact, answer=_mailchimp,
         kind="offset", records="members"),
     Api(name="pages that nothing tells of", path="/rows", record=_row, answer=_silent(1),

@@ -48,7 +48,7 @@ async def surveyed(client: Client) -> tuple[Survey, str]:
     api = client.api
     asking = Asking(Fetching(cast("ApiClient", client)), lambda _: None)
     stream = stream_name(api.path)
-    place = Place(path=api.path, body=api.body)
+    place = Place(path=api.path, params=api.params, body=api.body)
     found = await survey(asking, place, stream, client.redactor)
     given = Given(url=HOST + api.path, source=source_name("api.shop.example"), stream=stream,
                   base_url=HOST)  # fmt: skip
