@@ -7,7 +7,7 @@ import attrs
 from syncd.api.hints import wait_hint
 from syncd.api.shown import Redactor, excerpt, shown
 from syncd.config.pages import sent_by
-from syncd.config.settings import BudgetSettings, NoPages, PageSettings
+from syncd.config.settings import BudgetSettings, CursorPages, KeysetPages, NoPages, PageSettings
 from syncd.errors import ApiUnavailable, RateLimited, UnexpectedAnswer
 from syncd.survey import records as of
 from syncd.survey.answers import Seen, read, rows_of_lists
@@ -94,13 +94,14 @@ async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) 
     volatile = [name for name in volatile if name in named]
     updated = of.updated_field(columns)
     budget = _budget(first.reply)
-    sent = sent_by(settled.page)
+    page = _begun(settled.page, place)
+    sent = sent_by(page)
     kept = {name: value for name, value in place.params.items() if name not in sent}
     return Survey(
         place=attrs.evolve(place, params=kept),
         records=first.path,
         key=key,
-        page=settled.page,
+        page=page,
         columns=tuple(of.ordered(columns, key)),
         left_out=tuple(left_out),
         volatile=tuple(v for v in volatile if updated is None or v != updated.name),
@@ -112,6 +113,13 @@ async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) 
         requests=asking.made,
         stopped=asking.stopped,
     )
+
+
+def _begun(page: PageSettings, place: Place) -> PageSettings:
+    """With what the address has for the first cursor."""
+    if isinstance(page, CursorPages | KeysetPages) and page.initial is None:
+        return attrs.evolve(page, initial=place.params.get(page.param))
+    return page
 
 
 async def _first(
