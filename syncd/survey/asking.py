@@ -65,6 +65,11 @@ class Asking:
 
     refused: Reply | None = attrs.field(default=None, init=False)
 
+    @property
+    def room(self) -> int:
+        """How many more can be made."""
+        return 0 if self.stopped else MOST - self.made
+
     async def ask(self, request: Request, why: str) -> Reply | None:
         """The answer; None if no more is to be asked."""
         if self.made >= MOST and not self.stopped:

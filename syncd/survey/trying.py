@@ -115,7 +115,8 @@ class Trying:
             why = f"{one.why}; it was not tried: {self.asking.stopped}"
             return Settled(page=page, sure=False, why=why)
         if verdict == "new":
-            if isinstance(page, NumberPages | OffsetPages) and not one.told:
+            look = not one.told or self.asking.room >= 2
+            if look and isinstance(page, NumberPages | OffsetPages):
                 counted = await self._counted(page, base)
                 if counted is None:
                     return None

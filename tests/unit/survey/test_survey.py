@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
-import httpx
 import pytest
 import trio.testing
 
@@ -20,28 +19,10 @@ from syncd.survey.fetching import Fetching, Free
 from syncd.survey.names import source_name, stream_name
 from syncd.survey.survey import Survey, survey
 from syncd.survey.written import Given, config
-from tests.unit.survey.apis import APIS, HOST, Api, serve
+from tests.unit.survey.apis import APIS, HOST, Api
+from tests.unit.survey.replay import Client
 
 TODAY = dt.date(2024, 5, 17)
-
-
-@attrs.define(eq=False, slots=False)
-class Client:
-    """Stands in for an `ApiClient`, without a socket; the API of a fixture answers."""
-
-    api: Api
-    settings: Any = None
-    redactor: Redactor = attrs.field(factory=Redactor)
-    asked: list[str] = attrs.field(factory=list)
-
-    def url(self, ask: Ask) -> str:
-        return str(httpx.URL(HOST + ask.path).copy_merge_params(dict(ask.params)))
-
-    async def send(self, ask: Ask, _: object) -> Answer:
-        url = self.url(ask)
-        self.asked.append(url)
-        status, headers, body = serve(self.api, ask.method, url, ask.body)
-        return Answer(status=status, headers=headers, body=body)
 
 
 async def surveyed(client: Client) -> tuple[Survey, str]:
