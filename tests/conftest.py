@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import promises
+from tests.real import figures
 from tests.servers import Servers
 
 
@@ -18,6 +19,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
             item.extra_keyword_matches |= promises.of(item.name, item.function.__doc__)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests have told."""
+    reports = terminalreporter.stats
+    for line in figures.sentences(reports.get("passed", []), reports.get("failed", [])):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -102,30 +102,3 @@ def postgres(servers: Servers) -> Iterator[str]:
     """A fresh database; which Postgres it is matters to no API."""
     with servers["embedded"].fresh_database() as conninfo:
         yield conninfo
-
-
-TALLY: dict[str, str] = {}
-FIGURES: list[str] = []
-
-
-@pytest.fixture
-def tally() -> dict[str, str]:
-    """Whether the config that init wrote for a server ran unedited."""
-    return TALLY
-
-
-@pytest.fixture
-def figures() -> list[str]:
-    """Sentences for the end of the run."""
-    return FIGURES
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print for how many servers the config that `syncd init` wrote ran unedited."""
-    if TALLY:
-        good = sum(ran == "yes" for ran in TALLY.values())
-        told = ", ".join(f"{name}: {ran}" for name, ran in TALLY.items())
-        line = f"syncd init: {good} of {len(TALLY)} configs ran unedited ({told})"
-        terminalreporter.write_line(line)
-    for figure in FIGURES:
-        terminalreporter.write_line(figure)

@@ -1,12 +1,14 @@
 """From an address to rows, with configs that nobody has edited."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from syncd.survey.asking import MOST
 from tests.daemon.conftest import Syncd
 from tests.real.django_server import Shop
+from tests.real.figures import UNEDITED
 from tests.real.json_server import JsonServer
 from tests.real.records import differences, rows
 from tests.real.relay import relayed
@@ -32,12 +34,11 @@ async def test_the_config_that_init_wrote_runs_unedited(
     server: Server,
     syncd: Syncd,
     postgres: str,
-    tally: dict[str, str],
     request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Records change while the first cycle reads them; then the table is what the server has."""
-    name = request.node.callspec.params["server"]
-    tally[name] = "no"
+    record_property(UNEDITED, request.node.callspec.params["server"])
     syncd.env = server.env
     async with relayed(server.port) as relay:
         address = f"http://127.0.0.1:{relay.port}{server.address}"
@@ -57,7 +58,6 @@ async def test_the_config_that_init_wrote_runs_unedited(
             assert done.returncode == 0, done.stdout + done.stderr + text
             relay.before = None
         assert differences(server.records(), rows(postgres, table)) == [], text
-    tally[name] = "yes"
 
 
 async def test_an_api_that_wants_credentials_is_not_guessed_at(shop: Shop, syncd: Syncd) -> None:

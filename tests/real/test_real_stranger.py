@@ -1,12 +1,14 @@
 """How long does a stranger need from an address to rows in Postgres?"""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from syncd.store.embedded import embedded_postgres
 from tests.daemon.conftest import Syncd
+from tests.real.figures import FIGURE
 from tests.real.json_server import JsonServer
 from tests.real.records import differences, rows
 from tests.servers import short_place
@@ -19,7 +21,7 @@ PATIENCE = 300.0  # seconds: five minutes
 async def test_a_stranger_has_rows_within_five_minutes(
     json_server: JsonServer,
     tmp_path: Path,
-    figures: list[str],
+    record_property: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three commands in an empty folder, no file, no Postgres: `init`, `check`, `once`.
@@ -37,5 +39,6 @@ async def test_a_stranger_has_rows_within_five_minutes(
         took = time.monotonic() - begun
         async with embedded_postgres(state) as conninfo:
             assert differences(json_server.records(), rows(conninfo, "things")) == []
-    figures.append(f"from an address to rows in Postgres, by three commands: {took:.1f} s")
+    said = f"from an address to rows in Postgres, by three commands: {took:.1f} s"
+    record_property(FIGURE, said)
     assert took < PATIENCE
