@@ -24,6 +24,7 @@ from syncd.check import Check
 from syncd.commands import control
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
+from syncd.commands.init import init
 from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, configured, select
 from syncd.commands.status import status
@@ -53,6 +54,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 
     \b
     A first session:
+      syncd init URL       a config from the address of an API's list
       syncd check          is the config right, do database and API answer?
       syncd once           one cycle of every stream, with progress and a summary
       syncd run            the daemon: cycle after cycle, until SIGTERM
@@ -214,6 +216,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 
 
 for command in (
+    init,
     *(status, why, cycles, dead),
     *(control.sync, control.pause, control.resume, control.reset),
     *(control.reconcile, control.reload, notify),

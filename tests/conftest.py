@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests import promises
+from tests.real import figures
 from tests.servers import Servers
 from tests.turns import turn
 
@@ -52,10 +53,11 @@ def _in_turn(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests have counted, in one place: beside each other they can't print."""
     reports = [r for r in terminalreporter.getreports("passed") if r.when == "call"]
-    figures = [text for r in reports for name, text in r.user_properties if name == FIGURE]
-    if figures:
+    told = [text for r in reports for name, text in r.user_properties if name == FIGURE]
+    told += figures.sentences(reports, terminalreporter.getreports("failed"))
+    if told:
         terminalreporter.section("figures")
-        terminalreporter.write_line("\n".join(figures))
+        terminalreporter.write_line("\n".join(told))
 
 
 @pytest.fixture

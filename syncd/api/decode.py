@@ -32,9 +32,15 @@ class Envelope:
     _opened: dict[str, dict[str, bytes] | None] = attrs.field(factory=dict, init=False)
 
     def at(self, path: str) -> bytes | None:
-        """The JSON text at `a.b.c`, or None if there is nothing; "" is the whole answer."""
+        """The JSON text at `a.b.c`, or None if there is nothing; "" is the whole answer.
+
+        A field that is itself called `a.b.c` comes first: OData has `@odata.nextLink`.
+        """
         if not path:
             return self.text
+        top = self.fields("")
+        if top is not None and path in top:
+            return top[path]
         parent, _, name = path.rpartition(".")
         fields = self.fields(parent)
         return None if fields is None else fields.get(name)

@@ -99,13 +99,7 @@ def _offset(table: Node) -> OffsetPages:
 
 
 def _cursor(table: Node) -> CursorPages:
-    header = table.text("header", None) if table.has("header") else None
-    if header is not None and not HEADER.fullmatch(header):
-        table.wrong("header", header, "a header's name")
-    if header is not None:
-        for key in ("next", "absent"):
-            if key in table.values:
-                table.fault(key, "`header` says where the cursor is; leave one of the two out")
+    header = _header(table, "where the cursor is")
     return CursorPages(
         size=_size(table),
         size_param=_param_or_none(table),
@@ -133,11 +127,25 @@ def _keyset(table: Node) -> KeysetPages:
     )
 
 
+def _header(table: Node, tells: str) -> str | None:
+    """The header that stands in for a path."""
+    header: str | None = table.text("header", None) if table.has("header") else None
+    if header is not None and not HEADER.fullmatch(header):
+        table.wrong("header", header, "a header's name")
+    if header is not None:
+        for key in ("next", "absent"):
+            if key in table.values:
+                table.fault(key, f"`header` says {tells}; leave one of the two out")
+    return header
+
+
 def _url(table: Node) -> UrlPages:
+    header = _header(table, "where the address is")
     return UrlPages(
         size=_size(table),
         size_param=_param_or_none(table),
         next=table.path_text("next", "next"),
+        header=header,
         absent=table.choice("absent", ["error", "end"], "error"),
         foreign=table.choice("foreign", ["refuse", "ignore"], "refuse"),
         total=table.path_or_none("total", None),

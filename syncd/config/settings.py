@@ -358,6 +358,11 @@ class UrlPages:
     size: int = 100
     size_param: str | None = None
     next: str = "next"
+    """Its path."""
+
+    header: str | None = None
+    """The header that holds nothing but the address, instead."""
+
     absent: Literal["error", "end"] = "error"
     foreign: Foreign = "refuse"
     total: str | None = None

@@ -56,11 +56,16 @@ class ByUrl:
 
     def turn(self, answered: Answered) -> Turn:
         page = self.settings
-        address = given(
-            answered, page.next, absent_ends=page.absent == "end", what="the next page's address"
-        )
+        address = self._address(answered)
         following = None if address is None else _on_our_server(address, answered.url, page.foreign)
         return Turn(next_cursor=following, total=count(answered.envelope, page.total))
+
+    def _address(self, answered: Answered) -> str | None:
+        page = self.settings
+        if page.header is not None:
+            return answered.headers.get(page.header.lower(), "").strip() or None
+        what = "the next page's address"
+        return given(answered, page.next, absent_ends=page.absent == "end", what=what)
 
 
 def _asked(cursor: str | None, page: LinkPages | UrlPages) -> Asked:

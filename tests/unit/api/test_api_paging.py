@@ -223,6 +223,23 @@ def test_an_address_in_the_answer(value: str | None, cursor: str | None) -> None
     assert turn(UrlPages(), body={"next": value}).next_cursor == cursor
 
 
+def test_an_address_alone_in_a_header() -> None:
+    """As kinto's Next-Page; without the header the list ends, whatever the body holds."""
+    page = UrlPages(header="Next-Page")
+    there = {"next-page": "https://api.example.com/v1/items?_token=x"}
+    assert turn(page, headers=there).next_cursor == "/v1/items?_token=x"
+    assert turn(page, body={"next": "/v2"}).next_cursor is None
+    with pytest.raises(UnexpectedAnswer, match="another host"):
+        turn(page, headers={"next-page": "https://evil.example.com/"})
+
+
+def test_a_path_names_a_field_that_has_dots_itself() -> None:
+    """As OData's; it comes before what the dots would lead to."""
+    page = UrlPages(next="@odata.nextLink", total="@odata.count")
+    body = {"@odata": {"nextLink": "/wrong"}, "@odata.nextLink": "/right", "@odata.count": 7}
+    assert turn(page, body=body) == Turn(next_cursor="/right", total=7)
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -120,6 +120,12 @@ ONE_FAULT = [
     (f"{ORDERS}.records=1", "", "a path such as"),
     (f"{ORDERS}.page.size=0", "", "from 1 to 100000"),
     (f"{ORDERS}.page.kind=pages", "", 'it must be "number" or "offset" or "cursor"'),
+    (f"{ORDERS}.page={{kind='url', header='Next Page'}}", f"{ORDERS}.page.header", "header's name"),
+    (
+        f"{ORDERS}.page={{kind='url', header='Next-Page', next='next'}}",
+        f"{ORDERS}.page.next",
+        "leave one of the two out",
+    ),
     (f"{ORDERS}.page.size_param=page", "", "another parameter's name already"),
     (f"{ORDERS}.page.more=''", "", "a path such as"),
     (f"{ORDERS}.call.path='/a/{{id/sync'", "", "stand in braces"),
