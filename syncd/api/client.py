@@ -22,7 +22,14 @@ from syncd.api.auth.safe import Safe
 from syncd.api.auth.signing import signed_with
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask, Heard, Transport
-from syncd.config.settings import BasicAuth, BearerAuth, KeyAuth, Secret, SourceSettings
+from syncd.config.settings import (
+    BasicAuth,
+    BearerAuth,
+    KeyAuth,
+    Secret,
+    SourceSettings,
+    mended_by,
+)
 from syncd.errors import AccessDenied
 from syncd.sync.events import Purpose
 from syncd.sync.ports import Permit
@@ -197,7 +204,8 @@ class ApiClient:
         if self.settings.auth is None:
             return AccessDenied(said, hint="The source has no `auth`; the API wants one")
         if self._bought is None and answer.status == 401:
-            return AccessDenied(said, hint="Correct the source's credentials, then `syncd reload`")
+            mended = mended_by(*attrs.asdict(self.settings.auth, recurse=False).values())
+            return AccessDenied(said, hint=f"Correct the source's credentials, then {mended}")
         if answer.status == 403:
             return AccessDenied(said, hint="The account lacks the right to this; the login works")
         return AccessDenied(said, hint="The login works, but its bearer is refused here")

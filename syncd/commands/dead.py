@@ -21,6 +21,7 @@ from syncd.sync.picture import Letter
 from syncd.sync.ports import REPEAT
 from syncd.views.letters import (
     AFTERWARDS,
+    KEYLESS,
     MAY_BE_TWICE,
     WHAT_IT_MEANS,
     WHAT_TO_DO,
@@ -298,9 +299,12 @@ def show_whole(screen: Screen, now: float, letter: Letter) -> None:
     screen.say()
     screen.say(WHAT_IT_MEANS[letter.kind])
     screen.say(WHAT_TO_DO[letter.kind])
+    forget = f"`syncd dead discard {letter.id}` forgets it."
+    if letter.key is None:
+        screen.say(f"{KEYLESS} {forget}")
+        return
     screen.say(
-        f"{AFTERWARDS} `syncd dead retry {letter.id}` tries it now, as it stands here; "
-        f"`syncd dead discard {letter.id}` forgets it."
+        f"{AFTERWARDS} `syncd dead retry {letter.id}` tries it now, as it stands here; {forget}"
     )
 
 

@@ -79,6 +79,14 @@ class BudgetSettings:
     """Within so long of being written a request has been counted by the server."""
 
 
+def mended_by(*values: object) -> str:
+    """What has syncd use other secrets, once they are right where they come from."""
+    secrets = [value for value in values if isinstance(value, Secret)]
+    # Variables of the environment, and what systemd has loaded, are those of the start.
+    fixed = [s.origin for s in secrets if s.origin.split()[0] in ("env", "credential")]
+    return f"restart syncd ({fixed[0]} is read when it starts)" if fixed else "`syncd reload`"
+
+
 def revealed(*values: Secret | str | None) -> list[str]:
     """The values of those that are secrets."""
     return [v.reveal() for v in values if isinstance(v, Secret)]

@@ -181,6 +181,9 @@ def _finish(
     letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
     outcome, reason = _outcome(cursor, checkpoint, page, done.many)
+    if outcome == "ok" and not page.aside and checkpoint.follows is None:
+        # It has met all that there is: whose key nobody can tell, leaves as well.
+        cursor.execute(sql("drop_keyless"), moment.values)
     counts = {
         "seen": page.seen,
         "written": done.many,

@@ -459,6 +459,11 @@ SET attempts = syncd.dead_letter.attempts + 1, last_at = clock_timestamp(),
     reason = EXCLUDED.reason, payload = EXCLUDED.payload, cycle = EXCLUDED.cycle,
     target = EXCLUDED.target, schema_version = EXCLUDED.schema_version;
 
+-- name: drop_keyless
+-- Of records whose key can't be told: a whole cycle has not met them again.
+DELETE FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND key IS NULL AND cycle < %(cycle)s;
+
 -- name: resolve_dead
 -- Records that succeeded now need nobody any more.
 WITH gone AS (

@@ -51,7 +51,7 @@ class Letters(Kept):
             if found.stream != stream or found.letter.key is None or found.letter.key not in keys
         }
 
-    def _put_aside(self, stream: StreamId, letter: DeadLetter) -> None:
+    def _put_aside(self, stream: StreamId, letter: DeadLetter, cycle: int) -> None:
         unkeyed = letter.payload if letter.key is None else None
         identity = (stream, letter.kind, letter.key, unkeyed)
         found = self.put_aside.get(identity)
@@ -61,6 +61,7 @@ class Letters(Kept):
                 id=self._letters,
                 stream=stream,
                 letter=letter,
+                cycle=cycle,
                 last_at=self._now(),
                 next_try=self._now() if letter.again else None,
             )
@@ -68,5 +69,11 @@ class Letters(Kept):
         later = min(LETTER_LATER * 2.0 ** (found.attempts - 1), 86400.0)
         again = letter.again and found.attempts < LETTER_TRIES
         found.last_at, found.next_try = self._now(), self._now() + later if again else None
-        found.attempts += 1
+        found.attempts, found.cycle = found.attempts + 1, cycle
         found.letter = attrs.evolve(letter, idempotency_key=found.letter.idempotency_key)
+
+    def _drop_keyless(self, stream: StreamId, cycle: int) -> None:
+        for identity, found in list(self.put_aside.items()):
+            unkeyed = found.letter.key is None and found.stream == stream
+            if unkeyed and found.cycle < cycle:
+                del self.put_aside[identity]

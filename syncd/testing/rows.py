@@ -100,6 +100,9 @@ class FakeDeadLetter:
     id: int
     stream: StreamId
     letter: DeadLetter
+    cycle: int
+    """The last that put it aside."""
+
     last_at: float
     next_try: float | None = None
     attempts: int = 1

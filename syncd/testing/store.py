@@ -162,7 +162,7 @@ class FakeStore(Tokens, Letters, Requests):
             succeeded = {row.key for row, _ in good}
             self._resolve_dead(now.stream, succeeded)
             for letter in [*page.dead, *refused]:
-                self._put_aside(now.stream, letter)
+                self._put_aside(now.stream, letter, checkpoint.cycle or 0)
             for number, key in page.letters.items():
                 if key is None or key in succeeded:
                     self._letter_leaves(number)
@@ -171,6 +171,8 @@ class FakeStore(Tokens, Letters, Requests):
             cycle = self._cycle(now.cycle or 0)
             note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
             self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
+            if cycle.outcome == "ok" and not page.aside and cycle.follows is None:
+                self._drop_keyless(now.stream, cycle.id)
             self._move(now, page)
             return attrs.evolve(self._committed(now), refused=tuple(refused))
 

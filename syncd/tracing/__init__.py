@@ -8,7 +8,7 @@ provider      the SDK, set up by the standard OTEL_ variables
 OpenTelemetry is imported by nobody who does not ask for it: on, it costs 9 MiB and 36 µs a span.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from syncd import logs
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["begun"]
 
-INSTALL = "pip install 'syncd[otel]'"
+PACKAGES = {
+    "otlp_proto_http": "'syncd[otel]'",
+    "otlp_proto_grpc": "opentelemetry-exporter-otlp-proto-grpc",
+}
+"""What has to be installed for each exporter that the specification names."""
 
 
 def begun(environ: Mapping[str, str]) -> "Traces | None":
@@ -37,10 +41,20 @@ def begun(environ: Mapping[str, str]) -> "Traces | None":
 
         traces = provided(wanted)
     except ImportError as error:
-        logs.no_traces(f"{error.name or error} is not installed: {INSTALL}")
+        logs.no_traces(_missing(error, wanted))
         return None
     except Exception as error:  # noqa: BLE001 - whatever an exporter makes of its settings
         logs.no_traces(f"{type(error).__name__}: {error}")
         return None
     logs.traces_begun(wanted)
     return traces
+
+
+def _missing(error: ImportError, wanted: Sequence[str]) -> str:
+    """What is to be installed; an exporter that is not there is named by the error."""
+    named = [name for name in wanted if name in str(error)]
+    if named and named[0] not in PACKAGES:
+        known = "otlp (by http/protobuf or grpc), console, none"
+        return f"no package that is installed has an exporter {named[0]}; known are {known}"
+    package = PACKAGES[named[0]] if named else PACKAGES["otlp_proto_http"]
+    return f"{error.name or error} is not installed: pip install {package}"

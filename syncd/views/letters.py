@@ -30,6 +30,10 @@ MAY_BE_TWICE = (
 )
 
 AFTERWARDS = "When a later cycle writes the record, this letter leaves by itself."
+KEYLESS = (
+    "Nobody can tell whose record it is: this letter leaves by itself when a whole cycle does not "
+    "meet it again."
+)
 
 
 def may_be_twice(settings: Settings, letter: Letter) -> bool:

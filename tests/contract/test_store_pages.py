@@ -521,6 +521,23 @@ async def test_contained_keys_that_differ_are_different_dead_letters(
     assert len(await subject.dead()) == 1
 
 
+async def test_accounted_a_letter_without_a_key_leaves_when_no_whole_cycle_meets_it(
+    subject: Subject,
+) -> None:
+    """Nothing else could tell that its record is well: not another page, nor a cycle cut short."""
+    stream = await opened(subject.store)
+    a, b = letter(None, payload=b"a"), letter(None, payload=b"b")
+    await stream.whole_cycle(dead=(a, b, letter("1")))
+    await stream.begin()
+    await stream.commit(page(*campaigns("2"), dead=(a,)))
+    assert len(await subject.dead()) == 3
+    await stream.commit(page(*campaigns("3"), next_cursor=None))
+    assert sorted(d.payload for d in await subject.dead() if d.key is None) == [b"a"]
+    assert [d.key for d in await subject.dead() if d.key is not None] == [key("1")]
+    await stream.whole_cycle(*campaigns("2"))
+    assert [d.key for d in await subject.dead()] == [key("1")]
+
+
 async def test_contained_a_key_of_any_size_can_be_put_aside(subject: Subject) -> None:
     """A key that no index would take costs its record, not the page."""
     stream = await running(subject.store)

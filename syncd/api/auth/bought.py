@@ -24,7 +24,7 @@ from syncd.api.decode import open_envelope
 from syncd.api.hints import wait_hint
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Answer, Ask
-from syncd.config.settings import AuthSettings, Login
+from syncd.config.settings import AuthSettings, Login, mended_by
 from syncd.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -280,7 +280,7 @@ class Bought:
             raise ApiUnavailable(f"login: {error}", hint=error.hint, sent="no") from None
         if answer.status == 429:
             spending.refused()
-        refuse_login(ask, answer, self.retry_after, self._redactor)
+        refuse_login(ask, answer, self.retry_after, self._redactor, self.settings)
         try:
             envelope = open_envelope(answer.body, answer.content_type, self._redactor)
             granted = kind.read(envelope)
@@ -310,7 +310,9 @@ class _Purchase:
         return Bearer(value=granted.token, life=granted.life, bought=self.bought, clocks=clocks)
 
 
-def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor) -> None:
+def refuse_login(
+    ask: Ask, answer: Answer, path: str | None, redactor: Redactor, login: Login
+) -> None:
     """Raise what the status of a login's answer means, unless it is a 2xx."""
     status = answer.status
     if 200 <= status < 300:
@@ -322,5 +324,6 @@ def refuse_login(ask: Ask, answer: Answer, path: str | None, redactor: Redactor)
     if status >= 500 or status in (408, 425):
         raise ApiUnavailable(said, hint=hint, sent="no")
     if status in (400, 401, 403):
-        raise AccessDenied(said, hint="Correct the source's credentials, then `syncd reload`")
+        mended = mended_by(*attrs.asdict(login, recurse=False).values())
+        raise AccessDenied(said, hint=f"Correct the source's credentials, then {mended}")
     raise UnexpectedAnswer(said, hint="Check auth.url")

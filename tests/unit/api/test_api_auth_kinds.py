@@ -78,6 +78,29 @@ async def test_credentials_that_need_no_login(
     assert echoed not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("env PASSWORD", "restart syncd (env PASSWORD is read when it starts)"),
+        ("credential pw", "restart syncd (credential pw is read when it starts)"),
+        ("file /etc/pw", "`syncd reload`"),
+        ("command vault", "`syncd reload`"),
+    ],
+)
+async def test_who_is_refused_is_told_what_has_other_credentials_used(
+    server: RawServer, permit: NotingPermit, origin: str, words: str
+) -> None:
+    """A reload reads files and asks commands; nothing changes a process's own environment."""
+    password = Secret("wrong", origin)
+    for auth in (token_auth(password=password), BasicAuth(username="me", password=password)):
+        server.logins.append(answer(401, b"{}"))
+        server.otherwise = answer(401, b"{}")
+        async with ApiClient(server.source(auth=auth)) as client:
+            with pytest.raises(AccessDenied) as e:
+                await client.send(GET, permit)
+        assert e.value.hint == f"Correct the source's credentials, then {words}"
+
+
 async def test_a_key_in_the_query_is_sent_and_never_shown(
     server: RawServer, permit: NotingPermit
 ) -> None:
