@@ -1,23 +1,30 @@
 """What does `[sources.NAME]` say: its address, credentials, budget, and streams?"""
 
 import re
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Iterator, Mapping
 
 from syncd.config.auth import read_auth, read_tls
 from syncd.config.hosts import check_address
 from syncd.config.names import HEADER, refuse_name
+from syncd.config.pages import sent_by
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.settings import (
     BudgetSettings,
+    KeyAuth,
     Secret,
     SourceSettings,
+    StreamSettings,
 )
 from syncd.config.streams import read_stream
 
 PLAIN = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
 
-FRAMING = {"content-length", "transfer-encoding", "connection"}
+FRAMING = {"content-length", "transfer-encoding", "connection", "host"}
 """Headers that the HTTP client writes itself; a second one would garble the request."""
+
+OURS = FRAMING | {"accept", "accept-encoding", "content-type", "user-agent"}
+"""All that syncd writes; a key in the place of one would not arrive, or spoil the answer."""
 
 
 def read_budgets(node: Node) -> dict[str, BudgetSettings]:
@@ -48,6 +55,7 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
         retry_after=node.path_or_none("retry_after", "retry_after"),
         streams={n: read_stream(n, child) for n, child in node.tables("streams")},
     )
+    _check_auth(node, source)
     _check_key_headers(node, source)
     node.finish()
     return source
@@ -112,8 +120,40 @@ def _budget(node: Node, name: str) -> BudgetSettings:
     return budget
 
 
+def _check_auth(node: Node, source: SourceSettings) -> None:
+    """Note a key that stands where something else is sent."""
+    auth = source.auth
+    if not isinstance(auth, KeyAuth):
+        return
+    if auth.header is not None and auth.header.lower() in OURS:
+        message = f"syncd writes {auth.header!r} itself; name the header that the API wants"
+        node.fault_at(("auth", "header"), message)
+    elif auth.header is not None and auth.header.lower() in map(str.lower, source.headers):
+        message = f"{auth.header!r} stands in the source's `headers`, too; leave one of them out"
+        node.fault_at(("auth", "header"), message)
+    for name, stream in source.streams.items() if auth.query is not None else ():
+        if auth.query in set(_queries(stream)):
+            message = f"the stream {name} sends a parameter {auth.query!r} already"
+            node.fault_at(("auth", "query"), message)
+            break
+
+
+def _queries(stream: StreamSettings) -> Iterator[str]:
+    """The parameters that its requests have in their queries."""
+    yield from stream.params
+    if stream.search is None or stream.search.place == "query":
+        yield from sent_by(stream.page)
+    if stream.call is not None:
+        verify = stream.call.verify
+        for path in (stream.call.path, *([verify.path] if verify else [])):
+            query = path.partition("?")[2]
+            yield from (n for n, _ in urllib.parse.parse_qsl(query, keep_blank_values=True))
+
+
 def _check_key_headers(node: Node, source: SourceSettings) -> None:
     names = {name.lower() for name in source.headers} | FRAMING | {"authorization"}
+    if isinstance(source.auth, KeyAuth) and source.auth.header is not None:
+        names.add(source.auth.header.lower())
     for name, stream in source.streams.items():
         call = stream.call
         if call is not None and call.sends_key and call.key_header.lower() in names:

@@ -13,6 +13,9 @@ SHOP = "sources.shop"
 ORDERS = f"{SHOP}.streams.orders"
 VERIFY = f"{ORDERS}.call.verify"
 
+KEYLESS = GOOD.replace('username = { env = "USER_NAME" }\npassword = { env = "PASSWORD" }\n', "")
+"""With an `auth` that says nothing yet."""
+
 # What is set in the good config; where the fault is, if not there; a part of what is said.
 ONE_FAULT = [
     ("foo=1", "", "unknown key"),
@@ -55,6 +58,7 @@ ONE_FAULT = [
     (f"{SHOP}.headers.x-client-id=two", "", "the same header as 'X-Client-Id'"),
     (f"{SHOP}.headers.Content-Length=3x", "", "leave it out"),
     (f"{SHOP}.headers.Authorization=hunter2", "", "`auth` makes this header"),
+    (f"{SHOP}.headers.Host=example.com", "", "leave it out"),
     (f"{SHOP}.auth=hunter2", "", "it must be a table"),
     (f"{SHOP}.auth.kind=oauth", "", 'it must be "basic" or "bearer"'),
     (f"{SHOP}.auth.url=auth/token", "", 'begins with "/"'),
@@ -180,6 +184,45 @@ def test_one_wrong_value_is_one_fault_at_its_place(
     assert where == (path or setting.partition("=")[0])
     assert said in message
     assert "hunter2" not in message
+
+
+KEYS = [
+    ("header = 'Content-Length'", "header", "syncd writes 'Content-Length' itself"),
+    ("header = 'host'", "header", "syncd writes 'host' itself"),
+    ("header = 'Connection'", "header", "itself"),
+    ("header = 'Transfer-Encoding'", "header", "itself"),
+    ("header = 'Accept-Encoding'", "header", "itself"),
+    ("header = 'User-Agent'", "header", "itself"),
+    ("header = 'x-client-id'", "header", "stands in the source's `headers`, too"),
+    ("query = 'limit'", "query", "the stream orders sends a parameter 'limit' already"),
+    ("query = 'page'", "query", "already"),
+    ("query = 'sort'", "query", "already"),
+    ("query = 'mode'", "query", "already"),
+]
+
+
+@pytest.mark.parametrize(("place", "key", "said"), KEYS)
+def test_a_key_stands_where_nothing_else_is_sent(
+    place: str, key: str, said: str, faults_of: Faults
+) -> None:
+    """all-or-nothing: else the first request would tell, or the API take one for the other."""
+    auth = f"{SHOP}.auth={{ kind = 'api-key', key = {{ env = 'PASSWORD' }}, {place} }}"
+    call = f"{ORDERS}.call.path='/orders/{{id}}/sync?mode=full'"
+    found = faults_of(KEYLESS, auth, f"{ORDERS}.params.sort=id", call)
+    assert list(found) == [f"{SHOP}.auth.{key}"]
+    assert said in found[f"{SHOP}.auth.{key}"]
+
+
+def test_what_stands_in_a_searchs_body_leaves_the_query_to_the_key(load_text: Load) -> None:
+    auth = f"{SHOP}.auth={{ kind = 'api-key', key = {{ env = 'PASSWORD' }}, query = 'limit' }}"
+    assert load_text(KEYLESS, auth, f"{ORDERS}.search={{}}").sources["shop"].auth
+
+
+def test_a_calls_key_and_the_accounts_need_two_headers(faults_of: Faults) -> None:
+    """no-blind-repeat: the one would take the other's place."""
+    auth = f"{SHOP}.auth={{ kind = 'api-key', key = {{ env = 'PASSWORD' }}, header = 'X-Key' }}"
+    sets = f"{ORDERS}.call.repeat=with-key", f"{ORDERS}.call.key_header=x-key"
+    assert list(faults_of(KEYLESS, auth, *sets)) == [f"{ORDERS}.call.key_header"]
 
 
 ALSO_GOOD = [
