@@ -1,7 +1,7 @@
 """What do `auth` and `tls` of a source say: how is an account told apart from others?"""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
@@ -24,6 +24,9 @@ from syncd.config.settings import (
 
 KINDS = ["basic", "bearer", "api-key", "token", "client-credentials", "refresh-token"]
 
+OF_OAUTH = ("grant_type", "client_id", "client_secret", "refresh_token", "scope")
+"""What keys of their own say, or the kind."""
+
 
 def read_auth(node: Node) -> AuthSettings | None:
     """The table `auth`; without it, requests carry no credentials."""
@@ -45,11 +48,13 @@ def read_auth(node: Node) -> AuthSettings | None:
                 client_secret=table.secret("client_secret"),
                 client=table.choice("client", ["basic", "body"], "basic"),
                 scope=_optional(table, "scope"),
-                body=_body(table),
+                body=_body(table, OF_OAUTH),
                 spends=table.flag("spends", default=False),
             )
         case "refresh-token":
             there = table.has("client_secret")
+            if not there and table.values.get("client") == "basic":
+                table.fault("client_secret", 'missing; client = "basic" needs it')
             auth = RefreshToken(
                 url=_login_url(table, REQUIRED),
                 client_id=_user(table, "client_id"),
@@ -57,7 +62,7 @@ def read_auth(node: Node) -> AuthSettings | None:
                 client=table.choice("client", ["basic", "body"], "basic" if there else "body"),
                 refresh_token=table.secret("refresh_token"),
                 scope=_optional(table, "scope"),
-                body=_body(table),
+                body=_body(table, OF_OAUTH),
                 spends=table.flag("spends", default=False),
             )
         case _:
@@ -168,8 +173,15 @@ def _user(table: Node, key: str) -> Secret | str:
     return found
 
 
-def _body(table: Node) -> Mapping[str, str]:
-    return table.mapping("body", "text", lambda v: v if isinstance(v, str) else None)
+def _body(table: Node, ours: Collection[str] = ()) -> Mapping[str, str]:
+    body = table.mapping("body", "text", lambda v: v if isinstance(v, str) else None)
+    for name in ours:
+        if name in body:
+            message = "syncd sends it; leave it out here"
+            if name == "scope":
+                message = "`scope` beside `body` says it; leave it out here"
+            table.fault_at(("body", name), message)
+    return body
 
 
 def _optional(table: Node, key: str) -> str | None:

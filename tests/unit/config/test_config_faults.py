@@ -1,5 +1,6 @@
 """Each thing that can be wrong in a config, and what the operator is told of it."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,40 @@ def test_a_calls_key_and_the_accounts_need_two_headers(faults_of: Faults) -> Non
     auth = f"{SHOP}.auth={{ kind = 'api-key', key = {{ env = 'PASSWORD' }}, header = 'X-Key' }}"
     sets = f"{ORDERS}.call.repeat=with-key", f"{ORDERS}.call.key_header=x-key"
     assert list(faults_of(KEYLESS, auth, *sets)) == [f"{ORDERS}.call.key_header"]
+
+
+OAUTH = "client_id = 'me', url = '/token'"
+REFRESH = f"{SHOP}.auth={{ kind = 'refresh-token', {OAUTH}, refresh_token = {{ env = 'PASSWORD' }}"
+CLIENT = f"{SHOP}.auth={{ kind = 'client-credentials', {OAUTH}, client_secret = {{ env = 'KEY' }}"
+SEALED = {**ENVIRON, "KEY": base64.b64encode(bytes(32)).decode()}
+
+
+def test_basic_needs_a_secret_of_the_client(faults_of: Faults) -> None:
+    """all-or-nothing: else the client's id would go into the body unasked."""
+    sets = f"{REFRESH}, client = 'basic' }}", "token_key={ env = 'KEY' }"
+    found = faults_of(KEYLESS, *sets, environ=SEALED)
+    assert found == {f"{SHOP}.auth.client_secret": 'missing; client = "basic" needs it'}
+
+
+@pytest.mark.parametrize("auth", [REFRESH, CLIENT])
+@pytest.mark.parametrize(
+    "name", ["grant_type", "client_id", "client_secret", "refresh_token", "scope"]
+)
+def test_a_body_replaces_nothing_that_syncd_sends(auth: str, name: str, faults_of: Faults) -> None:
+    """no-secret-out: a secret there would stand in the file, too."""
+    sets = f"{auth}, body = {{ {name} = 'hunter2' }} }}", "token_key={ env = 'KEY' }"
+    [(where, message)] = faults_of(KEYLESS, *sets, environ=SEALED).items()
+    assert where == f"{SHOP}.auth.body.{name}"
+    assert "leave it out here" in message
+    assert "hunter2" not in message
+
+
+def test_a_token_key_that_is_missing_hides_no_other_fault(faults_of: Faults) -> None:
+    """all-or-nothing: all faults are told at once, also those read after it."""
+    sets = f"{REFRESH} }}", f"{SHOP}.timeout=0", "keep_dead_letters=0", "admin=1", "notify=1", "x=1"
+    found = faults_of(KEYLESS, *sets)
+    others = {f"{SHOP}.timeout", "keep_dead_letters", "admin", "notify", "x"}
+    assert set(found) == {"token_key", *others}
 
 
 ALSO_GOOD = [
