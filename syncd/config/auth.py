@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -33,8 +33,11 @@ def read_auth(node: Node) -> AuthSettings | None:
     table = node.table("auth")
     if table is None:
         return None
+    kind = table.choice("kind", KINDS, None if "kind" in table.values else "token")
+    if kind is None:
+        return None  # what the other keys mean can't be told
     auth: AuthSettings
-    match table.choice("kind", KINDS, "token"):
+    match kind:
         case "basic":
             auth = BasicAuth(username=_user(table, "username"), password=table.secret("password"))
         case "bearer":
@@ -67,7 +70,7 @@ def read_auth(node: Node) -> AuthSettings | None:
             )
         case _:
             auth = _token(table)
-    table.finish()
+    table.finish(get_args(AuthSettings))
     return auth
 
 
@@ -160,7 +163,8 @@ def _login_url(table: Node, default: Any) -> str:
         table.has("url")
         check_address(table, "url", value)
         return value
-    return table.address("url", default, query=True)
+    other = ', or an address such as "https://login.example.com/oauth/token"'
+    return table.address("url", default, query=True, other=other)
 
 
 def _user(table: Node, key: str) -> Secret | str:

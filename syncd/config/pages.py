@@ -1,5 +1,7 @@
 """What does `page` of a stream say: how is the list cut into pages?"""
 
+from typing import get_args
+
 from syncd.config.names import HEADER
 from syncd.config.reading import Node
 from syncd.config.settings import (
@@ -24,7 +26,9 @@ def read_page(node: Node) -> PageSettings:
     table = node.table("page")
     if table is None:
         return NumberPages()
-    kind = table.choice("kind", KINDS, "number")
+    kind = table.choice("kind", KINDS, None if "kind" in table.values else "number")
+    if kind is None:
+        return NoPages()  # what the other keys mean can't be told
     page: PageSettings
     match kind:
         case "offset":
@@ -49,7 +53,7 @@ def read_page(node: Node) -> PageSettings:
     sent = [name for name in _params(page) if name is not None]
     if len(set(sent)) < len(sent):
         table.fault("size_param", f"{sent[-1]!r} is another parameter's name already")
-    table.finish()
+    table.finish(get_args(PageSettings))
     return page
 
 

@@ -211,15 +211,17 @@ class Node:
 
         return self.get(key, default, "a table of texts, numbers, true, false and lists", check)
 
-    def address(self, key: str, default: Any = REQUIRED, *, query: bool = False) -> str:
-        """A path on the API's server."""
+    def address(
+        self, key: str, default: Any = REQUIRED, *, query: bool = False, other: str = ""
+    ) -> str:
+        """A path on the API's server; `other` says what else is allowed."""
 
         def check(value: Any) -> str | None:
             good = isinstance(value, str) and value.startswith("/") and value.isprintable()
             return value if good and not set(value) & set("#" if query else "?#") else None
 
         without = "" if query else " and holds no '?' (a query goes into `params`)"
-        found = self.get(key, default, f'a path that begins with "/"{without}', check)
+        found = self.get(key, default, f'a path that begins with "/"{without}{other}', check)
         return "/" if found is REQUIRED else str(found)
 
     # --- tables ---------------------------------------------------------------------------
@@ -270,10 +272,14 @@ class Node:
                 found[name] = value
         return found
 
-    def finish(self) -> None:
-        """Note the keys that mean nothing here."""
+    def finish(self, kinds: Iterable[type[attrs.AttrsInstance]] = ()) -> None:
+        """Note the keys that mean nothing here; those of `kinds` have a place in others."""
         for key in self.values:
-            if key not in self._known:
+            others = [k for k in kinds if key in attrs.fields_dict(k)]
+            if key not in self._known and others:
+                names = ", ".join(attrs.fields_dict(k)["kind"].default or "" for k in others)
+                self.fault(key, f"`{key}` belongs to the kind{'s' * (len(others) > 1)} {names}")
+            elif key not in self._known:
                 near = difflib.get_close_matches(key, self._known, n=1)
                 known = ", ".join(sorted(self._known))
                 hint = f"did you mean {near[0]!r}?" if near else f"known here: {known}"

@@ -252,6 +252,53 @@ def test_a_body_replaces_nothing_that_syncd_sends(auth: str, name: str, faults_o
     assert "hunter2" not in message
 
 
+ELSEWHERE = [
+    (f"{ORDERS}.page", "kind = 'cursor', until = 'empty'", "until", "kinds number, offset, keyset"),
+    (f"{ORDERS}.page", "kind = 'cursor', page_param = 'p'", "page_param", "kind number"),
+    (
+        f"{ORDERS}.page",
+        "kind = 'none', size = 3",
+        "size",
+        "kinds number, offset, cursor, keyset, link, url",
+    ),
+    (f"{ORDERS}.page", "offset_param = 'o'", "offset_param", "kind offset"),
+    (
+        f"{SHOP}.auth",
+        "kind = 'basic', username = 'a', password = { env = 'PASSWORD' }, client_id = 'x'",
+        "client_id",
+        "kinds client-credentials, refresh-token",
+    ),
+]
+
+
+@pytest.mark.parametrize(("table", "values", "key", "kinds"), ELSEWHERE)
+def test_a_key_of_another_kind_is_told_so(
+    table: str, values: str, key: str, kinds: str, faults_of: Faults
+) -> None:
+    """all-or-nothing: it is no slip of the pen, but of the kind."""
+    text = (KEYLESS if table.endswith("auth") else GOOD).replace("page     = { size = 10 }\n", "")
+    assert faults_of(text, f"{table}={{ {values} }}") == {
+        f"{table}.{key}": f"`{key}` belongs to the {kinds}"
+    }
+
+
+def test_a_kind_that_is_none_is_one_fault(faults_of: Faults) -> None:
+    """What the other keys mean, and which are missing, depends on it."""
+    auth = f"{SHOP}.auth={{ kind = 'oauth', client_id = 'x', tokens = 3 }}"
+    assert list(faults_of(KEYLESS, auth)) == [f"{SHOP}.auth.kind"]
+    page = f"{ORDERS}.page={{ kind = 'pages', cursor = 'x' }}"
+    assert list(faults_of(GOOD, page, f"{ORDERS}.params.page=1")) == [f"{ORDERS}.page.kind"]
+
+
+def test_a_login_without_an_address_is_told_that_it_may_be_another_server(
+    faults_of: Faults,
+) -> None:
+    found = faults_of(KEYLESS, CLIENT.replace(", url = '/token'", "") + " }", environ=SEALED)
+    [(where, message)] = found.items()
+    assert where == f"{SHOP}.auth.url"
+    assert 'or an address such as "https://login.example.com/oauth/token"' in message
+
+
 def test_a_token_key_that_is_missing_hides_no_other_fault(faults_of: Faults) -> None:
     """all-or-nothing: all faults are told at once, also those read after it."""
     sets = f"{REFRESH} }}", f"{SHOP}.timeout=0", "keep_dead_letters=0", "admin=1", "notify=1", "x=1"
