@@ -162,16 +162,20 @@ class Node:
 
         return self.get(key, default, 'a size of more than 0, such as "64MiB" or "200kB"', check)
 
-    def texts(self, key: str, default: Any = REQUIRED) -> Any:
-        """A list of different texts; empty only if the key may be left out."""
+    def texts(
+        self, key: str, default: Any = REQUIRED, *, filled: bool = False, example: str = "id"
+    ) -> Any:
+        """A list of different texts; empty only if the key may be left out, and not `filled`."""
+        filled = filled or default is REQUIRED
 
         def check(value: Any) -> tuple[str, ...] | None:
             good = isinstance(value, list) and all(_text(v) for v in value)
             good = good and len(set(value)) == len(value)
-            return tuple(value) if good and (value or default is not REQUIRED) else None
+            return tuple(value) if good and (value or not filled) else None
 
-        least = "one or more" if default is REQUIRED else "any number of"
-        return self.get(key, default, f'a list of {least} different texts, such as ["id"]', check)
+        least = "one or more" if filled else "any number of"
+        allowed = f"a list of {least} different texts, such as {json.dumps([example])}"
+        return self.get(key, default, allowed, check)
 
     def text_or_secret(self, key: str, default: Any = REQUIRED) -> Any:
         """Text, or a Secret by reference."""

@@ -23,6 +23,7 @@ from syncd.config.settings import (
 from syncd.errors import Fault
 
 ADDRESS = 'an http or https address with a host, such as "https://hooks.example.com/syncd"'
+WATCH = 'an http or https address with a host, such as "https://watch.example.com/ping/orders"'
 SHORTEST = 16  # bytes of a secret; what is shorter can be guessed
 
 
@@ -41,7 +42,7 @@ def read_receivers(node: Node, sources: Mapping[str, SourceSettings]) -> tuple[N
 
 
 def _receiver(place: int, table: Node, sources: Mapping[str, SourceSettings]) -> NotifySettings:
-    url = _address(table, "url")
+    url = _address(table, "url", ADDRESS)
     kind = table.choice("kind", ["json", "slack"], "json")
     name = table.text("name", "")
     on = _chosen(table, "on", ALARMS, "alarm")
@@ -60,14 +61,36 @@ def _receiver(place: int, table: Node, sources: Mapping[str, SourceSettings]) ->
     )
     if "data-too-old" in on and not table.has("max_age"):
         table.fault("max_age", "missing; `on` names data-too-old: say here from which age on it is")
+    _check_age(table, receiver, sources)
     return receiver
+
+
+def _check_age(
+    table: Node, receiver: NotifySettings, sources: Mapping[str, SourceSettings]
+) -> None:
+    """Note an age that the data of none of its streams stays below."""
+    if not receiver.sources and "sources" in table.values:
+        return  # that they are wrong is told already
+    if any(fault.path.endswith(".every") for fault in table.faults):
+        return
+    streams = {
+        dotted("sources", source.name, "streams", stream.name): stream.every
+        for source in sources.values()
+        if source.name in (receiver.sources or sources)
+        for stream in source.streams.values()
+    }
+    shortest = min(streams, key=streams.__getitem__, default=None)
+    if receiver.max_age is None or shortest is None or receiver.max_age >= streams[shortest]:
+        return
+    often = f"{dotted(shortest, 'every')} ({streams[shortest]:g}s), the shortest of its streams"
+    table.wrong("max_age", table.values["max_age"], f"no shorter than {often}")
 
 
 def read_heartbeat(node: Node) -> Secret | None:
     """A stream's heartbeat; the empty text takes back what a source that it is like has."""
     if not node.has("heartbeat") or node.values["heartbeat"] == "":
         return None
-    return _address(node, "heartbeat")
+    return _address(node, "heartbeat", WATCH)
 
 
 def refuse_shared_heartbeats(sources: Mapping[str, SourceSettings], faults: list[Fault]) -> None:
@@ -88,7 +111,7 @@ def refuse_shared_heartbeats(sources: Mapping[str, SourceSettings], faults: list
                 faults.append(Fault(path=dotted(path, "heartbeat"), message=message))
 
 
-def _address(node: Node, key: str) -> Secret:
+def _address(node: Node, key: str, allowed: str) -> Secret:
     value = node.text_or_secret(key)
     if value is REQUIRED:
         return Secret("", "nowhere")
@@ -98,7 +121,7 @@ def _address(node: Node, key: str) -> Secret:
                    "address as a secret, by reference")  # fmt: skip
     elif url.reveal() not in ("", UNRESOLVED) and not _is_address(url.reveal()):
         # Not shown: it may be a secret.
-        node.fault(key, f"it must be {ADDRESS}")
+        node.fault(key, f"it must be {allowed}")
     return url
 
 
@@ -133,7 +156,11 @@ def _secret(table: Node, *, required: bool) -> Secret | None:
 
 def _chosen(table: Node, key: str, known: Collection[str], what: str) -> tuple[str, ...]:
     """Some of what is known; all of it goes without saying."""
-    found = table.texts(key, ())
+    if table.values.get(key) == []:
+        table.has(key)
+        table.fault(key, f"found an empty list; leave it out for every {what}")
+        return ()
+    found = table.texts(key, (), filled=True, example=next(iter(known), what))
     for name in found:
         if name not in known:
             listed = ", ".join(known) or "none"

@@ -62,10 +62,16 @@ ONE_FAULT = [
     ("url = 'https://u:hunter2@h/', kind = 'slack'", "url", "keep the whole address as a secret"),
     (f"{SIGNED}, kind = 'teams'", "kind", '"json" or "slack"'),
     (f"{SIGNED}, on = ['prked']", "on", "there is no alarm 'prked'; known: parked, failing"),
-    (f"{SIGNED}, on = 'parked'", "on", "a list of any number"),
+    (f"{SIGNED}, on = 'parked'", "on", 'a list of one or more different texts, such as ["parked"]'),
+    (f"{SIGNED}, on = []", "on", "found an empty list; leave it out for every alarm"),
+    (f"{SIGNED}, sources = []", "sources", "leave it out for every source"),
+    (f"{SIGNED}, sources = [3]", "sources", 'such as ["shop"]'),
     (f"{SIGNED}, sources = ['shp']", "sources", "there is no source 'shp'; known: shop"),
     (f"{SIGNED}, on = ['data-too-old']", "max_age", "say here from which age on it is"),
     (f"{SIGNED}, max_age = 0", "max_age", "more than 0"),
+    (f"{SIGNED}, max_age = '14m'", "max_age", f"no shorter than {SHOP}.every (900s)"),
+    (f"{SIGNED}, max_age = 1, sources = ['shop']", "max_age", "the shortest of its streams"),
+    (f"{SIGNED}, max_age = 1, sources = ['shp']", "sources", "known: shop"),
     (f"{SIGNED}, after = -1", "after", "0 or more"),
     (f"{SIGNED}, timeout = 'never'", "timeout", "more than 0"),
     (f"{SIGNED}, reapet = 0", "reapet", "did you mean 'repeat'?"),
@@ -107,6 +113,24 @@ def test_a_secret_is_its_bytes_or_base64_behind_the_standards_beginning() -> Non
     assert signing_key(Secret("whsec_" + base64.b64encode(key).decode(), "here")) == key
     assert signing_key(Secret("plain", "here")) == b"plain"
     assert signing_key(Secret("whsec_?", "here")) == b""
+
+
+def test_an_age_is_measured_by_the_most_frequent_of_its_streams(
+    faults_of: Faults, load_text: Load
+) -> None:
+    """accounted: of those it is told of; as long as `every` is the least."""
+    more = '[sources.more]\nlike = "shop"\nstreams.orders = { every = "1m" }\n'
+    of_all = f"notify=[{{ {SIGNED}, max_age = '1m' }}]"
+    assert one(load_text(GOOD + more, of_all, environ=KEY)).max_age == 60
+    of_shop = f"notify=[{{ {SIGNED}, max_age = '1m', sources = ['shop'] }}]"
+    assert list(faults_of(GOOD + more, of_shop, environ=KEY)) == ["notify[1].max_age"]
+    assert list(faults_of(GOOD, of_all, f"{SHOP}.every=0", environ=KEY)) == [f"{SHOP}.every"]
+
+
+def test_a_wrong_heartbeat_shows_one(faults_of: Faults) -> None:
+    found = faults_of(GOOD, f"{SHOP}.heartbeat=hunter2")
+    assert '"https://watch.example.com/ping/orders"' in found[f"{SHOP}.heartbeat"]
+    assert "hunter2" not in found[f"{SHOP}.heartbeat"]
 
 
 def test_each_stream_has_a_heartbeat_of_its_own(faults_of: Faults, load_text: Load) -> None:
