@@ -72,7 +72,7 @@ class Entry:
         if settings.socket is not None or not settings.local:
             return  # a browser can't come through the one, and brings no token to the other
         ours = LOOPBACK | {_bracketed(settings.address[0]), *settings.hosts}
-        if _name(request) not in ours and _host(request) not in ours:
+        if _name(request) not in ours:
             raise Refused(
                 403,
                 "this name is none that the side door answers to; ask for the address in "
@@ -85,7 +85,7 @@ class Entry:
             raise Refused(403, "asked from the page of another site")
         settings = self.settings()
         # By a proxy's name come those whom the proxy lets in, from wherever.
-        if not settings.local or {_name(request), _host(request)} & set(settings.hosts):
+        if not settings.local or _name(request) in settings.hosts:
             self._token(request, "read")
 
     def of_records(self, request: Request) -> None:
@@ -114,8 +114,9 @@ class Entry:
     def _same_origin(self, request: Request) -> None:
         site = request.headers.get("sec-fetch-site", "none")
         came_from = request.headers.get("origin")
-        ours = {request.headers.get("host", "").lower(), *self.settings().hosts}
-        other = came_from is not None and urlsplit(came_from).netloc.lower() not in ours
+        place = urlsplit(came_from or "").netloc.lower()
+        ours = place == _host(request) or PORT.sub("", place) in self.settings().hosts
+        other = came_from is not None and not ours
         if other or site not in ("none", "same-origin"):
             self._refused(_stranger(request), request, "from the page of another site")
             raise Refused(403, "asked from the page of another site")

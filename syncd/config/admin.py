@@ -2,10 +2,9 @@
 
 import ipaddress
 import re
-from typing import Any
 
 from syncd.config.hosts import is_host
-from syncd.config.reading import Node, kind
+from syncd.config.reading import Node, kind, shown
 from syncd.config.settings import UNRESOLVED, AdminSettings, Secret
 
 SHORTEST = 16  # characters of a token; nobody guesses one of so many
@@ -15,7 +14,7 @@ LISTEN = (
     'an address and a port, such as "127.0.0.1:8321" or "[::1]:8321", or a unix socket, such as '
     '"unix:/run/syncd/admin.sock"'
 )
-NAME = re.compile(r"([^:\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+NAME = re.compile(r"([^:\[\]]+|\[[0-9A-Fa-f:.]+\])")
 
 
 def read_admin(node: Node) -> AdminSettings | None:
@@ -23,12 +22,13 @@ def read_admin(node: Node) -> AdminSettings | None:
     table = node.table("admin")
     if table is None:
         return None
-    listen = table.get("listen", AdminSettings().listen, LISTEN, _listen)
+    listen = _listen(table)
     token = _token(table)
-    hosts = table.texts("hosts", ())
+    hosts = table.texts("hosts", (), example="syncd.example.com")
     for host in hosts:
         if not _is_name(host):
-            table.wrong("hosts", host, 'names as a browser shows them, such as "syncd.example.com"')
+            allowed = 'names as a browser shows them, without a port, such as "syncd.example.com"'
+            table.wrong("hosts", host, allowed)
     table.finish()
     settings = AdminSettings(listen=listen, token=token, hosts=tuple(h.lower() for h in hosts))
     if not settings.local and token is None and "token" not in table.values:
@@ -40,25 +40,48 @@ def read_admin(node: Node) -> AdminSettings | None:
     return settings
 
 
-def _listen(value: Any) -> str | None:
-    if not isinstance(value, str) or not value.isprintable():
-        return None
-    if value.startswith("unix:"):
-        path = value[5:]
-        good = path.startswith("/") and not path.endswith("/")
-        return value if good and len(path.encode()) <= LONGEST_PATH else None
-    host, _, port = value.rpartition(":")
+def _listen(table: Node) -> str:
+    default = AdminSettings().listen
+    listen: str = table.get("listen", default, LISTEN, lambda v: v if isinstance(v, str) else None)
+    wrong = _wrong_with(listen)
+    if wrong is None:
+        return listen
+    table.fault("listen", f"found {shown(listen)}: {wrong}; it must be {LISTEN}")
+    return default
+
+
+def _wrong_with(listen: str) -> str | None:
+    """What is wrong with an address to listen at; None if it is right."""
+    if not listen.isprintable():
+        return "it holds what can't be printed"
+    if listen.startswith("unix:"):
+        return _wrong_with_path(listen[5:])
+    host, colon, port = listen.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or host.endswith("://"):
+        return "it has no port"
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 2**16):
-        return None
+        return "the port is a number from 0 to 65535"
     if host == "localhost":
-        return value
+        return None
+    if not host:
+        return "it has no address"
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        return None
+        return "a name is not allowed: write the address in figures"
     # An IPv6 address gets brackets: else nobody sees where its port begins.
-    return value if (address.version == 6) == (bare != host) else None
+    if (address.version == 6) == (bare != host):
+        return None
+    return "an address of IPv6 stands in brackets, and no other"
+
+
+def _wrong_with_path(path: str) -> str | None:
+    if not path.startswith("/") or path.endswith("/"):
+        return "the path of a socket must be absolute, and end with its name"
+    if len(path.encode()) > LONGEST_PATH:
+        return f"the path of a socket has {LONGEST_PATH} bytes at most"
+    return None
 
 
 def _is_name(name: str) -> bool:

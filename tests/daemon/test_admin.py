@@ -199,8 +199,9 @@ async def test_a_name_that_is_not_ours_is_not_answered(syncd: Syncd, postgres: s
         elsewhere = {"sec-fetch-site": "cross-site"}
         assert (await door.get("/api/status", headers=elsewhere)).status_code == 403
         assert (await door.get("/", headers=elsewhere)).status_code == 200
-        proxied = {"host": "syncd.example.com", "origin": "https://syncd.example.com"}
-        assert (await door.post(f"{STREAM}/pause", **proxied)).status_code == 202
+        for its in ("https://syncd.example.com", "https://syncd.example.com:8443"):
+            proxied = {"host": "syncd.example.com", "origin": its}
+            assert (await door.post(f"{STREAM}/pause", **proxied)).status_code == 202
 
 
 async def test_what_a_browser_is_told(syncd: Syncd, postgres: str) -> None:

@@ -57,6 +57,28 @@ def test_what_is_no_address(listen: str, faults_of: Faults) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listen", "wrong"),
+    [
+        ("example.com:80", "a name is not allowed: write the address in figures"),
+        ("unix:relative.sock", "must be absolute"),
+        ("unix:/run/", "end with its name"),
+        ("unix:/" + "x" * 107, "107 bytes at most"),
+        ("0.0.0.0:99999", "the port is a number from 0 to 65535"),
+        ("127.0.0.1", "it has no port"),
+        (":8321", "it has no address"),
+        ("::1:8321", "an address of IPv6 stands in brackets"),
+        ("http://127.0.0.1:80", "write the address in figures"),
+    ],
+)
+def test_a_wrong_address_is_told_what_is_wrong_with_it(
+    listen: str, wrong: str, faults_of: Faults
+) -> None:
+    """all-or-nothing-reload: of this value, not of all that there could be."""
+    message = faults_of(GOOD + ADMIN, f"admin.listen={listen!r}", environ=WITH_TOKEN)
+    assert wrong in message["admin.listen"]
+
+
+@pytest.mark.parametrize(
     ("setting", "path", "said"),
     [
         ("admin.token=hunter2", "admin.token", "a secret never stands in the file"),
@@ -65,6 +87,9 @@ def test_what_is_no_address(listen: str, faults_of: Faults) -> None:
         ("admin.token={env='SHORT'}", "admin.token", "16 or more characters"),
         ("admin.token={env='BLANK'}", "admin.token", "none a blank"),
         ("admin.hosts='x'", "admin.hosts", "it must be a list"),
+        ("admin.hosts=[3]", "admin.hosts", 'such as ["syncd.example.com"]'),
+        ("admin.hosts=['x.example:8321']", "admin.hosts", "without a port"),
+        ("admin.hosts=['[::1]:8321']", "admin.hosts", "without a port"),
         ("admin.hosts=['https://x']", "admin.hosts", "names as a browser shows them"),
         ("admin.port=1", "admin.port", "unknown key"),
         ("admin=1", "admin", "it must be a table"),
