@@ -98,6 +98,10 @@ class Node:
         """A fault of something further in, or of this table itself."""
         self.faults.append(Fault(path=self.at(*keys), message=message))
 
+    def fault_of(self, key: str, place: int, message: str) -> None:
+        """A fault of what stands at a place, from 1, of a list."""
+        self.faults.append(Fault(path=f"{self.at(key)}[{place}]", message=message))
+
     def wrong(self, key: str, value: object, allowed: str) -> None:
         self.fault(key, f"found {shown(value)}; it must be {allowed}")
 
@@ -262,9 +266,7 @@ class Node:
             if isinstance(inner, dict):
                 yield place, Node(path=path, values=inner, faults=self.faults, reveal=self.reveal)
             else:
-                self.faults.append(
-                    Fault(path=path, message=f"found {kind(inner)}; it must be a table")
-                )
+                self.fault_of(key, place, f"found {kind(inner)}; it must be a table")
 
     def mapping(self, key: str, allowed: str, check: Callable[[Any], T | None]) -> dict[str, T]:
         """The table under a key whose values are all of one kind."""

@@ -8,7 +8,7 @@ from syncd.config import units
 from syncd.config.hidden import check_hidden, read_hidden
 from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
 from syncd.config.pages import read_page, sent_by
-from syncd.config.reading import LARGEST, REQUIRED, Node
+from syncd.config.reading import LARGEST, REQUIRED, Node, shown
 from syncd.config.receivers import read_heartbeat
 from syncd.config.settings import (
     COLUMN_TYPES,
@@ -37,7 +37,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
     columns, paths = _columns(node)
     key = node.texts("key")
     volatile = node.texts("volatile", ())
-    indexes = _indexes(node)
+    indexes = _indexes(node, columns)
     page, call = read_page(node), _call(node, columns)
     schema, table = _table(name, node)
     stream = StreamSettings(
@@ -106,8 +106,6 @@ def _check_columns(node: Node, stream: StreamSettings, volatile: Iterable[str]) 
     kept = stream.call.keep if stream.call else {}
     _refuse_strangers(node, "key", stream.key, columns)
     _refuse_strangers(node, "volatile", volatile, columns)
-    for index in stream.indexes:
-        _refuse_strangers(node, "indexes", index, columns)
     for column in stream.paths.keys() & kept.keys():
         node.fault_at(("columns", column), "it is kept from the call's answer, so it has no path")
     for column in stream.key:
@@ -179,20 +177,28 @@ def _table(name: str, node: Node) -> tuple[str, str]:
     return schema, table
 
 
-def _indexes(node: Node) -> tuple[tuple[str, ...], ...]:
-    def check(value: Any) -> tuple[tuple[str, ...], ...] | None:
-        found = [_index(one) for one in value] if isinstance(value, list) else [None]
-        whole = tuple(one for one in found if one)
-        return whole if len(whole) == len(found) == len(set(whole)) else None
-
-    none: tuple[tuple[str, ...], ...] = ()
+def _indexes(node: Node, columns: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    none: list[object] = []
     allowed = 'a list of different indexes, such as ["status", ["name", "status"]]'
-    return node.get("indexes", none, allowed, check)
+    given = node.get("indexes", none, allowed, lambda v: v if isinstance(v, list) else None)
+    found: dict[tuple[str, ...], int] = {}
+    for place, value in enumerate(given, 1):
+        index = _index(value)
+        if index is None:
+            one = 'a column, or a list of different columns, such as ["name", "status"]'
+            node.fault_of("indexes", place, f"found {shown(value)}; it must be {one}")
+        elif found.setdefault(index, place) != place:
+            message = f"it is the same as indexes[{found[index]}]; leave one of them out"
+            node.fault_of("indexes", place, message)
+        for column in index or ():
+            if _is_stranger(node, column, columns):
+                node.fault_of("indexes", place, _stranger(column, columns))
+    return tuple(found)
 
 
 def _index(value: object) -> tuple[str, ...] | None:
     columns: list[Any] = value if isinstance(value, list) else [value]
-    good = all(isinstance(c, str) and c for c in columns)
+    good = bool(columns) and all(isinstance(c, str) and c for c in columns)
     return tuple(columns) if good and len(set(columns)) == len(columns) else None
 
 
@@ -264,9 +270,17 @@ def _refuse_strangers(
     node: Node, key: str, names: Iterable[str], columns: Mapping[str, str]
 ) -> None:
     for name in names:
-        # A column whose type is wrong is a fault already, and is not among `columns`.
-        if name not in columns and name not in _named(node):
-            node.fault(key, f"{name!r} is not among `columns` ({', '.join(columns) or 'none'})")
+        if _is_stranger(node, name, columns):
+            node.fault(key, _stranger(name, columns))
+
+
+def _is_stranger(node: Node, name: str, columns: Mapping[str, str]) -> bool:
+    """A column whose type is wrong is a fault already, and is not among `columns`."""
+    return name not in columns and name not in _named(node)
+
+
+def _stranger(name: str, columns: Mapping[str, str]) -> str:
+    return f"{name!r} is not among `columns` ({', '.join(columns) or 'none'})"
 
 
 def _named(node: Node) -> Mapping[str, object]:

@@ -109,9 +109,14 @@ ONE_FAULT = [
     (f'{ORDERS}.columns."{"é" * 32}"=text', f"{ORDERS}.columns", "63 bytes, it has 64"),
     (f"{ORDERS}.volatile=['nope']", "", "'nope' is not among `columns`"),
     (f"{ORDERS}.volatile=[1]", "", "a list of any number of different texts"),
-    (f"{ORDERS}.indexes=['nope']", "", "'nope' is not among `columns`"),
-    (f"{ORDERS}.indexes=[['status', 'status']]", "", "a list of different indexes"),
-    (f"{ORDERS}.indexes=[[]]", "", "a list of different indexes"),
+    (f"{ORDERS}.indexes=['nope']", f"{ORDERS}.indexes[1]", "'nope' is not among `columns`"),
+    (
+        f"{ORDERS}.indexes=['id', ['status', 'status']]",
+        f"{ORDERS}.indexes[2]",
+        "found ['status', 'status']; it must be a column, or a list of different columns",
+    ),
+    (f"{ORDERS}.indexes=[[]]", f"{ORDERS}.indexes[1]", "found []; it must be a column"),
+    (f"{ORDERS}.indexes=['id', ['id']]", f"{ORDERS}.indexes[2]", "the same as indexes[1]"),
     (f"{ORDERS}.indexes=status", "", "a list of different indexes"),
     (f"{ORDERS}.table=''", "", "not empty"),
     (f"{ORDERS}.table='{'t' * 64}'", "", "63 bytes, it has 64"),
@@ -369,6 +374,12 @@ def test_verify_takes_what_the_call_keeps_by_the_same_paths(load_text: Load) -> 
     own = verify(f"{VERIFY}={{ path = '/o', done = 'd', is = 7, keep = {{ synced_at = 'a.b' }} }}")
     assert (own.wanted, own.keep, own.not_found) == ("7", {"synced_at": "a.b"}, "unknown")
     assert verify(f"{VERIFY}={{ path = '/o', done = 'd', is = true }}").wanted == "true"
+
+
+def test_each_index_that_is_wrong_is_told(faults_of: Faults) -> None:
+    """all-or-nothing: by its place in the list."""
+    found = faults_of(GOOD, f"{ORDERS}.indexes=['nope', 'status', ['id', 'id'], 3]")
+    assert list(found) == [f"{ORDERS}.indexes[{place}]" for place in (1, 3, 4)]
 
 
 def test_all_faults_are_told_at_once(faults_of: Faults) -> None:
