@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import attrs
 import pytest
@@ -114,6 +114,18 @@ def test_each_key_of_a_table_stands_in_its_section_and_no_other(heading: str) ->
         fields |= BESIDES.get(of, set())
     rows = set(re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE))
     assert rows == fields
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_each_key_that_may_be_a_secret_is_named_among_them(heading: str) -> None:
+    """no-secret-out: who looks for what may be kept out of the file finds all of it."""
+    _, _, rest = section("Secrets").partition("A secret may be given for\n")
+    named = set(re.findall(r"`(\w+)`", rest.partition("It is never shown")[0]))
+    found = TABLES[heading]
+    for of in found if isinstance(found, tuple) else (found,):
+        hints = get_type_hints(of)
+        own = {f.name for f in attrs.fields(of) if "Secret" in str(hints[f.name])}
+        assert own <= named
 
 
 @pytest.mark.parametrize(("where", "text"), blocks(), ids=[b[0] for b in blocks()])
