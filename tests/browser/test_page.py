@@ -95,6 +95,26 @@ def test_a_running_cycle_is_told_with_its_pages_and_its_end(
     )
 
 
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({"parked": "The API does not accept our credentials (401)."}, "Parked"),
+        ({"paused": 1.0, "paused_by": "ada"}, "Paused"),
+    ],
+    ids=["parked", "paused"],
+)
+def test_a_cycle_that_does_not_go_on_has_no_end_in_sight(
+    changed: dict[str, Any], state: str, stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    now = time.time()
+    stage.show(status(tmp_path, now, [attrs.evolve(running(CAMPAIGNS, now), **changed)]))
+    assert stage.status["streams"][0]["expected"]["done_at"] is None
+    page = open_page(stage.url)
+    expect(row(page, CAMPAIGNS)).to_contain_text(state)
+    expect(row(page, CAMPAIGNS)).to_contain_text("So far")
+    expect(row(page, CAMPAIGNS)).not_to_contain_text("Will be done")
+
+
 def test_a_cycle_that_waits_for_budget_says_so(
     stage: Stage, open_page: Open, tmp_path: Path
 ) -> None:
@@ -223,11 +243,14 @@ def test_the_daemon_is_gone_and_comes_back(open_page: Open, tmp_path: Path) -> N
     expect(page.locator(".notice")).to_contain_text("What stands below is from")
     headline(page).to_have_text("Last known: the stream is in step")
     expect(page).to_have_title("not reachable · syncd")
+    expect(row(page, CAMPAIGNS)).to_contain_text("So far")
+    expect(row(page, CAMPAIGNS)).not_to_contain_text("Will be done")
     page.evaluate("window.same = true")
     with stage.playing():
         expect(page.locator("#link")).to_have_text("Live")
         headline(page).to_have_text("The stream is in step")
         expect(page.locator(".notice")).to_have_count(0)
+        expect(row(page, CAMPAIGNS)).to_contain_text("Will be done")
         assert page.evaluate("window.same")
 
 

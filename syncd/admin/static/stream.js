@@ -155,7 +155,8 @@ export class StreamPart {
 
   details() {
     const now = this.page.now();
-    this.fact_parts.update(factsOf(this.stream, this.source, now), (fact) => fact.name);
+    const facts = factsOf(this.stream, this.source, now, this.page.outOfDate());
+    this.fact_parts.update(facts, (fact) => fact.name);
     this.strip.update(this.budget, now);
     this.letters.tick(now);
     const said = this.status.events.filter((event) => event.stream === this.name).slice(0, 5);
@@ -261,11 +262,12 @@ class Fact {
   }
 }
 
-function factsOf(stream, source, now) {
+/** old: what is known is not of now, so that nothing can be told of what will be. */
+function factsOf(stream, source, now, old) {
   const { running, whole, last, usual } = stream;
   const facts = [];
   const secondsTo = (iso) => (at(iso) - now) / 1000;
-  if (running) {
+  if (running && stream.state === "running" && !old) {
     const done = stream.expected?.done_at;
     const left = done ? secondsTo(done) : null;
     facts.push({
@@ -274,7 +276,10 @@ function factsOf(stream, source, now) {
       more: left > 0
         ? `about ${clock(at(done), now, false)}, by its pace and the budget`
         : stream.whole ? "it takes longer than the last one" : "no whole cycle to go by",
-    }, {
+    });
+  }
+  if (running) {
+    facts.push({
       name: "So far",
       value: joined([number(running.seen, "record"), stream.expected?.records ? `of about ${count(stream.expected.records)}` : ""], " "),
       more: joined([
