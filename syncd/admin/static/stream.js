@@ -5,7 +5,7 @@ import { Strip } from "./budget.js";
 import { Letters, SHOWN } from "./letters.js";
 import { Said, idOf } from "./said.js";
 import { ask, get, sure } from "./door.js";
-import { h, icon, reicon, say, set, show, prose, svg, Keyed } from "./dom.js";
+import { disable, disabled, h, icon, reicon, say, set, show, prose, svg, Keyed } from "./dom.js";
 import { ageOf, nameOf, standingOf } from "./standing.js";
 import { ahead, ago, at, clock, count, joined, number, span, took } from "./words.js";
 
@@ -80,6 +80,7 @@ export class StreamPart {
     this.strip = new Strip();
     this.letters = new Letters(this.name, {
       now: () => this.page.now(),
+      gone: () => this.page.gone(),
       home: () => this.button.focus({ preventScroll: true }),
       end: async (words, ok) => {
         this.page.tell(words, ok);
@@ -233,16 +234,17 @@ class ActionPart {
   update(action, stream) {
     const words = action.words(stream);
     if (!this.busy) say(this.node, words);
+    disable(this.node, this.busy || this.part.page.gone());
     set(this.node, "aria-label", `${words}: ${this.part.name}`);
   }
 
   async press() {
-    if (this.busy) return;
+    if (disabled(this.node)) return;
     this.busy = true;
-    set(this.node, "aria-disabled", "true");
+    disable(this.node, true);
     await this.part.act(this.action);
     this.busy = false;
-    set(this.node, "aria-disabled", null);
+    disable(this.node, this.part.page.gone());
   }
 }
 
