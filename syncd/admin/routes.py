@@ -162,7 +162,8 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             path="/api/streams/{stream:path}/{action}",
             who="writer",
             answer=writing.stream,
-            says="Ask for something of one stream; `GET /api/requests/ID` tells what came of it.",
+            says="Ask for something of one stream; `GET /api/requests/ID` tells what came of it. "
+            "Only `sync` takes `keys`.",
             parameters=(STREAM, Parameter("action", "", where="path", choices=shapes.ACTIONS)),
             body=shapes.KEYS,
             shape=shapes.ASKED,
@@ -195,6 +196,7 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             who="writer",
             answer=writing.reload,
             says="Read the config again, as SIGHUP does.",
+            body=shapes.NOTHING,
             shape=shapes.ASKED,
             status=202,
         ),

@@ -135,6 +135,25 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
         assert entries[1]["answer"] == "1 written"
 
 
+async def test_a_key_that_means_nothing_is_refused(syncd: Syncd, postgres: str) -> None:
+    """accounted: a typo in `keys` syncs nothing instead of everything."""
+    async with knocking(syncd, postgres) as door:
+        await door.daemon.until(RESTS)
+        for path, body, says in (
+            (f"{STREAM}/sync", {"kyes": ["camp_1"]}, "did you mean 'keys'? known here: keys"),
+            (f"{STREAM}/resume", {"nonsense": 1}, "this takes none"),
+            (f"{STREAM}/pause", {"keys": ["camp_1"]}, "this takes none"),
+            ("/api/dead/retry", {"ids": [1], "force": True}, "known here: ids, repeat"),
+            ("/api/dead/discard", {"ids": [1], "id": 1}, "did you mean 'ids'? known here: ids"),
+            ("/api/reload", {"now": True}, "this takes none"),
+        ):
+            refused = await door.post(path, body)
+            assert refused.status_code == 400, path
+            assert refused.json()["error"].endswith(f": unknown key; {says}")
+        assert "'nonsense'" in (await door.post(f"{STREAM}/pause", {"nonsense": 1})).text
+        assert await door.audit() == []
+
+
 @pytest.mark.long
 async def test_who_has_no_right_to_write_does_not(syncd: Syncd, postgres: str) -> None:
     """contained: nothing is asked for, whoever tries; and it is remembered, thinned."""
