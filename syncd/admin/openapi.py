@@ -61,6 +61,9 @@ def _operation(route: Route) -> dict[str, Any]:
         shape = route.body or shapes.OBJECT
         needed = "required" in shape
         operation["requestBody"] = {
+            "description": "As application/json."
+            if needed
+            else "It may be left out, and then its Content-Type, too.",
             "required": needed,
             "content": {"application/json": {"schema": shape}},
         }

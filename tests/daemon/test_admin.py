@@ -103,8 +103,8 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
 
         action = "/api/streams/{stream}/{action}"
         await door.mock.faults({"path": "*/camp_7/sync", "status": 422})
-        await door.post(f"{STREAM}/sync", {"keys": ["camp_7"]})
-        await door.daemon.until("record put aside")
+        (number,) = (await door.post(f"{STREAM}/sync", {"keys": ["camp_7"]})).json()["requests"]
+        await door.answered(number)  # the log tells of it before it is committed
         await door.mock.faults()
         (letter,) = (await door.json("/api/dead"))["letters"]
         assert await ask("/api/dead/retry", {"ids": [letter["id"]]}) == "1 written"
@@ -115,6 +115,9 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
         said = await door.answered(number)
         assert (said["ok"], said["answer"]) == (False, "nothing is held, so nothing is approved")
         assert "begins" in await ask(f"{STREAM}/sync", of=action)
+        bare = await door.client.post("/api/reload", headers=HOLDS)
+        assert "content-type" not in bare.request.headers
+        assert (await door.answered(bare.json()["requests"][0]))["ok"]
         assert "keep" in await ask("/api/reload")
         assert (await door.json("/api/status"))["daemon"]["reload"]["ok"] is True
         assert await ask("/api/dead/discard", {"ids": [12345]}) == ""
@@ -122,7 +125,7 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
         entries = (await door.audit())[::-1]
         assert [entry["what"] for entry in entries] == [
             "sync", "retry", "pause", "resume", "reconcile", "reconcile", "sync", "reload",
-            "discard", "pause",
+            "reload", "discard", "pause",
         ]  # fmt: skip
         refused = [n for n, entry in enumerate(entries) if not entry["ok"]]
         assert refused == [0, 5]
@@ -169,7 +172,10 @@ async def test_who_has_no_right_to_write_does_not(syncd: Syncd, postgres: str) -
             {"sec_fetch_site": "same-site", "origin": f"http://{here}"},
         ):
             assert (await door.post(pause, **headers)).status_code == 403, headers
-        assert (await door.post(pause, content_type="text/plain")).status_code == 415
+        for kind in ({"content-type": "text/plain"}, {}):
+            other = await door.client.post(pause, content="{}", headers={**HOLDS, **kind})
+            assert other.status_code == 415, kind
+        assert (await door.client.post(pause)).status_code == 401
         assert (await door.post("/api/streams/nothing/pause")).status_code == 404
         assert (await door.post(f"{STREAM}/forget")).status_code == 404
         assert (await door.get(pause)).status_code == 405
