@@ -185,9 +185,10 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             path="/api/dead/discard",
             who="writer",
             answer=writing.discard,
-            says="Forget dead letters. It is done when this is answered: there is no request.",
+            says="Forget dead letters. It is done when this is answered: there is no request. "
+            "`unknown` are ids of letters that are not there (any more).",
             body=shapes.IDS,
-            shape=shapes.ASKED,
+            shape=shapes.DISCARDED,
             status=202,
         ),
         Route(

@@ -196,6 +196,7 @@ AUDIT = _object(
     ),
 )
 ASKED = _object(requests=_list(WHOLE))
+DISCARDED = _object(requests=_list(WHOLE), discarded=WHOLE, unknown=_list(WHOLE))
 
 # Of what is sent: a key that is not here is refused.
 NOTHING: Schema = {"type": "object", "properties": {}, "additionalProperties": False}

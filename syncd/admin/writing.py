@@ -77,8 +77,9 @@ class Writing:
         asker, body = self._admitted(request)
         _only(body, "ids")
         ids = _ids(body)
-        await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker))
-        return Json({"requests": []}, 202)
+        gone = await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker))
+        unknown = sorted(set(ids) - set(gone))
+        return Json({"requests": [], "discarded": len(gone), "unknown": unknown}, 202)
 
     async def reload(self, request: Request) -> ASGIApp:
         asker, body = self._admitted(request)

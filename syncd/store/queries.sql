@@ -804,7 +804,7 @@ ORDER BY source, stream LIMIT 20;
 
 -- name: discard_dead
 DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s)
-RETURNING source, stream, kind, key;
+RETURNING id, source, stream, kind, key;
 
 -- name: ask
 -- An operator's request; it is heard at once where LISTEN works, else at the next poll.

@@ -61,8 +61,8 @@ class Ask(Protocol):
     async def progress(self, number: int) -> Progress:
         """How far it has come."""
 
-    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> int:
-        """Forget dead letters; how many there still were."""
+    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> list[int]:
+        """Forget dead letters; those that there still were."""
 
     async def note(self, deed: Deed) -> None:
         """Remember what was done, or refused, without a request."""

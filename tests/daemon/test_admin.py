@@ -82,6 +82,9 @@ async def test_every_address_answers_as_the_document_says(syncd: Syncd, postgres
         assert shown["daemon"]["pid"] == door.daemon.process.pid
         assert "put-aside" in {line["event"] for line in shown["events"]}
         assert all(line["todo"] for line in shown["events"] if line["level"] != "INFO")
+        gone = await door.post("/api/dead/discard", {"ids": [letter["id"], 12345, 999]})
+        assert_as_documented(document, "/api/dead/discard", gone, "post")
+        assert gone.json() == {"requests": [], "discarded": 1, "unknown": [999, 12345]}
         assert TOKEN not in json.dumps([shown, await door.audit()])
 
 
