@@ -162,7 +162,8 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             path="/api/streams/{stream:path}/{action}",
             who="writer",
             answer=writing.stream,
-            says="Ask for something of one stream; `GET /api/requests/ID` tells what came of it.",
+            says="Ask for something of one stream; `GET /api/requests/ID` tells what came of it. "
+            "Only `sync` takes `keys`.",
             parameters=(STREAM, Parameter("action", "", where="path", choices=shapes.ACTIONS)),
             body=shapes.KEYS,
             shape=shapes.ASKED,
@@ -184,9 +185,10 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             path="/api/dead/discard",
             who="writer",
             answer=writing.discard,
-            says="Forget dead letters. It is done when this is answered: there is no request.",
+            says="Forget dead letters. It is done when this is answered: there is no request. "
+            "`unknown` are ids of letters that are not there (any more).",
             body=shapes.IDS,
-            shape=shapes.ASKED,
+            shape=shapes.DISCARDED,
             status=202,
         ),
         Route(
@@ -195,6 +197,7 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             who="writer",
             answer=writing.reload,
             says="Read the config again, as SIGHUP does.",
+            body=shapes.NOTHING,
             shape=shapes.ASKED,
             status=202,
         ),

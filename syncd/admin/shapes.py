@@ -1,6 +1,6 @@
 """What do the answers look like?  JSON Schema, for the document and for the tests.
 
-Keys stay, and new ones may come: nothing here forbids others.
+Keys stay, and new ones may come: of what is answered, nothing here forbids others.
 """
 
 from typing import Any, Literal
@@ -196,7 +196,10 @@ AUDIT = _object(
     ),
 )
 ASKED = _object(requests=_list(WHOLE))
+DISCARDED = _object(requests=_list(WHOLE), discarded=WHOLE, unknown=_list(WHOLE))
 
-KEYS: Schema = {"type": "object", "properties": {"keys": _list(TEXT)}}
-IDS = _object(ids={**_list(WHOLE), "minItems": 1})
+# Of what is sent: a key that is not here is refused.
+NOTHING: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
+KEYS: Schema = {**NOTHING, "properties": {"keys": _list(TEXT)}}
+IDS: Schema = {**_object(ids={**_list(WHOLE), "minItems": 1}), "additionalProperties": False}
 RETRY: Schema = {**IDS, "properties": {**IDS["properties"], "repeat": FLAG}}

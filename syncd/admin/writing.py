@@ -3,6 +3,7 @@
 Each has an entry in the audit, in the transaction that asks for it.
 """
 
+import difflib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from syncd.admin.desk import Desk
-from syncd.admin.entry import Entry, Refused
+from syncd.admin.entry import LONGEST, Entry, Refused
 from syncd.admin.reading import LARGEST, Json, stream_of
 from syncd.admin.shapes import ACTIONS
 from syncd.config.settings import Settings
@@ -49,6 +50,7 @@ class Writing:
         action = request.path_params["action"]
         if action not in ACTIONS:
             raise Refused(404, f"there is no such action; there is {', '.join(ACTIONS)}")
+        _only(body, *(["keys"] if action == "sync" else []))
         subjects = _keys(body) if action == "sync" else []
         if action == "approve":
             subjects = [APPROVE]
@@ -56,6 +58,7 @@ class Writing:
 
     async def retry(self, request: Request) -> ASGIApp:
         asker, body = self._admitted(request)
+        _only(body, "ids", "repeat")
         repeat = body.get("repeat", False)
         if not isinstance(repeat, bool):
             raise Refused(400, "repeat: it must be true or false")
@@ -72,12 +75,15 @@ class Writing:
 
     async def discard(self, request: Request) -> ASGIApp:
         asker, body = self._admitted(request)
+        _only(body, "ids")
         ids = _ids(body)
-        await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker))
-        return Json({"requests": []}, 202)
+        gone = await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker))
+        unknown = sorted(set(ids) - set(gone))
+        return Json({"requests": [], "discarded": len(gone), "unknown": unknown}, 202)
 
     async def reload(self, request: Request) -> ASGIApp:
-        asker, _ = self._admitted(request)
+        asker, body = self._admitted(request)
+        _only(body)
         source = next(iter(self.settings().sources))
         number = await self.desk.do(lambda: self._ask.ask("reload", source, None, asked_by=asker))
         return Json({"requests": [number]}, 202)
@@ -129,6 +135,17 @@ class Writing:
     def _ask(self) -> Ask:
         assert self.ask is not None  # noqa: S101 - as above
         return self.ask
+
+
+def _only(body: dict[str, Any], *known: str) -> None:
+    """Refuse a key that means nothing here: who has sent it meant something."""
+    for key in body:
+        if key in known:
+            continue
+        near = difflib.get_close_matches(key[:LONGEST], known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        allowed = f"known here: {', '.join(known)}" if known else "this takes none"
+        raise Refused(400, f"{key[:LONGEST]!r}: unknown key; {hint}{allowed}")
 
 
 def _keys(body: dict[str, Any]) -> list[str]:

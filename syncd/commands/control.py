@@ -19,7 +19,7 @@ from syncd.store.requests import Asking
 from syncd.sync.asking import Deed
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Cycle, Seen
-from syncd.sync.ports import APPROVE, RequestKind
+from syncd.sync.ports import APPROVE, NOTHING_HELD, RequestKind
 from syncd.sync.scans import BROKEN, rows_in_words
 from syncd.views.words import number, plain
 
@@ -227,11 +227,9 @@ async def _reset(settings: Settings, stream: StreamId) -> Answer:
 async def _what_may_go(settings: Settings, stream: StreamId) -> str:
     async with app.store(settings, migrations=False) as store:
         seen = await _seen(Looking(store.connections), stream)
-    if not seen.missing:
-        raise SyncdError(
-            f"{stream}: nothing is missing that could be approved; `syncd reconcile {stream}` looks"
-        )
-    return plain(seen.question or f"{rows_in_words(seen.missing)} of {stream} are missing") + "."
+    if not seen.question:
+        raise SyncdError(f"{stream}: {NOTHING_HELD}; `syncd reconcile {stream}` looks")
+    return plain(seen.question) + "."
 
 
 async def _reconcile(settings: Settings, stream: StreamId, *, wait: bool, approve: bool) -> Answer:
@@ -253,9 +251,11 @@ async def _reconcile_later(
     store: PostgresStore, looking: Looking, stream: StreamId, *, approve: bool
 ) -> Answer:
     if stream not in await looking.streams():
-        return Answer(True, "it never ran: nothing can be gone")
+        return Answer(not approve, "it never ran: nothing can be gone")
     async with _leased(store, stream.source):
         at = await store.read_checkpoint(stream)
+        if approve and not at.question:
+            return Answer(False, NOTHING_HELD)
         await store.ask_to_reconcile(at, f"asked by {whoami().who}", approve=approve)
         await _noted(store, "reconcile", stream, *([APPROVE] if approve else []))
     return Answer(True, f"the next start looks, or `syncd once {stream}`; no daemon runs it now")

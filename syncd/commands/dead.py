@@ -235,7 +235,7 @@ async def _retry(
 
 async def _discard(settings: Settings, ids: Sequence[int]) -> int:
     async with app.store(settings, migrations=False) as store:
-        return await Asking(store.connections).discard(ids, asked_by=whoami())
+        return len(await Asking(store.connections).discard(ids, asked_by=whoami()))
 
 
 async def _stream(looking: Looking, settings: Settings, name: str) -> StreamId:

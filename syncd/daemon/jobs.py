@@ -8,7 +8,7 @@ import trio
 from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed
-from syncd.sync.ports import APPROVE, REPEAT, RequestKind
+from syncd.sync.ports import APPROVE, NOTHING_HELD, REPEAT, RequestKind
 from syncd.sync.stream import read_ours
 
 RESET = "reset by an operator"
@@ -43,7 +43,7 @@ class Job:
         if self.kind == "retry":
             return await self._retry(stream, at)
         if self.kind == "reconcile":
-            return await self._reconcile(stream)
+            return await self._reconcile(stream, at)
         return await self._sync(stream, at)
 
     async def _reset(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:
@@ -53,8 +53,11 @@ class Job:
         self.end(f"{given_up}the next begins {when}, at its first page")
         return standing
 
-    async def _reconcile(self, stream: StreamContext) -> Checkpoint:
+    async def _reconcile(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:
         approve = APPROVE in self.subjects
+        if approve and not (await _as_it_stands(stream)).question:
+            self.end(NOTHING_HELD, ok=False)
+            return at
         standing = await _on_top(
             stream, lambda now: stream.store.ask_to_reconcile(now, ASKED, approve=approve)
         )
@@ -84,6 +87,10 @@ class Job:
         committed = await retry_letters(stream, at, letters, repeat=REPEAT in self.subjects)
         self.end(_came_to(committed), ok=not committed.totals.dead)
         return committed.checkpoint
+
+
+async def _as_it_stands(stream: StreamContext) -> Checkpoint:
+    return await stream.retry.through_outages(lambda: read_ours(stream), stream.on_failure)
 
 
 async def _on_top(

@@ -28,7 +28,7 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
             f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
         )
     seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused, *scan = row
-    extra_due, follows, reconcile = scan
+    extra_due, follows, reconcile, question = scan
     started = ""
     if cycle is not None:
         # A statement of its own: what we waited for the lock to see may have begun it.
@@ -49,6 +49,7 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
         extra_due=extra_due,
         follows=follows,
         reconcile=reconcile,
+        question=question,
     )
 
 

@@ -127,15 +127,15 @@ def _read(
         }
 
 
-def discard(cursor: Cursor, ids: Sequence[int], why: str) -> int:
-    """Forget letters for good; how many there still were."""
+def discard(cursor: Cursor, ids: Sequence[int], why: str) -> list[int]:
+    """Forget letters for good; those that there still were."""
     cursor.execute(sql("discard_dead"), {"ids": list(ids)})
     gone = cursor.fetchall()
-    for source, stream, kind, key in gone:
+    for _, source, stream, kind, key in gone:
         moment = Moment(stream=StreamId(source=source, stream=stream), at=None, cycle=None)
         if key is not None:
             history.note(cursor, moment, "discarded", key, kind=kind, reason=why)
-    return len(gone)
+    return sorted(number for number, *_ in gone)
 
 
 def purge(connection: Connection, stream: StreamId, keep: float) -> int:

@@ -265,7 +265,7 @@ WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL
 -- name: read_checkpoint
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
-       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false)
+       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, '')
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s;
 
@@ -273,7 +273,7 @@ WHERE k.source = %(source)s AND k.stream = %(stream)s;
 -- Waits for a lost backend that may still commit: a plain read would show the old state.
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
-       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false)
+       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, '')
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
 
@@ -809,7 +809,7 @@ ORDER BY source, stream LIMIT 20;
 
 -- name: discard_dead
 DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s)
-RETURNING source, stream, kind, key;
+RETURNING id, source, stream, kind, key;
 
 -- name: ask
 -- An operator's request; it is heard at once where LISTEN works, else at the next poll.

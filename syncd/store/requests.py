@@ -68,14 +68,14 @@ class Asking:
 
         await self._connections.run(write)
 
-    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> int:
-        """Forget dead letters; how many there still were."""
+    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> list[int]:
+        """Forget dead letters; those that there still were."""
 
-        def write(connection: Connection) -> int:
+        def write(connection: Connection) -> list[int]:
             with transaction(connection) as cursor:
                 gone = letters.discard(cursor, list(ids), f"by {asked_by.who}")
                 subject = " ".join(map(str, sorted(ids)))
-                answer = f"{gone} discarded"
+                answer = f"{len(gone)} discarded"
                 deed = Deed(asker=asked_by, what="discard", subject=subject, ok=True, answer=answer)
                 audit.note(cursor, deed)
                 return gone
@@ -110,7 +110,8 @@ class Asking:
                 cursor.execute(sql("look_at_request"), {"id": number})
                 row = cursor.fetchone()
             if row is None:
-                return Progress(taken=True, ended=True, ok=False, answer="the request is gone")
+                gone = "the request is gone"
+                return Progress(taken=True, ended=True, ok=False, answer=gone, known=False)
             taken, ended, ok, answer = row
             return Progress(taken=taken, ended=ended, ok=bool(ok), answer=answer)
 

@@ -42,6 +42,8 @@ class Progress:
     ended: bool
     ok: bool
     answer: str
+    known: bool = True
+    """False if there is no such request (any more)."""
 
 
 class Ask(Protocol):
@@ -61,8 +63,8 @@ class Ask(Protocol):
     async def progress(self, number: int) -> Progress:
         """How far it has come."""
 
-    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> int:
-        """Forget dead letters; how many there still were."""
+    async def discard(self, ids: Collection[int], *, asked_by: Asker) -> list[int]:
+        """Forget dead letters; those that there still were."""
 
     async def note(self, deed: Deed) -> None:
         """Remember what was done, or refused, without a request."""

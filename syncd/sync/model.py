@@ -174,6 +174,9 @@ class Checkpoint:
     reconcile: bool = False
     """The running cycle notes what it sees, so that what is gone can be found."""
 
+    question: str = ""
+    """What has to be approved before rows may go; empty if nothing has."""
+
     @property
     def calls_of(self) -> int:
         """The cycle whose calls are not to be repeated, and whose keys they have."""

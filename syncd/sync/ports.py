@@ -234,6 +234,8 @@ REPEAT = "--repeat"
 APPROVE = "--approve"
 """Among the subjects of `reconcile`: what is missing now may go, however many rows that are."""
 
+NOTHING_HELD = "nothing is held, so nothing is approved"
+
 
 @attrs.frozen(kw_only=True)
 class Request:

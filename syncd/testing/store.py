@@ -75,6 +75,7 @@ class FakeStore(Tokens, Letters, Requests):
             paused=stream in self.paused,
             follows=cycle.follows if cycle else None,
             reconcile=cycle is not None and cycle.reconcile,
+            question=self.scans[stream].question,
         )
 
     def _whole(self, stream: StreamId) -> list[FakeCycle]:

@@ -43,9 +43,17 @@ class Wait:
 
 
 def expected(
-    seen: Seen, budget: Budget | None, now: float, listed: Listed | None = None
+    seen: Seen,
+    budget: Budget | None,
+    now: float,
+    listed: Listed | None = None,
+    *,
+    goes_on: bool = True,
 ) -> Expected:
-    """How long the running cycle has still to go; `listed` is known where its daemon is."""
+    """How long the running cycle has still to go; `listed` is known where its daemon is.
+
+    goes_on: neither parked, paused, failing nor left; else nobody can say when it will be done.
+    """
     running, before = seen.running, seen.whole
     if before is not None and not (before.totals.seen and before.ended):
         before = None
@@ -60,7 +68,7 @@ def expected(
     return Expected(
         records=max(total, running.totals.seen),
         pages=max(pages, (seen.pages or 0) + 1),
-        done=_done(running, before, total, budget, now),
+        done=_done(running, before, total, budget, now) if goes_on else None,
     )
 
 

@@ -69,7 +69,7 @@ def _stream_object(
 ) -> dict[str, Any]:
     every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
     found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
-    ahead = arrival.expected(seen, budget, now, listed)
+    ahead = arrival.expected(seen, budget, now, listed, goes_on=found.state == "running")
     waits = arrival.wait(seen, budget, holder.failing if holder else None)
     return {
         "source": seen.stream.source,

@@ -95,6 +95,26 @@ def test_a_running_cycle_is_told_with_its_pages_and_its_end(
     )
 
 
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({"parked": "The API does not accept our credentials (401)."}, "Parked"),
+        ({"paused": 1.0, "paused_by": "ada"}, "Paused"),
+    ],
+    ids=["parked", "paused"],
+)
+def test_a_cycle_that_does_not_go_on_has_no_end_in_sight(
+    changed: dict[str, Any], state: str, stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    now = time.time()
+    stage.show(status(tmp_path, now, [attrs.evolve(running(CAMPAIGNS, now), **changed)]))
+    assert stage.status["streams"][0]["expected"]["done_at"] is None
+    page = open_page(stage.url)
+    expect(row(page, CAMPAIGNS)).to_contain_text(state)
+    expect(row(page, CAMPAIGNS)).to_contain_text("So far")
+    expect(row(page, CAMPAIGNS)).not_to_contain_text("Will be done")
+
+
 def test_a_cycle_that_waits_for_budget_says_so(
     stage: Stage, open_page: Open, tmp_path: Path
 ) -> None:
@@ -222,12 +242,18 @@ def test_the_daemon_is_gone_and_comes_back(open_page: Open, tmp_path: Path) -> N
     expect(page.locator(".notice")).to_contain_text("The daemon is not reachable since")
     expect(page.locator(".notice")).to_contain_text("What stands below is from")
     headline(page).to_have_text("Last known: the stream is in step")
+    for name in ("Pause", "Reload the config"):
+        expect(page.get_by_role("button", name=name)).to_be_disabled()
     expect(page).to_have_title("not reachable · syncd")
+    expect(row(page, CAMPAIGNS)).to_contain_text("So far")
+    expect(row(page, CAMPAIGNS)).not_to_contain_text("Will be done")
     page.evaluate("window.same = true")
     with stage.playing():
         expect(page.locator("#link")).to_have_text("Live")
         headline(page).to_have_text("The stream is in step")
         expect(page.locator(".notice")).to_have_count(0)
+        expect(row(page, CAMPAIGNS)).to_contain_text("Will be done")
+        expect(page.get_by_role("button", name="Pause")).to_be_enabled()
         assert page.evaluate("window.same")
 
 
@@ -333,6 +359,32 @@ def test_what_can_be_asked_is_what_makes_sense(
     stage.show(status(tmp_path, 0.0, [seen]))
     page = open_page(stage.url)
     expect(page.locator(".actions button")).to_have_text(offered)
+
+
+def test_without_a_token_nothing_is_offered_that_needs_one(
+    stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    play(stage, tmp_path, "dead-letters")
+    page = open_page(stage.url)
+    expect(page.locator(".letters button").first).to_be_visible()
+    daemon = {**stage.status["daemon"], "writable": False}
+    stage.show({**stage.status, "daemon": daemon})
+    expect(page.locator("#about-words")).to_contain_text("to look only")
+    expect(page.locator(".letters li").first).to_be_visible()
+    for button in (".letters button", ".part-head button", ".actions button", "#reload"):
+        expect(page.locator(button).filter(visible=True)).to_have_count(0)
+
+
+def test_records_put_aside_are_not_asked_for_while_the_daemon_is_gone(
+    open_page: Open, tmp_path: Path
+) -> None:
+    stage = Stage()
+    with stage.playing():
+        play(stage, tmp_path, "dead-letters")
+        page = open_page(stage.url)
+        expect(page.locator(".letters button").first).to_be_enabled()
+    for button in page.locator(".letters button, .part-head button").all():
+        expect(button).to_be_disabled()
 
 
 def test_deletes_are_approved_after_they_were_shown(

@@ -190,8 +190,8 @@ async def test_dead_letters_are_listed_shown_and_discarded(real: PostgresSubject
     _, letters = await looking.letters([*ids, 12345])
     assert payload in [each.payload for each in letters]
     asking = Asking(real.store.connections)
-    assert await asking.discard([failed.id, 12345], asked_by=Asker(who="me")) == 1
-    assert await asking.discard([failed.id], asked_by=Asker(who="me")) == 0
+    assert await asking.discard([failed.id, 12345], asked_by=Asker(who="me")) == [failed.id]
+    assert await asking.discard([failed.id], asked_by=Asker(who="me")) == []
     assert len(await looking.which_are_dead(ADS)) == 2
 
 

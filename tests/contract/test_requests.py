@@ -26,7 +26,8 @@ async def test_a_request_finds_its_answer(real: PostgresSubject) -> None:
     other = await asking.ask("sync", "ads", "campaigns", asked_by=ME)
     assert await asking.withdraw(other)
     gone = await asking.progress(other)
-    assert (gone.ended, gone.ok) == (True, False)
+    assert (gone.known, gone.ended, gone.ok) == (True, True, False)
+    assert not (await asking.progress(999)).known
 
 
 async def test_what_a_dead_process_took_is_answered_by_the_next(real: PostgresSubject) -> None:
@@ -96,7 +97,7 @@ async def test_what_was_asked_is_in_the_audit_with_its_answer(real: PostgresSubj
     number = await asking.ask("sync", "ads", "campaigns", asked_by=ME, subjects=["1", "2"])
     await asking.hold("pause", ADS, asked_by=ME)
     await asking.note(Deed(asker=Asker(who="x\x00", origin="::1"), what="refused", ok=False))
-    assert await asking.discard([7, 3], asked_by=ME) == 0
+    assert await asking.discard([7, 3], asked_by=ME) == []
     assert (await deeds(asking))[0] == ("sync", "ads.campaigns 1 2", None, "")
     (request,) = await real.store.take_requests([stream.lease])
     assert request.id == number

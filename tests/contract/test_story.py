@@ -210,7 +210,7 @@ async def test_a_letter_leaves_by_each_of_its_ways(
     await stream.whole_cycle(dead=(letter("1"), letter(None, payload=b"no key")))
     ann = Asker(who="ann@web1")
     asking = Asking(real.store.connections)
-    assert await asking.discard(await looking.which_are_dead(ADS), asked_by=ann) == 2
+    assert len(await asking.discard(await looking.which_are_dead(ADS), asked_by=ann)) == 2
     assert (await told(real, settings)).past[-1].details == ["by ann@web1"]
     await stream.whole_cycle(dead=(letter("1"),))
     beside = await stream.store.begin_aside(stream.at, "1 dead letter tried again")

@@ -75,6 +75,9 @@ async def test_every_address_answers_as_the_document_says(syncd: Syncd, postgres
         assert json.loads(whole.json()["payload"])["id"] == "camp_7"
         asked = await door.get(f"/api/requests/{number}")
         assert_as_documented(document, "/api/requests/{id}", asked)
+        never = await door.get("/api/requests/999")
+        assert never.status_code == 404
+        assert_as_documented(document, "/api/requests/{id}", never)
         shown = await door.json("/api/status")
         (stream,) = shown["streams"]
         assert (stream["state"], stream["dead_letters"]) == ("resting", 1)
@@ -82,6 +85,9 @@ async def test_every_address_answers_as_the_document_says(syncd: Syncd, postgres
         assert shown["daemon"]["pid"] == door.daemon.process.pid
         assert "put-aside" in {line["event"] for line in shown["events"]}
         assert all(line["todo"] for line in shown["events"] if line["level"] != "INFO")
+        gone = await door.post("/api/dead/discard", {"ids": [letter["id"], 12345, 999]})
+        assert_as_documented(document, "/api/dead/discard", gone, "post")
+        assert gone.json() == {"requests": [], "discarded": 1, "unknown": [999, 12345]}
         assert TOKEN not in json.dumps([shown, await door.audit()])
 
 
@@ -103,16 +109,21 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
 
         action = "/api/streams/{stream}/{action}"
         await door.mock.faults({"path": "*/camp_7/sync", "status": 422})
-        await door.post(f"{STREAM}/sync", {"keys": ["camp_7"]})
-        await door.daemon.until("record put aside")
+        (number,) = (await door.post(f"{STREAM}/sync", {"keys": ["camp_7"]})).json()["requests"]
+        await door.answered(number)  # the log tells of it before it is committed
         await door.mock.faults()
         (letter,) = (await door.json("/api/dead"))["letters"]
         assert await ask("/api/dead/retry", {"ids": [letter["id"]]}) == "1 written"
         assert (await ask(f"{STREAM}/pause", of=action)) == "paused"
         assert "go" in await ask(f"{STREAM}/resume", of=action)
         assert "looks for what is gone" in await ask(f"{STREAM}/reconcile", of=action)
-        assert "looks for what is gone" in await ask(f"{STREAM}/approve", of=action)
+        (number,) = (await door.post(f"{STREAM}/approve")).json()["requests"]
+        said = await door.answered(number)
+        assert (said["ok"], said["answer"]) == (False, "nothing is held, so nothing is approved")
         assert "begins" in await ask(f"{STREAM}/sync", of=action)
+        bare = await door.client.post("/api/reload", headers=HOLDS)
+        assert "content-type" not in bare.request.headers
+        assert (await door.answered(bare.json()["requests"][0]))["ok"]
         assert "keep" in await ask("/api/reload")
         assert (await door.json("/api/status"))["daemon"]["reload"]["ok"] is True
         assert await ask("/api/dead/discard", {"ids": [12345]}) == ""
@@ -120,9 +131,10 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
         entries = (await door.audit())[::-1]
         assert [entry["what"] for entry in entries] == [
             "sync", "retry", "pause", "resume", "reconcile", "reconcile", "sync", "reload",
-            "discard", "pause",
+            "reload", "discard", "pause",
         ]  # fmt: skip
-        assert [entry["ok"] for entry in entries] == [False] + [True] * 9
+        refused = [n for n, entry in enumerate(entries) if not entry["ok"]]
+        assert refused == [0, 5]
         assert {(e["who"], e["from"]) for e in entries[:-1]} == {
             ("the token from env KNOCK", "127.0.0.1")
         }
@@ -130,6 +142,25 @@ async def test_what_is_asked_for_is_done(syncd: Syncd, postgres: str) -> None:
         assert entries[-1]["from"] == "command"
         assert entries[0]["subject"] == "adplatform.campaigns camp_7"
         assert entries[1]["answer"] == "1 written"
+
+
+async def test_a_key_that_means_nothing_is_refused(syncd: Syncd, postgres: str) -> None:
+    """accounted: a typo in `keys` syncs nothing instead of everything."""
+    async with knocking(syncd, postgres) as door:
+        await door.daemon.until(RESTS)
+        for path, body, says in (
+            (f"{STREAM}/sync", {"kyes": ["camp_1"]}, "did you mean 'keys'? known here: keys"),
+            (f"{STREAM}/resume", {"nonsense": 1}, "this takes none"),
+            (f"{STREAM}/pause", {"keys": ["camp_1"]}, "this takes none"),
+            ("/api/dead/retry", {"ids": [1], "force": True}, "known here: ids, repeat"),
+            ("/api/dead/discard", {"ids": [1], "id": 1}, "did you mean 'ids'? known here: ids"),
+            ("/api/reload", {"now": True}, "this takes none"),
+        ):
+            refused = await door.post(path, body)
+            assert refused.status_code == 400, path
+            assert refused.json()["error"].endswith(f": unknown key; {says}")
+        assert "'nonsense'" in (await door.post(f"{STREAM}/pause", {"nonsense": 1})).text
+        assert await door.audit() == []
 
 
 @pytest.mark.long
@@ -147,7 +178,10 @@ async def test_who_has_no_right_to_write_does_not(syncd: Syncd, postgres: str) -
             {"sec_fetch_site": "same-site", "origin": f"http://{here}"},
         ):
             assert (await door.post(pause, **headers)).status_code == 403, headers
-        assert (await door.post(pause, content_type="text/plain")).status_code == 415
+        for kind in ({"content-type": "text/plain"}, {}):
+            other = await door.client.post(pause, content="{}", headers={**HOLDS, **kind})
+            assert other.status_code == 415, kind
+        assert (await door.client.post(pause)).status_code == 401
         assert (await door.post("/api/streams/nothing/pause")).status_code == 404
         assert (await door.post(f"{STREAM}/forget")).status_code == 404
         assert (await door.get(pause)).status_code == 405

@@ -79,7 +79,8 @@ async def test_no_delete_asked_without_a_daemon(syncd: Syncd, postgres: str) -> 
         done = await syncd.command("reconcile", "campaigns")
         assert "the next start looks, or `syncd once" in done.stdout
         nothing = await syncd.command("reconcile", "campaigns", "--approve", "--yes")
-        assert nothing.returncode == 0
+        assert nothing.returncode == 1
+        assert "nothing is held, so nothing is approved" in nothing.stderr
         once = await syncd.command("once", "campaigns")
         assert once.returncode == 0
         assert "1 row missing for the first time" in once.stdout

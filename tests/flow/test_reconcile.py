@@ -10,6 +10,7 @@ from syncd.daemon.jobs import Job
 from syncd.errors import StoreUnavailable, UnexpectedAnswer
 from syncd.sync import events
 from syncd.sync.model import Committed, StreamId
+from syncd.sync.ports import APPROVE
 from syncd.sync.stream import run_cycle
 from syncd.testing import Asked
 from syncd.testing.scanning import DELETED
@@ -277,6 +278,21 @@ async def test_a_pass_out_of_turn_keeps_the_schedule(autojump_clock: Clock) -> N
     assert extra.started_at - first.started_at < 60
     assert third.started_at - first.started_at == pytest.approx(900.0, abs=1.0)
     assert len(fleet.ended(ADS)) == 3
+
+
+async def test_where_nothing_is_held_nothing_is_approved(autojump_clock: Clock) -> None:
+    """no-delete: and no scan begins for it."""
+    fleet = Fleet(requests=1000)
+    fleet.has(ADS, 25)
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS, every=900.0)
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+        job = Job(kind="reconcile", subjects=[APPROVE])
+        runner.ask(job)
+        await job.done.wait()
+        assert (job.ok, job.answer) == (False, "nothing is held, so nothing is approved")
+        await trio.sleep(100.0)
+    assert len(fleet.store.cycles) == 1
 
 
 async def test_an_operators_scan_keeps_the_schedule(autojump_clock: Clock) -> None:

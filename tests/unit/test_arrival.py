@@ -103,6 +103,12 @@ def test_one_that_takes_longer_than_the_last_says_no_time() -> None:
     assert found == Expected(records=110, pages=12, done=None)
 
 
+def test_one_that_does_not_go_on_is_never_done() -> None:
+    """How much there is stays known; when it will be there does not."""
+    found = expected(running(6), budget(), NOW, goes_on=False)
+    assert found == Expected(records=100, pages=10, done=None)
+
+
 def test_after_a_break_only_the_work_that_is_left_counts() -> None:
     """A cycle that was taken up again began long ago."""
     found = expected(running(5, began=NOW - 9000, taken_up=1), None, NOW)

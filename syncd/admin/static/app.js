@@ -2,7 +2,7 @@
 
 import { follow } from "./feed.js";
 import { forget, ask, token, tokenToRead } from "./door.js";
-import { h, icon, place, reicon, say, set, show, prose, Keyed } from "./dom.js";
+import { disable, disabled, h, icon, place, reicon, say, set, show, prose, Keyed } from "./dom.js";
 import { GROUPS, nameOf, standingOf, verdictOf } from "./standing.js";
 import { StreamPart } from "./stream.js";
 import { Said, idOf } from "./said.js";
@@ -168,8 +168,13 @@ class Page {
     this.verdict = heading;
   }
 
+  /** Nobody is there who could be asked for anything. */
+  gone() {
+    return ["lost", "leaving", "broken"].includes(this.link.phase);
+  }
+
   outOfDate() {
-    return ["lost", "leaving", "broken"].includes(this.link.phase) || Boolean(this.status?.stale_since);
+    return this.gone() || Boolean(this.status?.stale_since);
   }
 
   tellLink(now) {
@@ -241,6 +246,7 @@ class Page {
     const { daemon, version } = this.status;
     document.body.classList.toggle("read-only", daemon?.writable === false);
     show($("about"), true);
+    disable($("reload"), this.gone());
     say($("host"), daemon?.host ? `on ${daemon.host}` : "");
     const parts = [`syncd ${version ?? ""}`.trim()];
     if (daemon?.pid) parts.push(`pid ${daemon.pid}, up for ${span((now - at(daemon.since)) / 1000)}`);
@@ -250,6 +256,7 @@ class Page {
   }
 
   async reload() {
+    if (disabled($("reload"))) return;
     try {
       const end = await ask("api/reload", {});
       if (end) this.tell(end.answer || (end.ok ? "The config was reloaded." : "The config was refused."), end.ok);

@@ -49,6 +49,11 @@ export function show(node, visible) {
   if (node.hasAttribute("hidden") === visible) node.toggleAttribute("hidden", !visible);
 }
 
+/** A button that does nothing for now stays where the focus is. */
+export const disable = (button, off) => set(button, "aria-disabled", off ? "true" : null);
+
+export const disabled = (button) => button.hasAttribute("aria-disabled");
+
 /** Words in which `…` is set as code. */
 export function prose(node, text) {
   if (node.told === text) return;

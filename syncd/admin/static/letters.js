@@ -1,7 +1,7 @@
 // The records of one stream that were put aside, why, and what can be done.
 
 import { ask, getRecord, sure } from "./door.js";
-import { h, say, set, show, prose, Keyed } from "./dom.js";
+import { disable, disabled, h, say, set, show, prose, Keyed } from "./dom.js";
 import { ago, at, count, joined, key, number } from "./words.js";
 
 const KINDS = {
@@ -20,7 +20,7 @@ export class Letters {
     this.name = name;
     this.told = told;
     this.title = h("h4", { tabindex: "-1" });
-    this.all = h("button", { type: "button", onclick: () => this.retry(this.ids) });
+    this.all = h("button", { type: "button", onclick: () => disabled(this.all) || this.retry(this.ids) });
     this.list = h("ol", { class: "letters" });
     this.parts = new Keyed(this.list, () => new LetterPart(this));
     this.more = h("p", { class: "muted small" });
@@ -50,6 +50,7 @@ export class Letters {
   }
 
   tick(now) {
+    disable(this.all, this.told.gone());
     if (this.found) this.parts.update(this.found.letters, (letter) => letter.id, now);
   }
 
@@ -113,8 +114,8 @@ class LetterPart {
     this.todo = h("p", { class: "muted small" });
     this.state = h("p", { class: "letter-state small" });
     this.again = h("button", { type: "button", class: "asks", onclick: () => this.retry() });
-    this.look = h("button", { type: "button", class: "plain", "aria-expanded": "false", onclick: () => this.payload() });
-    this.drop = h("button", { type: "button", class: "plain asks", onclick: () => letters.discard(this.letter) });
+    this.look = h("button", { type: "button", class: "plain asks", "aria-expanded": "false", onclick: () => this.payload() });
+    this.drop = h("button", { type: "button", class: "plain asks", onclick: () => disabled(this.drop) || letters.discard(this.letter) });
     this.record = h("pre", { class: "payload", tabindex: "0", hidden: true });
     this.node = h("li", {},
       h("div", { class: "letter-head" }, this.key, this.kind, this.when),
@@ -141,7 +142,10 @@ class LetterPart {
     this.button(this.again, "Retry", name);
     this.button(this.look, this.record.hidden ? "Show the record" : "Hide the record", name);
     this.button(this.drop, "Discard", name);
-    set(this.again, "aria-disabled", busy === TRYING ? "true" : null);
+    const gone = this.letters.told.gone();
+    disable(this.again, busy === TRYING || gone);
+    disable(this.look, gone && !this.record.textContent);
+    disable(this.drop, gone);
   }
 
   button(node, words, name) {
@@ -150,11 +154,12 @@ class LetterPart {
   }
 
   async retry() {
-    if (this.again.hasAttribute("aria-disabled")) return;
+    if (disabled(this.again)) return;
     await this.letters.retry([this.letter.id]);
   }
 
   async payload() {
+    if (disabled(this.look)) return;
     const open = this.record.hidden;
     if (open && !this.record.textContent) {
       try {

@@ -5,7 +5,7 @@ import { Strip } from "./budget.js";
 import { Letters, SHOWN } from "./letters.js";
 import { Said, idOf } from "./said.js";
 import { ask, get, sure } from "./door.js";
-import { h, icon, reicon, say, set, show, prose, svg, Keyed } from "./dom.js";
+import { disable, disabled, h, icon, reicon, say, set, show, prose, svg, Keyed } from "./dom.js";
 import { ageOf, nameOf, standingOf } from "./standing.js";
 import { ahead, ago, at, clock, count, joined, number, span, took } from "./words.js";
 
@@ -80,6 +80,7 @@ export class StreamPart {
     this.strip = new Strip();
     this.letters = new Letters(this.name, {
       now: () => this.page.now(),
+      gone: () => this.page.gone(),
       home: () => this.button.focus({ preventScroll: true }),
       end: async (words, ok) => {
         this.page.tell(words, ok);
@@ -155,7 +156,8 @@ export class StreamPart {
 
   details() {
     const now = this.page.now();
-    this.fact_parts.update(factsOf(this.stream, this.source, now), (fact) => fact.name);
+    const facts = factsOf(this.stream, this.source, now, this.page.outOfDate());
+    this.fact_parts.update(facts, (fact) => fact.name);
     this.strip.update(this.budget, now);
     this.letters.tick(now);
     const said = this.status.events.filter((event) => event.stream === this.name).slice(0, 5);
@@ -232,16 +234,17 @@ class ActionPart {
   update(action, stream) {
     const words = action.words(stream);
     if (!this.busy) say(this.node, words);
+    disable(this.node, this.busy || this.part.page.gone());
     set(this.node, "aria-label", `${words}: ${this.part.name}`);
   }
 
   async press() {
-    if (this.busy) return;
+    if (disabled(this.node)) return;
     this.busy = true;
-    set(this.node, "aria-disabled", "true");
+    disable(this.node, true);
     await this.part.act(this.action);
     this.busy = false;
-    set(this.node, "aria-disabled", null);
+    disable(this.node, this.part.page.gone());
   }
 }
 
@@ -261,11 +264,12 @@ class Fact {
   }
 }
 
-function factsOf(stream, source, now) {
+/** old: what is known is not of now, so that nothing can be told of what will be. */
+function factsOf(stream, source, now, old) {
   const { running, whole, last, usual } = stream;
   const facts = [];
   const secondsTo = (iso) => (at(iso) - now) / 1000;
-  if (running) {
+  if (running && stream.state === "running" && !old) {
     const done = stream.expected?.done_at;
     const left = done ? secondsTo(done) : null;
     facts.push({
@@ -274,7 +278,10 @@ function factsOf(stream, source, now) {
       more: left > 0
         ? `about ${clock(at(done), now, false)}, by its pace and the budget`
         : stream.whole ? "it takes longer than the last one" : "no whole cycle to go by",
-    }, {
+    });
+  }
+  if (running) {
+    facts.push({
       name: "So far",
       value: joined([number(running.seen, "record"), stream.expected?.records ? `of about ${count(stream.expected.records)}` : ""], " "),
       more: joined([
