@@ -270,10 +270,11 @@ async def _until_reconciled(looking: Looking, stream: StreamId, *, after: int) -
     """Wait until nothing more is to be looked at, telling each page."""
     told = (0, 0)
     while True:
+        # How it stands is looked at last: what came of a scan is then in both, or in neither.
+        _, cycles = await looking.cycles(stream, SCANS)
         seen = await _seen(looking, stream)
         if seen.parked is not None:
             return Answer(False, f"parked: {seen.parked}")
-        _, cycles = await looking.cycles(stream, SCANS)
         scans = [c for c in cycles if c.reconcile and c.id > after]
         known = scans and scans[0].missing is not None
         if known and seen.extra is None and seen.running is None:

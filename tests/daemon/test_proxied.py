@@ -227,7 +227,11 @@ async def once_through_api_proxy(
     async with running_mock(speed=SPEED, campaigns=RECORDS) as mock:
         async with running_proxy(to=mock.base_url.removeprefix("http://"), script=rules) as proxy:
             base_url = f"http://{proxy.address}"
-            syncd.write(config(base_url, database, speed=SPEED, size=SIZE, call=call))
+            # As many as the rules can break, and one more.
+            text = config(
+                base_url, database, speed=SPEED, size=SIZE, call=call, source="retries = 8"
+            )
+            syncd.write(text)
             done = await syncd.command("once")
             said = f"{rules}\n{proxy.log}\n{done.stdout}{done.stderr}"
             assert done.returncode == 0, said
