@@ -10,8 +10,8 @@ from syncd.admin.shapes import Parameter
 
 REFUSALS = {
     "anybody": (403,),
-    "reader": (401, 403, 429, 503),
-    "records": (401, 403, 429, 503),
+    "reader": (400, 401, 403, 404, 429, 503),
+    "records": (400, 401, 403, 404, 429, 503),
     "keyholder": (401, 403, 429, 503),
     "writer": (400, 401, 403, 404, 413, 415, 429, 503),
 }

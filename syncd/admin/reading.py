@@ -142,6 +142,8 @@ class Reading:
     async def request(self, request: Request) -> ASGIApp:
         number = _id(request)
         progress = await self.desk.do(lambda: self._ask.progress(number))
+        if not progress.known:
+            raise Refused(404, f"there is no request {number} (any more)")
         done = {"done": progress.ended, "ok": progress.ok, "answer": progress.answer}
         return Json({"id": number, **done})
 

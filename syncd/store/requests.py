@@ -110,7 +110,8 @@ class Asking:
                 cursor.execute(sql("look_at_request"), {"id": number})
                 row = cursor.fetchone()
             if row is None:
-                return Progress(taken=True, ended=True, ok=False, answer="the request is gone")
+                gone = "the request is gone"
+                return Progress(taken=True, ended=True, ok=False, answer=gone, known=False)
             taken, ended, ok, answer = row
             return Progress(taken=taken, ended=ended, ok=bool(ok), answer=answer)
 

@@ -42,6 +42,8 @@ class Progress:
     ended: bool
     ok: bool
     answer: str
+    known: bool = True
+    """False if there is no such request (any more)."""
 
 
 class Ask(Protocol):

@@ -75,6 +75,9 @@ async def test_every_address_answers_as_the_document_says(syncd: Syncd, postgres
         assert json.loads(whole.json()["payload"])["id"] == "camp_7"
         asked = await door.get(f"/api/requests/{number}")
         assert_as_documented(document, "/api/requests/{id}", asked)
+        never = await door.get("/api/requests/999")
+        assert never.status_code == 404
+        assert_as_documented(document, "/api/requests/{id}", never)
         shown = await door.json("/api/status")
         (stream,) = shown["streams"]
         assert (stream["state"], stream["dead_letters"]) == ("resting", 1)
