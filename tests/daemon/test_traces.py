@@ -186,7 +186,7 @@ async def test_what_the_extra_is_missing_for_is_said(syncd: Syncd, postgres: str
         said = await ran(syncd, mock, postgres, env)
     line = next(line for line in said.splitlines() if "no spans are made" in line)
     assert "otlp_proto_grpc" in line
-    assert "pip install 'syncd[otel]'" in line
+    assert "pip install opentelemetry-exporter-otlp-proto-grpc" in line
 
 
 @pytest.mark.parametrize(

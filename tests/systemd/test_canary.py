@@ -266,7 +266,8 @@ def test_no_secret_out_of_the_service(box: Box, figure: Callable[[str], None]) -
     """Through success, failure, refusal and a bug, no secret stands where anybody can read it."""
     outputs = dict(failed_in_every_way(box))
     # And now some calls are refused, so that there are dead letters to be looked at.
-    some = {"path": "/api/campaigns/*/sync", "rate": 0.1, "seed": 7, "status": 400, "body": ECHO}
+    # Always the same, or the retry at the cycle's end would take most of them for well.
+    some = {"path": "/api/campaigns/camp_1?/sync", "status": 400, "body": ECHO}
     cursor = started(box, some)
     box.entry("SYNCD_EVENT=cycle-ended", after=cursor)
     outputs |= dict(terminal(box))
