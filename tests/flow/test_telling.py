@@ -194,16 +194,15 @@ async def test_each_receiver_hears_what_it_asked_for(stage: Stage, autojump_cloc
 
 async def test_no_secret_goes_out_in_a_reason(stage: Stage, autojump_clock: Clock) -> None:
     """no-secret-out: nor the query of an address, whose signature opens a door."""
-    said = "canary at https://u:pw@s3.example.com/x?X-Sig=abc, " + "long " * 100
+    said = "canary at https://u:pw@s3.example.com/x?X-Sig=opens-it, " + "long " * 100
     async with stage.process() as telling:
         await hear(telling, attrs.evolve(PARKED, reason=said, hint="canary"))
     (*_, message) = stage.post.taken[0]
     reason = json.loads(message.body)["reason"]
     assert reason.startswith("*** at https://s3.example.com/x?***")
     assert len(reason) == 300
-    assert not {"canary", "abc", "pw@"} & set(message.body)
-    assert "canary" not in message.body
-    assert "abc" not in message.body
+    for secret in ("canary", "opens-it", "pw@"):
+        assert secret not in message.body
 
 
 async def test_dead_letters_that_were_retried_well_wake_nobody(
