@@ -149,7 +149,7 @@ def test_nothing_configured_is_said(stage: Stage, open_page: Open, tmp_path: Pat
 def test_a_refused_config_is_told_with_every_fault(
     stage: Stage, open_page: Open, tmp_path: Path
 ) -> None:
-    """all-or-nothing reload: the page says that a restart would fail."""
+    """all-or-nothing-reload: the page says that a restart would fail."""
     now = time.time()
     faults = ["sources.shop.timeout: 15 minutes is no duration", "sources.crm.auth: missing"]
     shown = status(tmp_path, now, [resting(CAMPAIGNS, now)])

@@ -239,7 +239,7 @@ def test_while_postgres_is_away_the_page_says_so_and_goes_on(world: World, open_
 
 
 def test_a_config_that_was_refused_is_told(world: World, open_page: Open) -> None:
-    """all-or-nothing reload: with each fault, and gone when it is mended."""
+    """all-or-nothing-reload: with each fault, and gone when it is mended."""
     world.start()
     world.until("resting until")
     good = world.syncd.path.read_text("utf-8")

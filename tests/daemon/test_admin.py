@@ -552,7 +552,7 @@ async def test_the_door_is_open_before_postgres_is(syncd: Syncd, place: Path) ->
 async def test_a_reload_follows_the_token_and_refuses_another_address(
     syncd: Syncd, postgres: str, tmp_path: Path
 ) -> None:
-    """all-or-nothing reload: a token that was rotated holds at once, for listeners too."""
+    """all-or-nothing-reload: a token that was rotated holds at once, for listeners too."""
     secret = tmp_path / "token"
     secret.write_text("the-first-token-1234\n")
     async with running_mock(speed=60, campaigns=4, fail_every=0, hang_every=0) as mock:

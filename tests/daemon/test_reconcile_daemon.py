@@ -19,7 +19,7 @@ async def stream(syncd: Syncd) -> dict[str, Any]:
 
 @pytest.mark.long
 async def test_no_delete_what_is_gone_is_marked_and_comes_back(syncd: Syncd, postgres: str) -> None:
-    """no-delete, no-blind-repeat: two scans, at once, and not one call more."""
+    """no-delete-on-absence, no-blind-repeat: two scans, at once, and not one call more."""
     async with running(syncd, postgres) as at:
         await lines_until(at.process, "resting until")
         asked = (await at.mock.calls())["asked"]
@@ -45,7 +45,7 @@ async def test_no_delete_what_is_gone_is_marked_and_comes_back(syncd: Syncd, pos
 
 @pytest.mark.long
 async def test_no_delete_many_rows_wait_for_somebody(syncd: Syncd, postgres: str) -> None:
-    """no-delete: `status` says what is asked, the log warns, and --approve lets them go."""
+    """no-delete-on-absence: `status` asks, the log warns, and --approve lets them go."""
     async with running(syncd, postgres, campaigns=20) as at:
         await lines_until(at.process, "resting until")
         removed = [c["id"] for c in (await at.mock.campaigns())[:12]]
@@ -70,7 +70,7 @@ async def test_no_delete_many_rows_wait_for_somebody(syncd: Syncd, postgres: str
 
 @pytest.mark.long
 async def test_no_delete_asked_without_a_daemon(syncd: Syncd, postgres: str) -> None:
-    """no-delete: the next `once` looks, and the second scan follows at once."""
+    """no-delete-on-absence: the next `once` looks, and the second scan follows at once."""
     async with running(syncd, postgres) as at:
         await lines_until(at.process, "resting until")
         at.process.terminate()

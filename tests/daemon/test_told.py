@@ -192,7 +192,7 @@ async def test_an_api_that_fails_everybody_is_told(stage: Stage) -> None:
 
 @pytest.mark.long
 async def test_a_cycle_in_doubt_and_deletes_that_are_held_are_told(stage: Stage) -> None:
-    """accounted, no-delete: `suspicious` and `deletes-held`; the heartbeat is not asked for."""
+    """accounted, no-delete-on-absence: `suspicious` and `deletes-held`; no heartbeat is sent."""
     stage.heartbeat = True
     stage.write()
     async with stage.daemon() as running:
@@ -277,7 +277,7 @@ async def test_a_refused_login_is_told_once_for_all_streams(stage: Stage) -> Non
 
 @pytest.mark.long
 async def test_a_refused_reload_is_told_and_one_that_is_taken_up(stage: Stage) -> None:
-    """all-or-nothing: with its faults."""
+    """all-or-nothing-reload: with its faults."""
     stage.write()
     async with stage.daemon() as running:
         await running.until(RESTS)

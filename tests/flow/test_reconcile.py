@@ -281,7 +281,7 @@ async def test_a_pass_out_of_turn_keeps_the_schedule(autojump_clock: Clock) -> N
 
 
 async def test_where_nothing_is_held_nothing_is_approved(autojump_clock: Clock) -> None:
-    """no-delete: and no scan begins for it."""
+    """no-delete-on-absence: and no scan begins for it."""
     fleet = Fleet(requests=1000)
     fleet.has(ADS, 25)
     async with fleet.life("ads") as life:

@@ -29,14 +29,18 @@ def assert_nothing_found(
 
 @pytest.mark.early
 def test_a_thousand_schedules_break_no_promise(figure: Callable[[str], None]) -> None:
-    """page-atomic, resume, budget, accounted, contained, no-delete, no-blind-repeat, drain."""
+    """page-atomic, resume, budget, accounted, contained, no-delete-on-absence, no-blind-repeat,
+    drain: each is looked at after every step.
+    """
     assert_nothing_found(range(DEFAULT), figure)
 
 
 @pytest.mark.early
 @pytest.mark.long
 def test_ten_thousand_schedules_break_no_promise(figure: Callable[[str], None]) -> None:
-    """page-atomic, resume, budget, accounted, contained, no-delete, no-blind-repeat, drain."""
+    """page-atomic, resume, budget, accounted, contained, no-delete-on-absence, no-blind-repeat,
+    drain: each is looked at after every step.
+    """
     assert_nothing_found(range(DEFAULT, LONG), figure, side_by_side=True)
 
 

@@ -43,7 +43,7 @@ def test_a_reload_of_a_good_file_is_taken_up(running: Box) -> None:
 
 
 def test_a_reload_of_a_bad_file_changes_nothing(running: Box) -> None:
-    """all-or-nothing: the fault is told in the journal and in the status, and the work goes on."""
+    """all-or-nothing-reload: the journal and the status tell the fault, and the work goes on."""
     pid = running.pid()
     running.write(CONFIG, BAD)
     running.systemctl("reload", "syncd")

@@ -29,6 +29,27 @@ def test_a_promise_is_held_by_tests_that_carry_its_name(promise: str) -> None:
     assert _held()[promise.replace("-", "_")] > 0
 
 
+def test_a_promise_that_a_docstring_names_is_one() -> None:
+    """A name that is cut short selects nothing, and nobody notices."""
+    unknown = {
+        f"{file.name}: {word}"
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        for word in _named(ast.get_docstring(node) or "")
+        if word not in promises.NAMES
+    }
+    assert not unknown
+
+
+def _named(docstring: str) -> list[str]:
+    """The words with dashes that a docstring begins with, up to the colon."""
+    first, colon, _ = docstring.partition(":")
+    words = re.split(r",\s*", first) if colon else []
+    return [word for word in words if re.fullmatch(r"[a-z]+(-[a-z]+)+", word)]
+
+
 def test_the_page_names_the_promises_in_their_order() -> None:
     """docs/guarantees.md and the tests speak of the same promises."""
     page = (ROOT / "docs/guarantees.md").read_text("utf-8")

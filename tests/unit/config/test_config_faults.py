@@ -211,7 +211,7 @@ KEYS = [
 def test_a_key_stands_where_nothing_else_is_sent(
     place: str, key: str, said: str, faults_of: Faults
 ) -> None:
-    """all-or-nothing: else the first request would tell, or the API take one for the other."""
+    """all-or-nothing-reload: else the first request would tell, or the API take the wrong one."""
     auth = f"{SHOP}.auth={{ kind = 'api-key', key = {{ env = 'PASSWORD' }}, {place} }}"
     call = f"{ORDERS}.call.path='/orders/{{id}}/sync?mode=full'"
     found = faults_of(KEYLESS, auth, f"{ORDERS}.params.sort=id", call)
@@ -238,7 +238,7 @@ SEALED = {**ENVIRON, "KEY": base64.b64encode(bytes(32)).decode()}
 
 
 def test_basic_needs_a_secret_of_the_client(faults_of: Faults) -> None:
-    """all-or-nothing: else the client's id would go into the body unasked."""
+    """all-or-nothing-reload: else the client's id would go into the body unasked."""
     sets = f"{REFRESH}, client = 'basic' }}", "token_key={ env = 'KEY' }"
     found = faults_of(KEYLESS, *sets, environ=SEALED)
     assert found == {f"{SHOP}.auth.client_secret": 'missing; client = "basic" needs it'}
@@ -280,7 +280,7 @@ ELSEWHERE = [
 def test_a_key_of_another_kind_is_told_so(
     table: str, values: str, key: str, kinds: str, faults_of: Faults
 ) -> None:
-    """all-or-nothing: it is no slip of the pen, but of the kind."""
+    """all-or-nothing-reload: it is no slip of the pen, but of the kind."""
     text = (KEYLESS if table.endswith("auth") else GOOD).replace("page     = { size = 10 }\n", "")
     assert faults_of(text, f"{table}={{ {values} }}") == {
         f"{table}.{key}": f"`{key}` belongs to the {kinds}"
@@ -305,7 +305,7 @@ def test_a_login_without_an_address_is_told_that_it_may_be_another_server(
 
 
 def test_a_token_key_that_is_missing_hides_no_other_fault(faults_of: Faults) -> None:
-    """all-or-nothing: all faults are told at once, also those read after it."""
+    """all-or-nothing-reload: all faults are told at once, also those read after it."""
     sets = f"{REFRESH} }}", f"{SHOP}.timeout=0", "keep_dead_letters=0", "admin=1", "notify=1", "x=1"
     found = faults_of(KEYLESS, *sets)
     others = {f"{SHOP}.timeout", "keep_dead_letters", "admin", "notify", "x"}
@@ -377,7 +377,7 @@ def test_verify_takes_what_the_call_keeps_by_the_same_paths(load_text: Load) -> 
 
 
 def test_each_index_that_is_wrong_is_told(faults_of: Faults) -> None:
-    """all-or-nothing: by its place in the list."""
+    """all-or-nothing-reload: by its place in the list."""
     found = faults_of(GOOD, f"{ORDERS}.indexes=['nope', 'status', ['id', 'id'], 3]")
     assert list(found) == [f"{ORDERS}.indexes[{place}]" for place in (1, 3, 4)]
 

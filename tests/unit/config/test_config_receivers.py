@@ -83,7 +83,7 @@ ONE_FAULT = [
 def test_one_wrong_value_is_one_fault_at_its_place(
     receiver: str, key: str, said: str, faults_of: Faults
 ) -> None:
-    """all-or-nothing: and no address is shown."""
+    """all-or-nothing-reload: and no address is shown."""
     [(where, message)] = faults_of(GOOD, f"notify=[{{ {receiver} }}]", environ=KEY).items()
     assert where == f"notify[1].{key}"
     assert said in message
