@@ -23,7 +23,7 @@ from syncd.sync.asking import Ask
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Story
 from syncd.views.letters import letter_object
-from syncd.views.objects import cycle_object
+from syncd.views.objects import configured, cycle_object
 from syncd.views.story import story_object
 from syncd.views.words import moment
 
@@ -192,11 +192,9 @@ class Reading:
 
 def stream_of(name: str, settings: Settings) -> StreamId:
     """The stream of this name; Refused if the config has none."""
-    for source in settings.sources.values():
-        for stream in source.streams:
-            found = StreamId(source=source.name, stream=stream)
-            if str(found) == name:
-                return found
+    for stream in configured(settings):
+        if str(stream) == name:
+            return stream
     raise Refused(404, f"there is no stream {name[:100]!r}; name it as SOURCE.STREAM")
 
 

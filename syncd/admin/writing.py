@@ -22,6 +22,7 @@ from syncd.sync.model import StreamId
 from syncd.sync.picture import Letter, Look
 from syncd.sync.ports import APPROVE, REPEAT, RequestKind
 from syncd.views.letters import MAY_BE_TWICE, may_be_twice
+from syncd.views.objects import configured
 
 MOST = 500  # keys or letters of one request
 
@@ -102,12 +103,8 @@ class Writing:
         look = self.look
         assert look is not None  # noqa: S101 - the desk is open only while it is there
         _, found = await self.desk.do(lambda: look.letters(ids))
-        known = [
-            letter
-            for letter in found
-            if letter.stream.source in self.settings().sources
-            and letter.stream.stream in self.settings().sources[letter.stream.source].streams
-        ]
+        streams = configured(self.settings())
+        known = [letter for letter in found if letter.stream in streams]
         if len(known) < len(set(ids)):
             gone = sorted(set(ids) - {letter.id for letter in known})
             raise Refused(
