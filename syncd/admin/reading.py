@@ -133,9 +133,7 @@ class Reading:
         stream, key = self._stream(request), request.query_params.get("key", "")
         if stream is None or not key:
             raise Refused(400, "say of which `stream` and with which `key`")
-        if (story := self.story) is None:
-            raise Refused(404, "this syncd can't tell")
-        found = await self._looked(("why", stream, key), lambda: story(stream, key))
+        found = await self._looked(("why", stream, key), lambda: self._story(stream, key))
         # Of one that is not known, too: it says where it could be.
         return Json(story_object(found, self.settings()))
 
@@ -176,6 +174,11 @@ class Reading:
     def _ask(self) -> Ask:
         assert self.ask is not None  # noqa: S101 - as above
         return self.ask
+
+    @property
+    def _story(self) -> Stories:
+        assert self.story is not None  # noqa: S101 - as above
+        return self.story
 
     async def _looked(
         self, question: tuple[object, ...], work: Callable[[], Awaitable[Any]]

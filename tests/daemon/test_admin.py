@@ -542,7 +542,9 @@ async def test_the_door_is_open_before_postgres_is(syncd: Syncd, place: Path) ->
             assert "Postgres" in ready.json()["database"]["reason"]
             shown = await door.json("/api/status")
             assert (shown["streams"], "Postgres" in shown["stale_reason"]) == ([], True)
-            assert (await door.get("/api/cycles")).status_code == 503
+            for path in ("/api/cycles", EXAMPLES["/api/why"]):
+                asked = await door.get(path, headers=HOLDS)
+                assert (asked.status_code, "can't be asked yet" in asked.text) == (503, True), path
             door.daemon.process.terminate()
             with trio.fail_after(5):
                 await door.daemon.process.wait()
