@@ -26,14 +26,6 @@ from syncd.views.objects import configured
 
 MOST = 500  # keys or letters of one request
 
-KINDS: dict[str, RequestKind] = {
-    "sync": "sync",
-    "pause": "pause",
-    "resume": "resume",
-    "reconcile": "reconcile",
-    "approve": "reconcile",
-}
-
 
 @attrs.define(eq=False, kw_only=True)
 class Writing:
@@ -55,7 +47,8 @@ class Writing:
         subjects = _keys(body) if action == "sync" else []
         if action == "approve":
             subjects = [APPROVE]
-        return await self._asked(asker, KINDS[action], stream, subjects)
+        number = await self._number(asker, ACTIONS[action], stream, subjects)
+        return Json({"requests": [number]}, 202)
 
     async def retry(self, request: Request) -> ASGIApp:
         asker, body = self._admitted(request)
@@ -113,11 +106,6 @@ class Writing:
                 f"{', '.join(map(str, gone))}",
             )
         return known
-
-    async def _asked(
-        self, asker: Asker, kind: RequestKind, stream: StreamId, subjects: list[str]
-    ) -> ASGIApp:
-        return Json({"requests": [await self._number(asker, kind, stream, subjects)]}, 202)
 
     async def _number(
         self, asker: Asker, kind: RequestKind, stream: StreamId, subjects: list[str]
