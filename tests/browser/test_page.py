@@ -327,7 +327,7 @@ def test_a_call_that_may_have_been_carried_out_is_not_repeated_unasked(
     """no-blind-repeat: the page says what may happen first."""
     dead_letters(stage, tmp_path)
     page = open_page(stage.url)
-    page.evaluate("sessionStorage.setItem('syncd-token', 'sixteen-letters-and-more')")
+    page.evaluate("(token) => sessionStorage.setItem('syncd-token', token)", TOKEN)
     page.get_by_role("button", name="Retry: camp_91").click()
     dialog = page.get_by_role("dialog", name="Make this call again?")
     expect(dialog).to_contain_text("it may do it twice")
@@ -395,7 +395,7 @@ def test_deletes_are_approved_after_they_were_shown(
     seen = attrs.evolve(resting(CAMPAIGNS, now), question="40 of 100 rows are gone")
     stage.show(status(tmp_path, now, [seen]))
     page = open_page(stage.url)
-    page.evaluate("sessionStorage.setItem('syncd-token', 'sixteen-letters-and-more')")
+    page.evaluate("(token) => sessionStorage.setItem('syncd-token', token)", TOKEN)
     page.get_by_role("button", name="Approve the deletes…").click()
     dialog = page.get_by_role("dialog", name="Mark these rows as deleted?")
     expect(dialog).to_contain_text("40 of 100 rows are gone")
@@ -555,7 +555,7 @@ def test_what_an_api_says_never_becomes_markup(
     shown["daemon"] |= {"host": EVIL, "reload": {"ok": False, "at": None, "faults": [EVIL]}}
     stage.show({**shown, "stale_since": moment(now), "stale_reason": EVIL})
     page = open_page(stage.url)
-    page.evaluate("sessionStorage.setItem('syncd-token', 'sixteen-letters-and-more')")
+    page.evaluate("(token) => sessionStorage.setItem('syncd-token', token)", TOKEN)
     expect(page.locator(".stream .reason")).to_contain_text(EVIL)
     page.get_by_role("button", name=f"Show the record: {EVIL}").click()
     expect(page.locator(".payload")).to_contain_text("onerror")
