@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import jsonschema
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from syncd.admin import shapes
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Seen
 from syncd.views.objects import cycle_object
@@ -53,6 +55,19 @@ def row(page: Page, stream: StreamId) -> Any:
     return page.locator(".stream").filter(
         has=page.get_by_role("button", name=str(stream), exact=True)
     )
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_stage_says_what_the_document_promises(scene: str, tmp_path: Path) -> None:
+    """accounted: what the page is tried on has each key that the real side door's answers have."""
+    stage = Stage()
+    play(stage, tmp_path, scene)
+    for shape, shown in (
+        (shapes.STATUS, stage.status),
+        (shapes.CYCLES, {"at": stage.status["at"], "cycles": stage.cycles}),
+        (shapes.LETTERS, {"at": stage.status["at"], "total": 0, "letters": stage.letters}),
+    ):
+        jsonschema.Draft202012Validator(shape).validate(shown)
 
 
 # --- what is shown -------------------------------------------------------------------------------
