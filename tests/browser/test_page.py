@@ -218,6 +218,51 @@ def test_a_new_cycle_comes_into_the_charts(stage: Stage, open_page: Open, tmp_pa
     expect(page.locator("tbody tr")).to_have_count(4)
 
 
+def test_what_could_not_be_read_is_read_when_the_stream_is_opened_again(
+    stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    """Closed meanwhile it asks for nothing, and has not forgotten what it lacks."""
+    many_sources(stage, tmp_path, 12)
+    page = open_page(stage.url)
+    busy = re.compile("api/cycles")
+    asked = []
+    page.on(
+        "request", lambda request: asked.append(request.url) if "cycles" in request.url else None
+    )
+    page.route(
+        busy, lambda route: route.fulfill(status=503, json={"error": "too many ask at once"})
+    )
+    button = page.get_by_role("button", name="account-003.campaigns", exact=True)
+    with page.expect_response(busy):
+        button.click()
+    button.click()
+    page.wait_for_timeout(2000)  # longer than it takes to ask once more
+    assert len(asked) == 1
+    page.unroute(busy)
+    button.click()
+    expect(page.locator(".canvas canvas")).to_have_count(2)
+
+
+def test_a_stream_that_a_reload_took_away_asks_for_nothing_more(
+    stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    now = time.time()
+    stage.show(status(tmp_path, now, [resting(CAMPAIGNS, now), resting(ORDERS, now)]))
+    page = open_page(stage.url)
+    expect(page.locator(".stream")).to_have_count(2)
+    page.route("**/api/cycles*orders*", lambda route: route.fulfill(status=404, json={}))
+    newest = cycle(500, ORDERS, now - 60, 50)
+    again = attrs.evolve(resting(ORDERS, now), last=newest, whole=newest)
+    with page.expect_response(re.compile("cycles.*orders")):
+        stage.show(status(tmp_path, now, [resting(CAMPAIGNS, now), again]))
+    stage.show(status(tmp_path, now, [resting(CAMPAIGNS, now)]))
+    expect(page.locator(".stream")).to_have_count(1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2000)
+    assert [url for url in asked if "orders" in url] == []
+
+
 def test_a_screen_reader_hears_what_changed_and_no_more(
     stage: Stage, open_page: Open, tmp_path: Path
 ) -> None:
