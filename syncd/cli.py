@@ -26,7 +26,7 @@ from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
 from syncd.commands.init import init
 from syncd.commands.notify import notify
-from syncd.commands.options import FAILED, Options, configured, select
+from syncd.commands.options import FAILED, Options, select
 from syncd.commands.status import status
 from syncd.commands.why import why
 from syncd.config.secrets import redactions
@@ -34,6 +34,7 @@ from syncd.errors import ConfigError, SchemaError, SyncdError
 from syncd.progress import Progress
 from syncd.store.migrate import roles_sql
 from syncd.sync.model import Committed
+from syncd.views.objects import configured
 
 WRONG_CONFIG = 78  # EX_CONFIG of sysexits.h; the unit does not restart after it
 

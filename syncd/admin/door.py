@@ -111,10 +111,6 @@ class Door:
         """Answer `/metrics` with this."""
         self._reading.render = render
 
-    def tell_stories(self, story: Stories) -> None:
-        """Answer `/api/why` with this."""
-        self._reading.story = story
-
     # --- what the daemon tells it -------------------------------------------------------------
 
     def hear(self, event: events.Event) -> None:
@@ -155,10 +151,11 @@ class Door:
             nursery.start_soon(self.feed.part)
             nursery.start_soon(Server(guard, self.telling.failed).run, sock)  # type: ignore[arg-type]  # starlette's types of ASGI are wider
 
-    async def work(self, look: Look, ask: Ask) -> None:
+    async def work(self, look: Look, ask: Ask, story: Stories) -> None:
         """Do what needs the store, until cancelled."""
         self._reading.look = self._writing.look = look
         self._reading.ask = self._writing.ask = ask
+        self._reading.story = story
 
         async def picture() -> Picture:
             return await self._desk.one_at_a_time(lambda: picture_of(look, self.settings))

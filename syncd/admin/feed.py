@@ -19,7 +19,7 @@ from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Picture
 from syncd.views.arrival import Listed
-from syncd.views.objects import as_object, budgets_of
+from syncd.views.objects import as_object, budgets_of, configured
 from syncd.views.words import moment
 
 EVERY = 1.0  # seconds between two looks
@@ -217,22 +217,12 @@ class Feed:
 
 async def picture_of(look: Look, settings: Settings) -> Picture:
     """How all that is in the config stands."""
-    streams = [
-        StreamId(source=source.name, stream=name)
-        for source in settings.sources.values()
-        for name in source.streams
-    ]
     sources = list(settings.sources)
     budgets = [budget.name for budget in budgets_of(settings, sources)]
-    return await look.picture(streams, sources, budgets)
+    return await look.picture(configured(settings), sources, budgets)
 
 
 def _known(picture: Picture, settings: Settings) -> Picture:
     """Without streams that a reload has taken away since."""
-    there = [
-        seen
-        for seen in picture.streams
-        if seen.stream.source in settings.sources
-        and seen.stream.stream in settings.sources[seen.stream.source].streams
-    ]
-    return attrs.evolve(picture, streams=there)
+    known = set(configured(settings))
+    return attrs.evolve(picture, streams=[s for s in picture.streams if s.stream in known])

@@ -13,6 +13,7 @@ import attrs
 import trio
 from starlette.types import Receive, Scope, Send
 
+from syncd.admin.desk import LEAVING
 from syncd.admin.entry import Refused
 from syncd.admin.feed import Feed
 from syncd.admin.headers import ALWAYS, NO_STORE
@@ -46,7 +47,7 @@ class Live:
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         if self.feed.over:
-            raise Refused(503, "syncd is leaving")
+            raise Refused(503, LEAVING)
         if len(self.feed.listeners) >= MOST:
             raise Refused(503, f"{MOST} clients listen already", {"Retry-After": "30"})
         if scope["method"] == "HEAD":

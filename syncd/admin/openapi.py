@@ -57,15 +57,14 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": route.says, "responses": answers}
     if route.parameters:
         operation["parameters"] = [_parameter(p) for p in route.parameters]
-    if route.who == "writer":
-        shape = route.body or shapes.OBJECT
-        needed = "required" in shape
+    if route.body is not None:
+        needed = "required" in route.body
         operation["requestBody"] = {
             "description": "As application/json."
             if needed
             else "It may be left out, and then its Content-Type, too.",
             "required": needed,
-            "content": {"application/json": {"schema": shape}},
+            "content": {"application/json": {"schema": route.body}},
         }
     if route.who in ("writer", "keyholder"):
         operation["security"] = [{"token": []}]

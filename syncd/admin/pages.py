@@ -30,9 +30,10 @@ class File:
 
     body: bytes
     kind: str
+    tag: str = attrs.field(init=False)
 
-    @property
-    def tag(self) -> str:
+    @tag.default
+    def _of_the_body(self) -> str:
         return f'"{hashlib.sha256(self.body).hexdigest()[:16]}"'
 
 

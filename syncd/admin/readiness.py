@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from syncd.admin.desk import LEAVING
 from syncd.sync.picture import Holder, Picture
 
 
@@ -26,11 +27,10 @@ def readiness(
         for name in sources
         for reason in [stale or _trouble(holders.get(name), ourselves)]
     ]
-    reason = "syncd is leaving" if over else ""
     ready = not (over or stale or any(not each["ok"] for each in of_sources))
     return {
         "ready": ready,
-        "reason": reason or None,
+        "reason": LEAVING if over else None,
         "database": {"ok": not stale, "reason": stale or None},
         "sources": of_sources,
     }

@@ -23,7 +23,7 @@ from syncd.sync.asking import Ask
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Story
 from syncd.views.letters import letter_object
-from syncd.views.objects import cycle_object
+from syncd.views.objects import configured, cycle_object
 from syncd.views.story import story_object
 from syncd.views.words import moment
 
@@ -133,9 +133,7 @@ class Reading:
         stream, key = self._stream(request), request.query_params.get("key", "")
         if stream is None or not key:
             raise Refused(400, "say of which `stream` and with which `key`")
-        if (story := self.story) is None:
-            raise Refused(404, "this syncd can't tell")
-        found = await self._looked(("why", stream, key), lambda: story(stream, key))
+        found = await self._looked(("why", stream, key), lambda: self._story(stream, key))
         # Of one that is not known, too: it says where it could be.
         return Json(story_object(found, self.settings()))
 
@@ -177,6 +175,11 @@ class Reading:
         assert self.ask is not None  # noqa: S101 - as above
         return self.ask
 
+    @property
+    def _story(self) -> Stories:
+        assert self.story is not None  # noqa: S101 - as above
+        return self.story
+
     async def _looked(
         self, question: tuple[object, ...], work: Callable[[], Awaitable[Any]]
     ) -> Any:
@@ -192,11 +195,9 @@ class Reading:
 
 def stream_of(name: str, settings: Settings) -> StreamId:
     """The stream of this name; Refused if the config has none."""
-    for source in settings.sources.values():
-        for stream in source.streams:
-            found = StreamId(source=source.name, stream=stream)
-            if str(found) == name:
-                return found
+    for stream in configured(settings):
+        if str(stream) == name:
+            return stream
     raise Refused(404, f"there is no stream {name[:100]!r}; name it as SOURCE.STREAM")
 
 

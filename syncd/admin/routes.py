@@ -164,7 +164,10 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             answer=writing.stream,
             says="Ask for something of one stream; `GET /api/requests/ID` tells what came of it. "
             "Only `sync` takes `keys`.",
-            parameters=(STREAM, Parameter("action", "", where="path", choices=shapes.ACTIONS)),
+            parameters=(
+                STREAM,
+                Parameter("action", "", where="path", choices=tuple(shapes.ACTIONS)),
+            ),
             body=shapes.KEYS,
             shape=shapes.ASKED,
             status=202,

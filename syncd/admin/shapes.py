@@ -7,12 +7,21 @@ from typing import Any, Literal
 
 import attrs
 
+from syncd.sync.ports import RequestKind
 from syncd.views.letters import WHAT_IT_MEANS
 
 Schema = dict[str, Any]
 
 KINDS = tuple(WHAT_IT_MEANS)
-ACTIONS = ("sync", "pause", "resume", "reconcile", "approve")
+ACTIONS: dict[str, RequestKind] = {
+    "sync": "sync",
+    "pause": "pause",
+    "resume": "resume",
+    "reconcile": "reconcile",
+    "approve": "reconcile",
+}
+"""What may be asked of a stream, as a request of which kind."""
+
 MOST = 1000  # of what is listed at once
 USUAL = 50
 

@@ -22,16 +22,9 @@ from syncd.sync.model import StreamId
 from syncd.sync.picture import Letter, Look
 from syncd.sync.ports import APPROVE, REPEAT, RequestKind
 from syncd.views.letters import MAY_BE_TWICE, may_be_twice
+from syncd.views.objects import configured
 
 MOST = 500  # keys or letters of one request
-
-KINDS: dict[str, RequestKind] = {
-    "sync": "sync",
-    "pause": "pause",
-    "resume": "resume",
-    "reconcile": "reconcile",
-    "approve": "reconcile",
-}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -54,7 +47,8 @@ class Writing:
         subjects = _keys(body) if action == "sync" else []
         if action == "approve":
             subjects = [APPROVE]
-        return await self._asked(asker, KINDS[action], stream, subjects)
+        number = await self._number(asker, ACTIONS[action], stream, subjects)
+        return Json({"requests": [number]}, 202)
 
     async def retry(self, request: Request) -> ASGIApp:
         asker, body = self._admitted(request)
@@ -102,12 +96,8 @@ class Writing:
         look = self.look
         assert look is not None  # noqa: S101 - the desk is open only while it is there
         _, found = await self.desk.do(lambda: look.letters(ids))
-        known = [
-            letter
-            for letter in found
-            if letter.stream.source in self.settings().sources
-            and letter.stream.stream in self.settings().sources[letter.stream.source].streams
-        ]
+        streams = configured(self.settings())
+        known = [letter for letter in found if letter.stream in streams]
         if len(known) < len(set(ids)):
             gone = sorted(set(ids) - {letter.id for letter in known})
             raise Refused(
@@ -116,11 +106,6 @@ class Writing:
                 f"{', '.join(map(str, gone))}",
             )
         return known
-
-    async def _asked(
-        self, asker: Asker, kind: RequestKind, stream: StreamId, subjects: list[str]
-    ) -> ASGIApp:
-        return Json({"requests": [await self._number(asker, kind, stream, subjects)]}, 202)
 
     async def _number(
         self, asker: Asker, kind: RequestKind, stream: StreamId, subjects: list[str]

@@ -66,8 +66,7 @@ class SideDoor:
             of = door.settings.sources[stream.source].streams[stream.stream]
             return await looking.story(stream, wiring.table(of), key)
 
-        door.tell_stories(story)
-        await door.work(looking, Asking(app.store.connections))
+        await door.work(looking, Asking(app.store.connections), story)
 
     def away(self, reason: str) -> None:
         """Postgres can't be reached at the start."""

@@ -10,7 +10,7 @@ import trio
 
 from syncd import app
 from syncd.commands.asking import Answer, ask, running, whoami
-from syncd.commands.options import FAILED, Options, configured, select
+from syncd.commands.options import FAILED, Options, select
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
 from syncd.store.looking import Looking
@@ -21,6 +21,7 @@ from syncd.sync.model import StreamId
 from syncd.sync.picture import Cycle, Seen
 from syncd.sync.ports import APPROVE, NOTHING_HELD, RequestKind
 from syncd.sync.scans import BROKEN, rows_in_words
+from syncd.views.objects import configured
 from syncd.views.words import number, plain
 
 SCANS = 20  # cycles, the last ones, among which those that were waited for are

@@ -7,13 +7,13 @@ import click
 import trio
 
 from syncd import app
-from syncd.commands.options import Options, configured, select
+from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import Settings
 from syncd.store.looking import Looking
 from syncd.sync.picture import Cycle
 from syncd.sync.scans import rows_in_words
-from syncd.views.objects import cycle_object
+from syncd.views.objects import configured, cycle_object
 from syncd.views.words import clock, percent, plain, span, took
 
 COUNTS = {

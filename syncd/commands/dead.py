@@ -10,7 +10,7 @@ import trio
 
 from syncd import app
 from syncd.commands.asking import Answer, ask, running, whoami
-from syncd.commands.options import FAILED, Options, configured, select
+from syncd.commands.options import FAILED, Options, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
@@ -27,6 +27,7 @@ from syncd.views.letters import (
     WHAT_TO_DO,
     may_be_twice,
 )
+from syncd.views.objects import configured
 from syncd.views.words import ago, as_written, clock, key_in_words, moment, number, plain
 
 KINDS = click.Choice(list(WHAT_IT_MEANS))

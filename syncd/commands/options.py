@@ -37,15 +37,6 @@ class Options:
         return settings
 
 
-def configured(settings: Settings) -> list[StreamId]:
-    """Every stream of the config, in its order."""
-    return [
-        StreamId(source=source.name, stream=stream)
-        for source in settings.sources.values()
-        for stream in source.streams
-    ]
-
-
 def select(known: Iterable[StreamId], names: Collection[str]) -> list[StreamId]:
     """The streams that are meant, in their own order; raises UsageError for what is not known."""
     known = list(known)

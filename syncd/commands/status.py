@@ -8,14 +8,14 @@ import click
 import trio
 
 from syncd import app
-from syncd.commands.options import Options, configured, select
+from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import BudgetSettings, Settings
 from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
-from syncd.views.objects import as_object, budgets_of
+from syncd.views.objects import as_object, budgets_of, configured
 from syncd.views.standing import standing
 from syncd.views.words import ago, ahead, number, plain, span
 

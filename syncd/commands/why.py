@@ -6,12 +6,13 @@ import click
 import trio
 
 from syncd import app
-from syncd.commands.options import FAILED, Options, configured, select
+from syncd.commands.options import FAILED, Options, select
 from syncd.commands.screen import Screen, say_json
 from syncd.config.settings import Settings
 from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Story
+from syncd.views.objects import configured
 from syncd.views.story import heading, story_object, tell
 from syncd.views.words import clock, plain
 

@@ -10,6 +10,7 @@ import attrs
 
 from syncd.sync.model import StreamId
 from syncd.sync.picture import SHOWN, Budget, Seen
+from syncd.views.arrival import wait
 from syncd.views.words import ahead, number, span, took
 
 MOST = 3  # streams whose part of a budget is named
@@ -127,12 +128,11 @@ def _owner(spent_on: str, streams: Collection[StreamId]) -> tuple[str, str]:
 
 
 def waits(seen: Seen, budget: Budget | None, now: float) -> str:
-    """What a running cycle must be waiting for; empty where nothing tells."""
-    if seen.running is None or budget is None or not budget.tokens:
+    """What a running cycle waits for by its budget; empty where nothing tells."""
+    found = wait(seen, budget, None)
+    if found is None or found.until is None:
         return ""
-    if budget.held_until is not None:
-        return f"waits {ahead(budget.held_until - now)}, because the API asked for it"
-    under_way = any(token.counted is None for token in budget.spent)
-    if budget.free or under_way or budget.next_free is None:
-        return ""
-    return f"waits for its budget: the next token in {ahead(budget.next_free - now)}"
+    left = ahead(found.until - now)
+    if found.why == "api asked to wait":
+        return f"waits {left}, because the API asked for it"
+    return f"waits for its budget: the next token in {left}"

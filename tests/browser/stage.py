@@ -23,15 +23,11 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 import syncd
+from syncd.admin.headers import ALWAYS
 from syncd.views.words import moment
 
 STATIC = Path(syncd.__file__).parent / "admin" / "static"
 TOKEN = "sixteen-letters-and-more"
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
 PATIENCE = 15.0  # seconds
 
 
@@ -159,9 +155,7 @@ class Stage:
         async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
             async def dressed(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    headers = [*message["headers"], (b"content-security-policy", CSP.encode())]
-                    headers.append((b"x-content-type-options", b"nosniff"))
-                    message = {**message, "headers": headers}
+                    message = {**message, "headers": [*message["headers"], *ALWAYS]}
                 await send(message)
 
             await app(scope, receive, dressed)

@@ -12,9 +12,9 @@ from syncd import __version__
 from syncd.config.load import load
 from syncd.config.settings import Settings
 from syncd.sync.model import Counts, StreamId
-from syncd.sync.picture import Budget, Cycle, Failing, Holder, Picture, Seen, Token
+from syncd.sync.picture import Budget, Cycle, Failing, Holder, Letter, Picture, Seen, Token
 from syncd.sync.ranges import Range, Usual
-from syncd.views.letters import WHAT_IT_MEANS, WHAT_TO_DO
+from syncd.views.letters import letter_object
 from syncd.views.objects import as_object, cycle_object
 from syncd.views.words import moment
 from tests.browser.stage import Stage, said
@@ -220,10 +220,12 @@ def status(
             "pid": 4711,
             "since": moment(now - 3 * DAY),
             "host": "db-1",
+            "writable": True,
             "reload": {"ok": None, "at": None, "faults": []},
         },
         "events": events or [],
         "stale_since": None,
+        "stale_reason": None,
         **more,
     }
 
@@ -231,22 +233,23 @@ def status(
 def letter(
     number: int, stream: StreamId, now: float, key: str, kind: str, reason: str
 ) -> dict[str, Any]:
-    return {
-        "id": number,
-        "source": stream.source,
-        "stream": stream.stream,
-        "kind": kind,
-        "means": WHAT_IT_MEANS[kind],
-        "todo": WHAT_TO_DO[kind],
-        "key": key,
-        "reason": reason,
-        "attempts": 1 + number % 3,
-        "first_at": moment(now - 2 * DAY),
-        "last_at": moment(now - 11 * MINUTE - number * 40),
-        "next_try_at": None,
-        "cycle": 400,
-        "target": "public.campaigns",
-    }
+    return letter_object(
+        Letter(
+            id=number,
+            stream=stream,
+            kind=kind,
+            key=key,
+            reason=reason,
+            attempts=1 + number % 3,
+            first=now - 2 * DAY,
+            last=now - 11 * MINUTE - number * 40,
+            next_try=None,
+            cycle=400,
+            target="public.campaigns",
+            schema_version=6,
+            idempotency_key=None,
+        )
+    )
 
 
 # --- scenes: what a screenshot shows -----------------------------------------------------------

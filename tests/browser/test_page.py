@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import jsonschema
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from syncd.admin import shapes
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Seen
 from syncd.views.objects import cycle_object
@@ -53,6 +55,19 @@ def row(page: Page, stream: StreamId) -> Any:
     return page.locator(".stream").filter(
         has=page.get_by_role("button", name=str(stream), exact=True)
     )
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_stage_says_what_the_document_promises(scene: str, tmp_path: Path) -> None:
+    """accounted: what the page is tried on has each key that the real side door's answers have."""
+    stage = Stage()
+    play(stage, tmp_path, scene)
+    for shape, shown in (
+        (shapes.STATUS, stage.status),
+        (shapes.CYCLES, {"at": stage.status["at"], "cycles": stage.cycles}),
+        (shapes.LETTERS, {"at": stage.status["at"], "total": 0, "letters": stage.letters}),
+    ):
+        jsonschema.Draft202012Validator(shape).validate(shown)
 
 
 # --- what is shown -------------------------------------------------------------------------------
@@ -203,6 +218,51 @@ def test_a_new_cycle_comes_into_the_charts(stage: Stage, open_page: Open, tmp_pa
     expect(page.locator("tbody tr")).to_have_count(4)
 
 
+def test_what_could_not_be_read_is_read_when_the_stream_is_opened_again(
+    stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    """Closed meanwhile it asks for nothing, and has not forgotten what it lacks."""
+    many_sources(stage, tmp_path, 12)
+    page = open_page(stage.url)
+    busy = re.compile("api/cycles")
+    asked = []
+    page.on(
+        "request", lambda request: asked.append(request.url) if "cycles" in request.url else None
+    )
+    page.route(
+        busy, lambda route: route.fulfill(status=503, json={"error": "too many ask at once"})
+    )
+    button = page.get_by_role("button", name="account-003.campaigns", exact=True)
+    with page.expect_response(busy):
+        button.click()
+    button.click()
+    page.wait_for_timeout(2000)  # longer than it takes to ask once more
+    assert len(asked) == 1
+    page.unroute(busy)
+    button.click()
+    expect(page.locator(".canvas canvas")).to_have_count(2)
+
+
+def test_a_stream_that_a_reload_took_away_asks_for_nothing_more(
+    stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    now = time.time()
+    stage.show(status(tmp_path, now, [resting(CAMPAIGNS, now), resting(ORDERS, now)]))
+    page = open_page(stage.url)
+    expect(page.locator(".stream")).to_have_count(2)
+    page.route("**/api/cycles*orders*", lambda route: route.fulfill(status=404, json={}))
+    newest = cycle(500, ORDERS, now - 60, 50)
+    again = attrs.evolve(resting(ORDERS, now), last=newest, whole=newest)
+    with page.expect_response(re.compile("cycles.*orders")):
+        stage.show(status(tmp_path, now, [resting(CAMPAIGNS, now), again]))
+    stage.show(status(tmp_path, now, [resting(CAMPAIGNS, now)]))
+    expect(page.locator(".stream")).to_have_count(1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2000)
+    assert [url for url in asked if "orders" in url] == []
+
+
 def test_a_screen_reader_hears_what_changed_and_no_more(
     stage: Stage, open_page: Open, tmp_path: Path
 ) -> None:
@@ -327,7 +387,7 @@ def test_a_call_that_may_have_been_carried_out_is_not_repeated_unasked(
     """no-blind-repeat: the page says what may happen first."""
     dead_letters(stage, tmp_path)
     page = open_page(stage.url)
-    page.evaluate("sessionStorage.setItem('syncd-token', 'sixteen-letters-and-more')")
+    page.evaluate("(token) => sessionStorage.setItem('syncd-token', token)", TOKEN)
     page.get_by_role("button", name="Retry: camp_91").click()
     dialog = page.get_by_role("dialog", name="Make this call again?")
     expect(dialog).to_contain_text("it may do it twice")
@@ -395,7 +455,7 @@ def test_deletes_are_approved_after_they_were_shown(
     seen = attrs.evolve(resting(CAMPAIGNS, now), question="40 of 100 rows are gone")
     stage.show(status(tmp_path, now, [seen]))
     page = open_page(stage.url)
-    page.evaluate("sessionStorage.setItem('syncd-token', 'sixteen-letters-and-more')")
+    page.evaluate("(token) => sessionStorage.setItem('syncd-token', token)", TOKEN)
     page.get_by_role("button", name="Approve the deletes…").click()
     dialog = page.get_by_role("dialog", name="Mark these rows as deleted?")
     expect(dialog).to_contain_text("40 of 100 rows are gone")
@@ -555,7 +615,7 @@ def test_what_an_api_says_never_becomes_markup(
     shown["daemon"] |= {"host": EVIL, "reload": {"ok": False, "at": None, "faults": [EVIL]}}
     stage.show({**shown, "stale_since": moment(now), "stale_reason": EVIL})
     page = open_page(stage.url)
-    page.evaluate("sessionStorage.setItem('syncd-token', 'sixteen-letters-and-more')")
+    page.evaluate("(token) => sessionStorage.setItem('syncd-token', token)", TOKEN)
     expect(page.locator(".stream .reason")).to_contain_text(EVIL)
     page.get_by_role("button", name=f"Show the record: {EVIL}").click()
     expect(page.locator(".payload")).to_contain_text("onerror")

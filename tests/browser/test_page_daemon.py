@@ -17,8 +17,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mock_api.testing import MockServer, running_mock
+from syncd.sync.picture import Seen
 from tests.browser.backstage import Backstage, backstage
 from tests.browser.conftest import Open
+from tests.browser.states import CAMPAIGNS, budget_of, status
 from tests.daemon.conftest import Syncd, config
 from tests.daemon.running import Daemon, daemon
 from tests.servers import Servers
@@ -255,13 +257,18 @@ def test_a_config_that_was_refused_is_told(world: World, open_page: Open) -> Non
     expect(notice).to_have_count(0, timeout=SOON)
 
 
-def test_the_page_says_what_the_api_says(world: World, open_page: Open) -> None:
+def test_the_page_says_what_the_api_says(world: World, open_page: Open, tmp_path: Path) -> None:
     """The objects of the stage, on which the other tests play, have the real one's keys."""
+    folder = tmp_path / "played"  # its config is no daemon's
+    folder.mkdir()
+    played = status(folder, 0.0, [Seen(stream=CAMPAIGNS)], [budget_of("adplatform", [])])
     world.start()
     world.until("resting until")
     page = open_page(world.url)
     headline(page).to_have_text("The stream is in step")
     told = json.loads(page.evaluate("fetch('api/status').then((answer) => answer.text())"))
-    (stream,) = told["streams"]
-    assert {"expected", "waits", "words", "reason", "todo", "whole", "dead_letters"} <= set(stream)
+    assert set(told) == set(played)
+    assert set(told["daemon"]) == set(played["daemon"])
+    for part in ("streams", "sources", "budgets"):
+        assert [set(one) for one in told[part]] == [set(one) for one in played[part]], part
     assert told["sources"][0]["budget"] == told["budgets"][0]["budget"]

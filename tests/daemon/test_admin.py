@@ -217,12 +217,10 @@ async def test_a_name_that_is_not_ours_is_not_answered(syncd: Syncd, postgres: s
     """no-secret-out: a page whose name was bent to this address (DNS rebinding) reads nothing."""
     async with knocking(syncd, postgres, more='hosts = ["syncd.example.com"]') as door:
         port = door.address[1]
-        for name in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", ""):
+        evil = ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example")
+        for name in (*evil, f"localhost:{port}@x", ""):
             answer = await door.get("/api/status", headers={"host": name})
             assert answer.status_code in (400, 403), name
-        assert (
-            await door.get("/readyz", headers={"host": f"localhost:{port}@x"})
-        ).status_code > 399
         for name in (f"localhost:{port}", "LOCALHOST", f"127.0.0.1:{port}", "[::1]:1"):
             assert (await door.get("/api/status", headers={"host": name})).status_code == 200
         for name in ("syncd.example.com", "SYNCD.example.com:443"):
@@ -255,7 +253,11 @@ async def test_what_a_browser_is_told(syncd: Syncd, postgres: str) -> None:
         again = await door.get("/", headers={"if-none-match": page.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert (await door.client.head("/")).status_code == 200
-        assert (await door.get("/static/../door.py")).status_code == 404
+        # The client would tidy up a plain `..` before it asks.
+        for path in ("/static/..%2fdoor.py", "/static/%2e%2e%2fdoor.py"):
+            outside = await door.get(path)
+            assert b"%2f" in outside.request.url.raw_path
+            assert outside.status_code == 404
 
 
 async def test_an_offer_of_another_protocol_is_not_taken_up(syncd: Syncd, postgres: str) -> None:
@@ -542,7 +544,9 @@ async def test_the_door_is_open_before_postgres_is(syncd: Syncd, place: Path) ->
             assert "Postgres" in ready.json()["database"]["reason"]
             shown = await door.json("/api/status")
             assert (shown["streams"], "Postgres" in shown["stale_reason"]) == ([], True)
-            assert (await door.get("/api/cycles")).status_code == 503
+            for path in ("/api/cycles", EXAMPLES["/api/why"]):
+                asked = await door.get(path, headers=HOLDS)
+                assert (asked.status_code, "can't be asked yet" in asked.text) == (503, True), path
             door.daemon.process.terminate()
             with trio.fail_after(5):
                 await door.daemon.process.wait()

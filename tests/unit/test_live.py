@@ -26,6 +26,9 @@ def tokens(*ages: float | None, what: str = "page 1") -> list[Token]:
     ]
 
 
+OF_ANOTHER = [attrs.evolve(token, spent_on="ads.creatives page 1") for token in tokens(None)]
+
+
 def budget(**changes: Any) -> Budget:
     plain: dict[str, Any] = {"name": "ads", "per": 60.0, "tokens": 10, "free": 0}
     plain |= {"next_free": NOW + 4, "held_until": None, "from_answers": False}
@@ -85,6 +88,7 @@ def test_many_streams_are_summed_up() -> None:
         ({}, "waits for its budget: the next token in 4 s"),
         ({"free": 1}, ""),
         ({"spent": tokens(None)}, ""),
+        ({"spent": OF_ANOTHER}, "waits for its budget: the next token in 4 s"),
         ({"held_until": NOW + 9}, "waits 9 s, because the API asked for it"),
     ],
 )

@@ -65,7 +65,7 @@ export function prose(node, text) {
 }
 
 /** Put these nodes, in this order, into a parent; only what is out of place is moved. */
-export function arrange(parent, nodes) {
+function arrange(parent, nodes) {
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   place(parent, nodes);

@@ -20,14 +20,18 @@ export function forget() {
   $("forget-token").hidden = true;
 }
 
+const read = (path, bearer) =>
+  reach(path, {
+    headers: { Accept: "application/json", ...(bearer && { Authorization: `Bearer ${bearer}` }) },
+    cache: "no-store",
+  });
+
 /** Read, a few at a time; the token is sent along if there is one. */
 export async function get(path) {
   while (reading >= ABREAST) await new Promise((go) => waiting.push(go));
   reading += 1;
   try {
-    const headers = { Accept: "application/json" };
-    if (token()) headers.Authorization = `Bearer ${token()}`;
-    const answer = await reach(path, { headers, cache: "no-store" });
+    const answer = await read(path, token());
     if (!answer.ok) throw new Error(await why(answer));
     return await answer.json();
   } finally {
@@ -38,12 +42,8 @@ export async function get(path) {
 
 /** Read a whole record, for which the token may be needed; null if a person thought better of it. */
 export async function getRecord(path) {
-  const how = (bearer) => ({
-    headers: { Accept: "application/json", ...(bearer && { Authorization: `Bearer ${bearer}` }) },
-    cache: "no-store",
-  });
-  let answer = await reach(path, how(token()));
-  if (answer.status === 401) answer = await allowed((bearer) => reach(path, how(bearer)));
+  let answer = await read(path, token());
+  if (answer.status === 401) answer = await allowed((bearer) => read(path, bearer));
   if (!answer) return null;
   if (!answer.ok) throw new Error(await why(answer));
   return answer.json();
@@ -58,7 +58,7 @@ export async function ask(path, body) {
     reach(path, {
       method: "POST",
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${bearer}` },
-      body: JSON.stringify(body ?? {}),
+      body: JSON.stringify(body),
     }),
   );
   if (!answer) return null;

@@ -98,7 +98,7 @@ function failure(message, more = {}) {
 }
 
 /** Cuts a stream of text into events, wherever its pieces end. */
-export class Parser {
+class Parser {
   constructor(tell) {
     this.tell = tell;
     this.rest = "";

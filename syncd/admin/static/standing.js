@@ -114,7 +114,7 @@ function detailOf(stream, failing, now) {
 }
 
 /** How much of the running cycle is done, 0 to 1; null if that cannot be told. */
-export function shareOf(stream) {
+function shareOf(stream) {
   if (!stream.running || !stream.expected?.records) return null;
   return Math.min(1, stream.running.seen / stream.expected.records);
 }

@@ -185,7 +185,8 @@ export class StreamPart {
       const { cycles } = await get(`api/cycles?stream=${encodeURIComponent(this.name)}&limit=${CYCLES}`);
       this.charts.update(cycles);
     } catch {
-      setTimeout(() => this.body.hidden || this.loadCycles(), AGAIN);
+      this.cycles_of = null;
+      this.again();
     }
   }
 
@@ -194,15 +195,20 @@ export class StreamPart {
       const found = await get(`api/dead?stream=${encodeURIComponent(this.name)}&limit=${SHOWN}`);
       this.letters.update(found, this.page.now());
       // What was asked a moment ago is answered the same, and the status is a second old.
-      if (found.total !== this.stream.dead_letters) this.again();
+      if (found.total === this.stream.dead_letters) return;
     } catch {
-      this.again();
+      // As if it had never been asked.
     }
+    this.dead_of = null;
+    this.again();
   }
 
+  /** Ask once more for what is lacking, as long as somebody looks. */
   again() {
     clearTimeout(this.later);
-    this.later = setTimeout(() => this.body.hidden || this.loadLetters(), AGAIN);
+    this.later = setTimeout(() => {
+      if (this.node.isConnected && !this.body.hidden) this.load();
+    }, AGAIN);
   }
 
   async act(action) {
