@@ -125,13 +125,13 @@ class Door:
     def away(self, reason: str) -> None:
         """Postgres can't be reached at the start."""
         self.feed.trouble = self.telling.safe(reason)
-        self.feed.publish()
+        self.feed.beside()
 
     def reloaded(self, faults: Iterable[str]) -> None:
         """The config was read again; without faults it was taken up."""
         faults = [self.telling.safe(fault) for fault in faults]
         self._reload = {"ok": not faults, "at": moment(self.clock()), "faults": faults}
-        self.feed.publish()
+        self.feed.beside()
 
     def leave(self) -> None:
         """Send the listeners away: the daemon drains."""

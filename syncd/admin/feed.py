@@ -153,6 +153,15 @@ class Feed:
             self.publish()
             await trio.sleep_until(began + EVERY)
 
+    def beside(self) -> None:
+        """What is known beside Postgres has changed: told at once to whoever looks.
+
+        For anybody else it is put together when they come, with a look at Postgres: an object
+        made without one is as old as that look, and passes for a new one.
+        """
+        if self._watched:
+            self.publish()
+
     def publish(self) -> None:
         """Put together what is known now."""
         try:
@@ -204,8 +213,12 @@ class Feed:
         self._asked = trio.current_time()
         self._wanted.set()
 
+    @property
+    def _watched(self) -> bool:
+        return bool(self.listeners) or trio.current_time() - self._asked <= LINGER
+
     async def _somebody(self) -> None:
-        while not self.listeners and trio.current_time() - self._asked > LINGER:
+        while not self._watched:
             if self._wanted.is_set():
                 self._wanted = trio.Event()
             await self._wanted.wait()

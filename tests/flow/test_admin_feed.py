@@ -126,6 +126,26 @@ async def test_an_old_picture_says_since_when_and_why(
     assert b'"stale_reason":"Postgres does not answer"' in feed.body
 
 
+async def test_what_changes_while_nobody_looks_makes_no_old_picture_a_new_one(
+    postgres_at: Postgres, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """contained: a healthy daemon answers that it is ready, after a reload too."""
+    feed = feed_of()
+    nursery.start_soon(feed.keep_up)
+    nursery.start_soon(feed.look_on, postgres_at.look)
+    for _ in range(2):  # before the first look, and long after one
+        feed.beside()
+        assert b'"stale_since":null' in await feed.fresh()
+        assert feed.stale == ""
+        await trio.sleep(3600)
+    feed.listeners.add(SOMEBODY)
+    await feed.fresh()
+    made = feed.event
+    await trio.sleep(EVERY / 2)
+    feed.beside()
+    assert feed.event != made
+
+
 async def test_a_bug_costs_a_picture_and_is_told_once_a_minute(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
