@@ -194,7 +194,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
     kills it, starts it again, and compares the table with the API record by record.
     Exit status 0 only if they are equal.
     """
-    from syncd.demo import demo as run_demo  # noqa: PLC0415 - needs the extra syncd[demo]
+    from syncd.demo import demo as run_demo  # noqa: PLC0415 - needs the extra `demo`
 
     # With --json the story goes to stderr, so that stdout holds the one object.
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)

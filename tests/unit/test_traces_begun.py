@@ -8,8 +8,8 @@ from syncd.tracing import _missing
 @pytest.mark.parametrize(
     ("lacks", "wanted", "words"),
     [
-        ("opentelemetry.sdk", "otlp_proto_http", "pip install 'syncd[otel]'"),
-        ("the exporter otlp_proto_http", "otlp_proto_http", "pip install 'syncd[otel]'"),
+        ("opentelemetry.sdk", "otlp_proto_http", "pip install '.[otel]'"),
+        ("the exporter otlp_proto_http", "otlp_proto_http", "pip install '.[otel]'"),
         (
             "the exporter otlp_proto_grpc",
             "otlp_proto_grpc",
