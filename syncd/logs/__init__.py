@@ -57,15 +57,7 @@ def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[s
     hide(secrets)
     logger.remove()
     logger.configure(patcher=partial(make_safe, hiding=_hiding))
-    # `diagnose` would print the values of variables into tracebacks: secrets among them.
-    logger.add(
-        _never_failing(_sink(sys.stderr, shape)),
-        level=level,
-        format="{message}",
-        diagnose=False,
-        backtrace=False,
-        catch=True,
-    )
+    _add(_sink(sys.stderr, shape), level)
     logging.basicConfig(handlers=[_Caught()], level=logging.INFO, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -153,24 +145,12 @@ def door_failed(bug: BaseException) -> None:
 
 def remember() -> None:
     """Keep the last noteworthy lines from now on, for `recent`."""
-    logger.add(
-        _never_failing(_recent.hear),
-        level="INFO",
-        format="{message}",
-        diagnose=False,
-        backtrace=False,
-        catch=True,
-    )
+    _add(_recent.hear, "INFO")
 
 
 def recent() -> list[dict[str, Any]]:
     """The last noteworthy lines, newest first, as objects."""
     return _recent.objects()
-
-
-def without_secrets(text: str) -> str:
-    """A text without any secret that is known."""
-    return _hiding.hide(text)
 
 
 def traces_begun(exporters: Iterable[str]) -> None:
@@ -239,6 +219,18 @@ def _say(lines: Iterable[Line]) -> None:
     for line in lines:
         stream = {"stream": line.stream} if line.stream else {}
         logger.bind(**stream, **line.fields).log(line.kind.level, line.kind.sentence)
+
+
+def _add(sink: Sink, level: str) -> None:
+    # `diagnose` would print the values of variables into tracebacks: secrets among them.
+    logger.add(
+        _never_failing(sink),
+        level=level,
+        format="{message}",
+        diagnose=False,
+        backtrace=False,
+        catch=True,
+    )
 
 
 def _sink(file: TextIO | None, shape: Shape) -> Sink:
