@@ -14,7 +14,6 @@ from syncd.sync import events
 from syncd.sync.alarm import Alarm, Begun, Change, Ended
 from syncd.sync.model import StreamId
 
-REFUSED = (400, 401, 403)  # a login that was answered so: `api.auth` takes it as final
 PAUSED = "an operator paused it"
 GONE = "it is not in the config any more"
 
@@ -191,8 +190,7 @@ class Rules:
 
     def _requested(self, event: events.Requested, _: float) -> Iterator[Change]:
         if event.purpose == "login" and event.status is not None:
-            refused = event.status in REFUSED
-            (self._refused.add if refused else self._refused.discard)(event.stream.source)
+            (self._refused.add if event.denied else self._refused.discard)(event.stream.source)
         yield from ()
 
     def _logged_in(self, event: events.LoggedIn, _: float) -> Iterator[Change]:
