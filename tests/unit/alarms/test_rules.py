@@ -34,6 +34,7 @@ def ended(outcome: str = "ok", *, dead: int = 0) -> events.CycleEnded:
 COMMITTED = events.PageCommitted(stream=SHOP, checkpoint=at(), totals=Counts())
 RESTING = events.Resting(stream=SHOP, seconds=9.0)
 PARKED = events.Parked(stream=SHOP, reason="no right", hint="grant it")
+DENIED = events.Parked(stream=SHOP, reason="403", hint="correct it", kind="AccessDenied")
 OPENED = events.BreakerOpened(stream=SHOP, failed=9, attempts=10, seconds=15.0, reason="503")
 CLOSED = events.BreakerClosed(stream=OTHER, seconds=60.0)
 FAILING = events.Failing(stream=SHOP, seconds=30.0, reason="timeout")
@@ -96,23 +97,18 @@ def test_a_resumed_stream_has_recovered_when_it_has_done_something() -> None:
 
 def test_a_refused_login_is_one_alarm_of_the_source_and_not_one_of_each_stream() -> None:
     rules = Rules()
-    denied = events.Parked(stream=SHOP, reason="401", hint="correct it", kind="AccessDenied")
-    assert begun(heard(rules, login(401), denied)) == {"login-refused shop"}
+    assert begun(heard(rules, login(401), DENIED)) == {"login-refused shop"}
     assert over(heard(rules, events.LoggedIn(stream=OTHER, expires_in=9.0))) == {
         "login-refused shop"
     }
-    assert begun(heard(rules, denied)) == {"parked shop.orders"}  # the login works: it is a right
+    assert begun(heard(rules, DENIED)) == {"parked shop.orders"}  # the login works: it is a right
 
 
 def test_a_login_that_works_at_the_second_try_is_no_alarm() -> None:
     """Credentials that were rotated are read again by themselves."""
     rules = Rules()
     assert not begun(heard(rules, login(401), login(200)))
-    assert begun(heard(rules, attrs_denied())) == {"parked shop.orders"}
-
-
-def attrs_denied() -> events.Parked:
-    return events.Parked(stream=SHOP, reason="403", hint="", kind="AccessDenied")
+    assert begun(heard(rules, DENIED)) == {"parked shop.orders"}
 
 
 def test_a_broken_scan_takes_no_question_back() -> None:
