@@ -9,7 +9,6 @@ again; where Postgres is away that is done later, and meanwhile this process rem
 import math
 import random
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator
 
 import attrs
@@ -268,21 +267,13 @@ class Telling:
                     yield watch, alarm, since, since + watch.settings.max_age
 
     def _fresh(self, receiver: _Receiver, told: Told) -> _Fresh:
-        settings = receiver.watch.settings
-        number = f"msg_{uuid.uuid4().hex}"
-        found = shapes.as_object(
+        message = shapes.message(
             told,
-            number=number,
+            receiver.watch.settings,
             now=self.wall(),
             host=self.host,
             version=self.version,
             hide=self.hide,
-        )
-        message = Message(
-            id=number,
-            receiver=settings.key,
-            what=f"{told.alarm}, {told.state}",
-            body=shapes.body(found, settings.kind),
         )
         return _Fresh(receiver, told.alarm.source, message)
 
