@@ -210,6 +210,14 @@ def heartbeat_failed(stream: StreamId, *, reason: str) -> None:
     _log(kinds.HEARTBEAT_FAILED, stream=str(stream), reason=reason)
 
 
+def words_of(record: logging.LogRecord) -> str:
+    """What a standard library record says, as far as it can be told."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - its words don't fit its arguments
+        return str(record.msg)
+
+
 def _log(kind: Kind, **fields: object) -> None:
     given = {name: value for name, value in fields.items() if value is not None}
     logger.bind(**given).log(kind.level, kind.sentence)
@@ -280,13 +288,9 @@ class _Caught(logging.Handler):
     """Hands a standard library record on to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            said = record.getMessage()
-        except Exception:  # noqa: BLE001 - its words don't fit its arguments
-            said = str(record.msg)
         level = record.levelname if record.levelname in _LEVELS else record.levelno
         log = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        log.log(level, "{}", said)
+        log.log(level, "{}", words_of(record))
 
 
 _LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
