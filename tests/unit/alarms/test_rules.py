@@ -47,7 +47,7 @@ def waiting(*, in_need: bool = False) -> events.Waiting:
     )
 
 
-def login(status: int) -> events.Requested:
+def login(status: int | None) -> events.Requested:
     return events.Requested(
         stream=OTHER, purpose="login", method="POST", status=status, seconds=0.1
     )
@@ -104,6 +104,12 @@ def test_a_refused_login_is_one_alarm_of_the_source_and_not_one_of_each_stream()
     assert begun(heard(rules, DENIED)) == {"parked shop.orders"}  # the login works: it is a right
 
 
+def test_a_login_without_an_answer_takes_no_refusal_back() -> None:
+    """And OAuth says 400 where others say 401."""
+    rules = Rules()
+    assert begun(heard(rules, login(400), login(None), DENIED)) == {"login-refused shop"}
+
+
 def test_a_login_that_works_at_the_second_try_is_no_alarm() -> None:
     """Credentials that were rotated are read again by themselves."""
     rules = Rules()
@@ -139,6 +145,14 @@ def test_dead_letters_are_counted_once_those_that_were_due_have_been_tried() -> 
     heard(rules, RESTING)
     assert list(rules.letters) == [SHOP]
     assert begun(rules.counted(SHOP, 2)) == {"dead-letters shop.orders"}
+    assert not rules.letters
+
+
+def test_what_parked_a_stream_is_told_once() -> None:
+    """Where that was the records that were put aside, they are no second alarm."""
+    rules = Rules()
+    assert begun(heard(rules, ended(dead=9), PARKED)) == {"parked shop.orders"}
+    heard(rules, started())
     assert not rules.letters
 
 
