@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import attrs
 import pytest
+import trio
+import trio.testing
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -345,6 +347,22 @@ def test_a_parked_stream_shows_also_where_the_database_was_not_told() -> None:
 def test_a_stream_of_a_source_without_calls_has_no_series_for_them() -> None:
     of = settings("shop", call=False)
     assert not samples(measured(settings=of), "syncd_calls_total")
+
+
+async def test_how_late_the_loop_was_is_told(mock_clock: trio.testing.MockClock) -> None:
+    """The worst of the last minute, and no longer."""
+    made = measured(settings=settings("shop"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.run)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(5.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert value(made, "syncd_loop_lag_seconds") == pytest.approx(4.0)
+        for _ in range(60):
+            mock_clock.jump(1.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert value(made, "syncd_loop_lag_seconds") == pytest.approx(0.0)
+        nursery.cancel_scope.cancel()
 
 
 def test_without_a_side_door_nothing_of_it_is_imported() -> None:
