@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
 from syncd.tracing.provider import GivenIds
-from syncd.tracing.spans import NANO, Spans
+from syncd.tracing.spans import Spans
+from syncd.tracing.work import NANO
 
 WALL = 1_700_000_000 * NANO
 

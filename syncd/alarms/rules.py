@@ -14,7 +14,6 @@ from syncd.sync import events
 from syncd.sync.alarm import Alarm, Begun, Change, Ended
 from syncd.sync.model import StreamId
 
-REFUSED = (400, 401, 403)  # a login that was answered so: `api.auth` takes it as final
 PAUSED = "an operator paused it"
 GONE = "it is not in the config any more"
 
@@ -96,7 +95,7 @@ class Rules:
         """So many dead letters of the stream lie there; None: nobody can tell."""
         self.letters.pop(stream, None)
         aside = self._dead.pop(stream, 0)
-        alarm = _of(stream, "dead-letters")
+        alarm = Alarm.of(stream, "dead-letters")
         if dead is None:
             # What the cycle itself has put aside, for want of better.
             return [Begun(alarm=alarm, reason=_letters(aside))] if aside else []
@@ -108,7 +107,7 @@ class Rules:
         """The config has it no more; `last`: nor any other of its source."""
         for known in (self.whole, self._dead, self.letters, self.well):
             known.pop(stream, None)
-        alarms = [_of(stream, kind) for kind in OF_A_STREAM]
+        alarms = [Alarm.of(stream, kind) for kind in OF_A_STREAM]
         if last:
             alarms += [Alarm(kind, stream.source) for kind in OF_A_SOURCE]
         return [Ended(alarm=alarm, why=GONE) for alarm in alarms]
@@ -126,14 +125,14 @@ class Rules:
             # Every stream of the source is parked for it: one message is enough.
             alarm = Alarm("login-refused", source)
         else:
-            alarm = _of(stream, "parked")
+            alarm = Alarm.of(stream, "parked")
         yield Begun(alarm=alarm, reason=event.reason, todo=event.hint)
 
     def _committed(self, event: events.PageCommitted, _: float) -> Iterator[Change]:
         self._in_need = False
         yield Ended(alarm=AWAY)
-        yield Ended(alarm=_of(event.stream, "parked"))
-        yield Ended(alarm=_of(event.stream, "failing"))
+        yield Ended(alarm=Alarm.of(event.stream, "parked"))
+        yield Ended(alarm=Alarm.of(event.stream, "failing"))
         yield from self._api_answers(event.stream.source)
 
     def _cycle_started(self, event: events.CycleStarted, now: float) -> Iterator[Change]:
@@ -141,7 +140,7 @@ class Rules:
         yield from self._at_a_boundary(event, now)
 
     def _resting(self, event: events.Resting, now: float) -> Iterator[Change]:
-        yield Ended(alarm=_of(event.stream, "parked"))
+        yield Ended(alarm=Alarm.of(event.stream, "parked"))
         yield from self._at_a_boundary(event, now)
 
     def _at_a_boundary(self, event: events.Event, now: float) -> Iterator[Change]:
@@ -152,29 +151,29 @@ class Rules:
             yield Ended(alarm=AWAY)
 
     def _cycle_ended(self, event: events.CycleEnded, now: float) -> Iterator[Change]:
-        doubt = _of(event.stream, "suspicious")
+        doubt = Alarm.of(event.stream, "suspicious")
         if event.outcome == "suspicious":
             yield Begun(alarm=doubt, reason=event.reason)
         elif event.outcome == "ok":
             self.whole[event.stream] = now
             yield Ended(alarm=doubt)
-            yield Ended(alarm=_of(event.stream, "data-too-old"))
+            yield Ended(alarm=Alarm.of(event.stream, "data-too-old"))
         self._dead[event.stream] = event.totals.dead
 
     def _reconciled(self, event: events.Reconciled, _: float) -> Iterator[Change]:
-        alarm = _of(event.stream, "deletes-held")
+        alarm = Alarm.of(event.stream, "deletes-held")
         if event.found.question:
             yield Begun(alarm=alarm, reason=event.found.question)
         elif not event.found.broken:
             yield Ended(alarm=alarm)
 
     def _failing(self, event: events.Failing, _: float) -> Iterator[Change]:
-        yield Begun(alarm=_of(event.stream, "failing"), reason=event.reason)
+        yield Begun(alarm=Alarm.of(event.stream, "failing"), reason=event.reason)
 
     def _paused(self, event: events.Paused, _: float) -> Iterator[Change]:
         self.whole.pop(event.stream, None)
         for kind in ("parked", "failing", "data-too-old"):
-            yield Ended(alarm=_of(event.stream, kind), why=PAUSED)
+            yield Ended(alarm=Alarm.of(event.stream, kind), why=PAUSED)
 
     def _opened(self, event: events.BreakerOpened, _: float) -> Iterator[Change]:
         self._open.add(event.stream.source)
@@ -191,8 +190,7 @@ class Rules:
 
     def _requested(self, event: events.Requested, _: float) -> Iterator[Change]:
         if event.purpose == "login" and event.status is not None:
-            refused = event.status in REFUSED
-            (self._refused.add if refused else self._refused.discard)(event.stream.source)
+            (self._refused.add if event.denied else self._refused.discard)(event.stream.source)
         yield from ()
 
     def _logged_in(self, event: events.LoggedIn, _: float) -> Iterator[Change]:
@@ -220,10 +218,6 @@ _RULES: dict[type[events.Event], Callable[[Rules, Any, float], Iterator[Change]]
     events.LoggedIn: Rules._logged_in,  # noqa: SLF001
     events.Waiting: Rules._waiting,  # noqa: SLF001
 }
-
-
-def _of(stream: StreamId, kind: str) -> Alarm:
-    return Alarm(kind, stream.source, stream.stream)
 
 
 def _letters(count: int) -> str:

@@ -1,15 +1,37 @@
 """What is sent?  A message as JSON, whose schema is in docs/notifications.md, or for Slack."""
 
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any, Literal
 
 from syncd.alarms import words
-from syncd.sync.alarm import Told
+from syncd.config.settings import NotifySettings
+from syncd.sync.alarm import Message, Told
 from syncd.views.words import moment, plain, span
 
 ICONS = {"firing": ":red_circle:", "recovered": ":large_green_circle:", "test": ":white_circle:"}
 LONGEST = 2900  # characters; Slack takes 3000 in one block
+
+
+def message(
+    told: Told,
+    receiver: NotifySettings,
+    *,
+    now: float,
+    host: str,
+    version: str,
+    hide: Callable[[str], str],
+) -> Message:
+    """What one receiver is sent, under an id that no other message has."""
+    number = f"msg_{uuid.uuid4().hex}"
+    found = as_object(told, number=number, now=now, host=host, version=version, hide=hide)
+    return Message(
+        id=number,
+        receiver=receiver.key,
+        what=f"{told.alarm}, {told.state}",
+        body=body(found, receiver.kind),
+    )
 
 
 def as_object(

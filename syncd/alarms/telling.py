@@ -9,8 +9,7 @@ again; where Postgres is away that is done later, and meanwhile this process rem
 import math
 import random
 import time
-import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import attrs
 import trio
@@ -242,13 +241,7 @@ class Telling:
     def _next_at(self) -> float:
         now = trio.current_time()
         times = [r.watch.next_at(self._may_tell) for r in self._receivers.values()]
-        times += [
-            since + r.watch.settings.max_age
-            for r in self._receivers.values()
-            if r.watch.settings.max_age is not None
-            for stream, since in self._rules.whole.items()
-            if r.watch.wants(alarm := _too_old(stream)) and not r.watch.stands(alarm)
-        ]
+        times += [until for *_, until in self._ages()]
         if self._book is not None and (self._stale or self._to_write):
             times.append(max(self._again_at, now))
         return min(times, default=math.inf)
@@ -258,30 +251,29 @@ class Telling:
         return self._loaded or alarm == AWAY
 
     def _look_at_ages(self, now: float) -> None:
-        for receiver in self._receivers.values():
-            most = receiver.watch.settings.max_age
-            for stream, since in self._rules.whole.items() if most is not None else ():
-                alarm = _too_old(stream)
-                if most is not None and now >= since + most and not receiver.watch.stands(alarm):
-                    reason = f"no cycle has ended well for {span(now - since)}"
-                    receiver.watch.take(Begun(alarm=alarm, reason=reason), now)
+        for watch, alarm, since, until in self._ages():
+            if now >= until:
+                reason = f"no cycle has ended well for {span(now - since)}"
+                watch.take(Begun(alarm=alarm, reason=reason), now)
+
+    def _ages(self) -> Iterator[tuple[Watch, Alarm, float, float]]:
+        """Of data that may get too old for a receiver: since when it ages, and until it is."""
+        for watch in [receiver.watch for receiver in self._receivers.values()]:
+            if watch.settings.max_age is None:
+                continue
+            for stream, since in self._rules.whole.items():
+                alarm = Alarm.of(stream, "data-too-old")
+                if watch.wants(alarm) and not watch.stands(alarm):
+                    yield watch, alarm, since, since + watch.settings.max_age
 
     def _fresh(self, receiver: _Receiver, told: Told) -> _Fresh:
-        settings = receiver.watch.settings
-        number = f"msg_{uuid.uuid4().hex}"
-        found = shapes.as_object(
+        message = shapes.message(
             told,
-            number=number,
+            receiver.watch.settings,
             now=self.wall(),
             host=self.host,
             version=self.version,
             hide=self.hide,
-        )
-        message = Message(
-            id=number,
-            receiver=settings.key,
-            what=f"{told.alarm}, {told.state}",
-            body=shapes.body(found, settings.kind),
         )
         return _Fresh(receiver, told.alarm.source, message)
 
@@ -336,7 +328,7 @@ class Telling:
         return [] if there else [Ended(alarm=alarm, why=GONE)]
 
     async def _count(self, stream: StreamId) -> None:
-        alarm = Alarm("dead-letters", stream.source, stream.stream)
+        alarm = Alarm.of(stream, "dead-letters")
         stands = any(r.watch.stands(alarm) for r in self._receivers.values())
         dead: int | None = None
         if self._book is not None and (stands or self._rules.aside(stream)):
@@ -387,7 +379,3 @@ class Telling:
             self._take(self._rules.postgres_answers())
         if AWAY in self._standing:  # it answers, and lacks something still
             self._again_at = trio.current_time() + AGAIN
-
-
-def _too_old(stream: StreamId) -> Alarm:
-    return Alarm("data-too-old", stream.source, stream.stream)

@@ -2,14 +2,13 @@
 
 import random
 import socket
-import uuid
 
 from syncd import __version__, logs
 from syncd.alarms import shapes
 from syncd.alarms.telling import Telling
 from syncd.api.webhooks import Webhooks
 from syncd.config.settings import NotifySettings, Settings
-from syncd.sync.alarm import TESTING, Alarm, Message, Told
+from syncd.sync.alarm import TESTING, Alarm, Told
 
 
 def telling(settings: Settings) -> Telling:
@@ -29,14 +28,12 @@ def telling(settings: Settings) -> Telling:
 async def test_message(receiver: NotifySettings) -> None:
     """Send one that wakes nobody; raises NotDelivered."""
     post = Webhooks()
-    number = f"msg_{uuid.uuid4().hex}"
-    found = shapes.as_object(
+    message = shapes.message(
         Told(alarm=Alarm(TESTING), state="test", at=0.0, since=0.0, reason=""),
-        number=number,
+        receiver,
         now=post.wall(),
         host=socket.gethostname(),
         version=__version__,
         hide=logs.hidden,
     )
-    body = shapes.body(found, receiver.kind)
-    await post.deliver(receiver, Message(id=number, receiver=receiver.key, what=TESTING, body=body))
+    await post.deliver(receiver, message)

@@ -115,9 +115,7 @@ def side_door(settings: Settings) -> Iterator[SideDoor]:
             ourselves=Ourselves(host=socket.gethostname(), pid=os.getpid()),
             version=__version__,
             recent=logs.recent,
-            telling=Telling(
-                refused=logs.door_refused, failed=logs.door_failed, safe=logs.without_secrets
-            ),
+            telling=Telling(refused=logs.door_refused, failed=logs.door_failed, safe=logs.hidden),
             clock=time.time,
         )
         metrics = Metrics(settings=settings, picture=lambda: door.feed.picture)

@@ -57,15 +57,7 @@ def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[s
     hide(secrets)
     logger.remove()
     logger.configure(patcher=partial(make_safe, hiding=_hiding))
-    # `diagnose` would print the values of variables into tracebacks: secrets among them.
-    logger.add(
-        _never_failing(_sink(sys.stderr, shape)),
-        level=level,
-        format="{message}",
-        diagnose=False,
-        backtrace=False,
-        catch=True,
-    )
+    _add(_sink(sys.stderr, shape), level)
     logging.basicConfig(handlers=[_Caught()], level=logging.INFO, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -153,24 +145,12 @@ def door_failed(bug: BaseException) -> None:
 
 def remember() -> None:
     """Keep the last noteworthy lines from now on, for `recent`."""
-    logger.add(
-        _never_failing(_recent.hear),
-        level="INFO",
-        format="{message}",
-        diagnose=False,
-        backtrace=False,
-        catch=True,
-    )
+    _add(_recent.hear, "INFO")
 
 
 def recent() -> list[dict[str, Any]]:
     """The last noteworthy lines, newest first, as objects."""
     return _recent.objects()
-
-
-def without_secrets(text: str) -> str:
-    """A text without any secret that is known."""
-    return _hiding.hide(text)
 
 
 def traces_begun(exporters: Iterable[str]) -> None:
@@ -230,6 +210,14 @@ def heartbeat_failed(stream: StreamId, *, reason: str) -> None:
     _log(kinds.HEARTBEAT_FAILED, stream=str(stream), reason=reason)
 
 
+def words_of(record: logging.LogRecord) -> str:
+    """What a standard library record says, as far as it can be told."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - its words don't fit its arguments
+        return str(record.msg)
+
+
 def _log(kind: Kind, **fields: object) -> None:
     given = {name: value for name, value in fields.items() if value is not None}
     logger.bind(**given).log(kind.level, kind.sentence)
@@ -239,6 +227,18 @@ def _say(lines: Iterable[Line]) -> None:
     for line in lines:
         stream = {"stream": line.stream} if line.stream else {}
         logger.bind(**stream, **line.fields).log(line.kind.level, line.kind.sentence)
+
+
+def _add(sink: Sink, level: str) -> None:
+    # `diagnose` would print the values of variables into tracebacks: secrets among them.
+    logger.add(
+        _never_failing(sink),
+        level=level,
+        format="{message}",
+        diagnose=False,
+        backtrace=False,
+        catch=True,
+    )
 
 
 def _sink(file: TextIO | None, shape: Shape) -> Sink:
@@ -288,13 +288,9 @@ class _Caught(logging.Handler):
     """Hands a standard library record on to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            said = record.getMessage()
-        except Exception:  # noqa: BLE001 - its words don't fit its arguments
-            said = str(record.msg)
         level = record.levelname if record.levelname in _LEVELS else record.levelno
         log = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        log.log(level, "{}", said)
+        log.log(level, "{}", words_of(record))
 
 
 _LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})

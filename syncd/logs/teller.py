@@ -20,17 +20,6 @@ AWAY = Words(starts=kinds.AWAY, lasts=kinds.STILL_AWAY, ends=kinds.BACK)
 DOWN = Words(starts=kinds.API_FAILING, lasts=kinds.API_STILL_FAILING, ends=kinds.API_WELL)
 HELD = Words(starts=kinds.HELD, lasts=kinds.STILL_HELD, ends=kinds.HELD_NO_MORE)
 
-NEEDS_POSTGRES = (
-    events.CycleStarted,
-    events.PageFetched,
-    events.CallAnswered,
-    events.PageCommitted,
-    events.CycleEnded,
-    events.Resting,
-)
-"""What cannot have happened while Postgres is away."""
-
-
 OF_THE_CYCLE = (
     kinds.CYCLE_STARTED,
     kinds.CYCLE_ENDED,
@@ -107,7 +96,7 @@ class Teller:
     def _endings(self, event: events.Event) -> list[Told | None]:
         ended: list[Told | None] = []
         # On a full disk a token may be spent and a call settled, while no page is committed.
-        if isinstance(event, NEEDS_POSTGRES):
+        if isinstance(event, events.NEEDS_POSTGRES):
             surely = isinstance(event, events.PageCommitted)
             ended.append(self._troubles.ended(event.stream, AWAY, surely=surely))
         if isinstance(event, events.BreakerClosed):

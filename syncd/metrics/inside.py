@@ -44,8 +44,3 @@ class Inside:
     """Also those of which the database could not be told."""
 
     lines_lost: int = 0
-
-
-def nothing() -> Inside:
-    """Nothing is open yet."""
-    return Inside()

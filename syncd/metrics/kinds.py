@@ -25,11 +25,6 @@ class Kind:
     bounds: tuple[float, ...] = ()
     """Of a histogram: the upper bounds of its buckets, without the infinite one."""
 
-    def __attrs_post_init__(self) -> None:
-        ALL.append(self)
-
-
-ALL: list[Kind] = []
 
 # --- can the tables be trusted? -----------------------------------------------------------------
 
@@ -295,6 +290,8 @@ LINES_LOST = Kind(
     "syncd_log_lines_lost_total", "counter", (), "Log lines that journald did not take."
 )
 BUILD = Kind("syncd_build_info", "gauge", ("version",), "1; its label says which syncd runs.")
+
+ALL = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
 
 STATES = (
     "never ran",

@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from syncd import __version__
 from syncd.config.settings import Settings
 from syncd.metrics import kinds, told
-from syncd.metrics.inside import Inside, nothing
+from syncd.metrics.inside import Inside
 from syncd.metrics.samples import Samples
 from syncd.metrics.tally import Tally
 from syncd.sync import events
@@ -29,20 +29,15 @@ REMEMBERED = 60  # … and how many of them are remembered
 KEEP = 0.5  # seconds
 
 
-def no_picture() -> Picture | None:
-    """Nobody has looked yet."""
-    return None
-
-
 @attrs.define(eq=False, kw_only=True)
 class Metrics:
     """Everything that is measured of one process."""
 
     settings: Settings
-    picture: Callable[[], Picture | None] = no_picture
+    picture: Callable[[], Picture | None] = lambda: None
     """The last one that somebody took."""
 
-    inside: Callable[[], Inside] = nothing
+    inside: Callable[[], Inside] = Inside
     keep: float = KEEP
     """Seconds for which an answer answers again."""
 

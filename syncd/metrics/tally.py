@@ -14,19 +14,6 @@ from syncd.sync import events
 from syncd.sync.events import Purpose
 from syncd.sync.model import Counts, StreamId
 
-DENIED = (401, 403)
-LOGIN_REFUSED = (400, *DENIED)  # OAuth says 400 to a client or a grant that it does not accept
-
-NEEDS_POSTGRES = (
-    events.CycleStarted,
-    events.PageFetched,
-    events.CallAnswered,
-    events.PageCommitted,
-    events.CycleEnded,
-    events.Resting,
-)
-"""What cannot have happened while Postgres is away."""
-
 ENDS = (events.Parked, events.Failing, events.Paused)
 """After these a stream waits for nothing else."""
 
@@ -73,7 +60,7 @@ class StreamTally:
     """Of its running cycle, as far as they were counted."""
 
     def hear(self, event: events.Event) -> None:  # noqa: C901 - one case for each event
-        if isinstance(event, NEEDS_POSTGRES + ENDS):
+        if isinstance(event, events.NEEDS_POSTGRES + ENDS):
             self.needs_postgres = False
         match event:
             case events.CycleStarted():
@@ -146,10 +133,9 @@ class SourceTally:
         if durations is None:
             durations = self.durations[request.purpose] = Durations.of(kinds.REQUEST_DURATION)
         durations.add(request.seconds)
-        login = request.purpose == "login"
-        self.denied += request.status in (LOGIN_REFUSED if login else DENIED)
-        if login and request.outcome != "ok":
-            self.logins["refused" if request.status in LOGIN_REFUSED else "failed"] += 1
+        self.denied += request.denied
+        if request.purpose == "login" and request.outcome != "ok":
+            self.logins["refused" if request.denied else "failed"] += 1
 
 
 @attrs.define(eq=False)

@@ -44,9 +44,9 @@ def tell_picture(
             state = "parked" if seen.stream in inside.parked else found.state
             names = seen.stream.source, seen.stream.stream
             samples.one_of(kinds.STATE, kinds.STATES, state, *names)
-            working = state in ("running", "failing") and seen.running is not None
-            since = seen.running.started if working and seen.running else None
-            running = 0.0 if since is None else picture.now - since + age
+            running = 0.0
+            if seen.running is not None and state in ("running", "failing"):
+                running = picture.now - seen.running.started + age
             samples.add(kinds.RUNNING_FOR, max(0.0, running), *names)
     spent_from = {s.budget.name for s in settings.sources.values() if s.budget is not None}
     for budget in picture.budgets:

@@ -26,6 +26,11 @@ class Alarm:
     stream: str = ""
     """Empty when it concerns a whole source."""
 
+    @classmethod
+    def of(cls, stream: StreamId, kind: str) -> "Alarm":
+        """The alarm of this kind that concerns one stream."""
+        return cls(kind, stream.source, stream.stream)
+
     @property
     def subject(self) -> str:
         """Such as `shop.orders`, as commands take it."""

@@ -83,6 +83,12 @@ class Requested(Event):
             return "ok"
         return str(self.status) if self.status in (429, 503) else f"{self.status // 100}xx"
 
+    @property
+    def denied(self) -> bool:
+        """Whether the API does not accept the credentials, or the right that comes with them."""
+        # OAuth says 400 to a client or a grant that it does not accept.
+        return self.status in ((400, 401, 403) if self.purpose == "login" else (401, 403))
+
 
 @attrs.frozen(kw_only=True)
 class Spent(Event):
@@ -263,6 +269,9 @@ class LoggedIn(Event):
 
     expires_in: float
 
+
+NEEDS_POSTGRES = (CycleStarted, PageFetched, CallAnswered, PageCommitted, CycleEnded, Resting)
+"""What cannot have happened while Postgres is away."""
 
 Report = Callable[[Event], None]
 

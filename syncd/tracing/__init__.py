@@ -2,6 +2,7 @@
 
 environment   does it ask, and for what?
 spans         which spans do the loop's events make?
+work          a cycle that is under way, and how its spans are made
 delivery      what becomes of them, told in few lines
 provider      the SDK, set up by the standard OTEL_ variables
 

@@ -17,6 +17,8 @@ import attrs
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from syncd import logs
+
 AGAIN = 600.0  # seconds; so often the same complaint of the SDK's is let through
 LONGEST = 300  # characters of what is said of a batch: some show all that a server has sent
 LOGGER = "opentelemetry"
@@ -118,9 +120,6 @@ class Delivery(SpanExporter):
 
 
 def _words(record: logging.LogRecord) -> str:
-    try:
-        said = record.getMessage()
-    except Exception:  # noqa: BLE001 - its words don't fit its arguments
-        said = str(record.msg)
+    said = logs.words_of(record)
     error = record.exc_info[1] if record.exc_info else None
     return f"{said}: {type(error).__name__}: {error}" if error else said

@@ -1,8 +1,9 @@
 """Receivers that are away or slow, and what a restart remembers, on a clock that jumps."""
 
 import json
+import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from syncd.alarms import mailbox, telling
-from syncd.alarms.telling import Telling
+from syncd.alarms import mailbox
+from syncd.alarms.telling import AGAIN, Telling
 from syncd.config.settings import NotifySettings, Secret, Settings, SourceSettings, StreamSettings
 from syncd.errors import NotDelivered, StoreRefused, StoreUnavailable
 from syncd.sync import events
@@ -86,6 +87,7 @@ class FakePost:
 
     async def beat(self, address: Secret) -> None:
         self.tries.append(trio.current_time())
+        await trio.sleep(self.slow)
         if address.reveal() in self.away:
             raise NotDelivered("no answer within 10 s")
         self.beats.append(trio.current_time())
@@ -234,6 +236,33 @@ async def test_data_that_was_old_before_the_start_is_told_soon(
         assert stage.post.said() == said
 
 
+async def test_an_age_from_before_a_pause_does_not_come_back_with_a_reload(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """It is read anew; what counts is the end of the pause."""
+    stage.settings = settings(receiver(max_age=HOUR))
+    stage.book.whole = {SHOP: 0.0}
+    async with stage.process() as telling:
+        await hear(telling, events.Paused(stream=SHOP))
+        await trio.sleep(2 * HOUR)
+        await hear(telling, RESTING)
+        telling.follow(stage.settings)
+        await trio.sleep(0.9 * HOUR)
+        assert stage.post.said() == []
+        await trio.sleep(0.2 * HOUR)
+        assert stage.post.said() == ["data-too-old shop.orders, firing"]
+
+
+async def test_who_does_not_ask_for_ages_is_not_woken_for_them(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """Nobody would turn in a circle for what is never told."""
+    stage.settings = settings(receiver(max_age=HOUR, on=("parked",)))
+    async with stage.process() as telling:
+        await hear(telling, ended())
+        assert telling._next_at() == math.inf
+
+
 # --- receivers ---------------------------------------------------------------------------------
 
 
@@ -277,6 +306,13 @@ async def test_a_wait_that_the_receiver_asks_for_is_kept(
         assert len(stage.post.tries) == 1
         await trio.sleep(30.0)
         assert len(stage.post.tries) == 2
+        stage.post.hint = 1e9  # nobody makes us wait for longer than an hour
+        await trio.sleep(150.0)
+        assert len(stage.post.tries) == 3
+        await trio.sleep(0.9 * HOUR)
+        assert len(stage.post.tries) == 3
+        await trio.sleep(0.2 * HOUR)
+        assert len(stage.post.tries) == 4
 
 
 async def test_what_waits_is_bounded(stage: Stage, autojump_clock: Clock) -> None:
@@ -314,6 +350,40 @@ async def test_a_reload_that_mends_the_address_is_tried_at_once(
         await idle()
         assert len(stage.post.tries) == tries + 1
         assert stage.post.said() == ["parked shop.orders, firing"]
+
+
+async def test_a_reload_puts_nothing_in_twice(stage: Stage, autojump_clock: Clock) -> None:
+    """What waits is read anew, and waits already."""
+    stage.post.away = {"me"}
+    async with stage.process() as telling:
+        await hear(telling, PARKED)
+        telling.follow(stage.settings)
+        await idle()
+        stage.post.away = set()
+        await trio.sleep(2 * mailbox.CAP)
+    assert stage.post.said() == ["parked shop.orders, firing"]
+
+
+@attrs.define(eq=False)
+class Reloading(FakeBook):
+    """A database that is away, as a reload finds out."""
+
+    reload: Callable[[], None] = attrs.field(default=lambda: None, init=False)
+
+    async def write(self, *_: Any, **__: Any) -> None:
+        self.reload()
+        raise StoreUnavailable("away")
+
+
+async def test_a_receiver_that_a_reload_takes_away_meanwhile_is_missed_by_nobody(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """While what it was told could not be written down."""
+    book = stage.book = Reloading()
+    async with stage.process() as telling:
+        book.reload = lambda: telling.follow(settings(receiver("new")))
+        await hear(telling, PARKED)
+        assert stage.post.said("new") == ["parked shop.orders, firing"]
 
 
 async def test_a_new_receiver_hears_what_stands_and_one_that_left_nothing(
@@ -374,6 +444,18 @@ async def test_what_was_not_delivered_is_by_the_next_start(
     assert not stage.book.messages
 
 
+async def test_what_is_half_a_day_old_is_no_news_after_a_restart_either(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    stage.post.away = {"me"}
+    async with stage.process() as telling:
+        await hear(telling, PARKED)
+    await trio.sleep(13 * HOUR)
+    async with stage.process():
+        assert stage.log.lines[-1] == ("given-up", "me", "parked shop.orders, firing")
+    assert not stage.book.messages
+
+
 async def test_cut_between_delivery_and_writing_that_down_it_comes_twice_with_one_id(
     stage: Stage, autojump_clock: Clock
 ) -> None:
@@ -416,7 +498,7 @@ async def test_a_postgres_that_is_away_is_told_from_memory_and_when_it_is_back(
         assert stage.post.said() == ["postgres-away, firing", "parked shop.orders, firing"]
         assert not stage.book.standing
         stage.book.trouble = None
-        await trio.sleep(telling_again() + 61)  # nobody else asks: all are parked
+        await trio.sleep(AGAIN + 61)  # nobody else asks: all are parked
         assert stage.post.said()[2:] == ["postgres-away, recovered"]
         assert ("me", "", Alarm("parked", "shop", "orders")) in stage.book.standing
     assert not stage.book.messages
@@ -438,10 +520,6 @@ async def test_a_postgres_that_is_back_is_written_to_at_once(
     assert stage.post.said() == ["parked shop.orders, firing", "parked shop.orders, recovered"]
 
 
-def telling_again() -> float:
-    return telling.AGAIN
-
-
 async def test_a_short_absence_is_no_alarm(stage: Stage, autojump_clock: Clock) -> None:
     async with stage.process() as telling:
         for _ in range(20):
@@ -460,7 +538,7 @@ async def test_a_full_disk_is_asked_about_now_and_then_only(
         await hear(telling, attrs.evolve(AWAY, in_need=True))
         await trio.sleep(HOUR)
         assert stage.post.said() == ["postgres-away, firing"]
-        assert stage.book.writes < HOUR / telling_again() + 10
+        assert stage.book.writes < HOUR / AGAIN + 10
         await hear(telling, COMMITTED)
         await trio.sleep(61)
         assert stage.post.said()[1:] == ["postgres-away, recovered"]
@@ -476,8 +554,11 @@ async def test_a_postgres_that_refuses_to_remember_silences_nobody(
         await trio.sleep(HOUR)
         assert [line[0] for line in stage.log.lines] == ["not-kept", "told"]
         stage.book.trouble = None
-        await trio.sleep(2 * telling_again())
+        await trio.sleep(2 * AGAIN)
         assert len(stage.book.standing) == 1
+        stage.book.trouble = StoreRefused("permission denied for table alarm")
+        await hear(telling, COMMITTED)
+        assert [line[0] for line in stage.log.lines] == ["not-kept", "told", "not-kept", "told"]
 
 
 async def test_an_alarm_of_a_stream_that_left_while_nobody_ran_is_over(
@@ -572,6 +653,35 @@ async def test_a_heartbeat_that_fails_is_tried_again_and_then_told_of(
         await hear(telling, ended(), RESTING)
         await telling.goodbye()
         assert trio.current_time() == began  # it fails: nothing to wait for
+
+
+async def test_a_heartbeat_that_failed_once_is_awaited_again_at_the_end(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """drain: who watches is back, and the last good cycle is told in the moment that is left."""
+    stage.settings = settings(heartbeat="http://beat/")
+    stage.post.away = {"http://beat/"}
+    async with stage.process() as telling:
+        await hear(telling, ended(), RESTING)
+        await trio.sleep(120)
+        stage.post.away, stage.post.slow = set(), 1.0
+        await hear(telling, ended(), RESTING)
+        await telling.goodbye()
+        assert len(stage.post.beats) == 1
+
+
+async def test_of_one_stream_one_heartbeat_is_under_way(
+    stage: Stage, autojump_clock: Clock
+) -> None:
+    """However many good cycles end while it is tried; the last of them has its own."""
+    stage.settings = settings(heartbeat="http://beat/")
+    stage.post.away = {"http://beat/"}
+    async with stage.process() as telling:
+        for _ in range(3):
+            await hear(telling, ended(), RESTING)
+        assert len(stage.post.tries) == 1
+        await trio.sleep(240)
+        assert len(stage.post.tries) == 6
 
 
 async def test_a_heartbeat_that_a_reload_takes_away_is_sent_no_more(

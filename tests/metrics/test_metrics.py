@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, get_args
 
+import attrs
 import pytest
+import trio
+import trio.testing
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -18,7 +21,7 @@ from syncd.metrics.metrics import Metrics
 from syncd.sync import events
 from syncd.sync.events import Purpose, Trouble
 from syncd.sync.model import Checkpoint, Counts, DeadLetterKind, StreamId
-from tests.metrics.sources import picture, settings
+from tests.metrics.sources import NOW, cycle, picture, settings
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 ORDERS = StreamId(source="shop", stream="orders")
@@ -231,6 +234,37 @@ def test_records_are_counted_once_where_a_cycle_is_taken_up() -> None:
     assert value(made, "syncd_commit_duration_seconds_sum") == pytest.approx(0.3)
 
 
+def test_a_database_that_went_back_takes_nothing_back() -> None:
+    """A counter that falls is a restart to Prometheus; what is written again counts again."""
+    made = measured(settings=settings("shop"))
+    at = Checkpoint(stream=ORDERS, seq=7, fence=1, cycle=3)
+    made.hear(events.CycleStarted(stream=ORDERS, checkpoint=at, totals=Counts()))
+    for written in (70, 40, 70):
+        totals = Counts(seen=written, written=written)
+        made.hear(events.PageCommitted(stream=ORDERS, checkpoint=at, totals=totals, seconds=0.1))
+    assert value(made, "syncd_records_total", result="written") == 100
+
+
+def test_a_breaker_that_stays_open_has_opened_once() -> None:
+    """However often a probe fails."""
+    made = measured(settings=settings("shop"))
+    opened = events.BreakerOpened(stream=ORDERS, failed=9, attempts=10, seconds=1.0, reason="503")
+    for _ in range(3):
+        made.hear(opened)
+    assert value(made, "syncd_breaker_open") == 1
+    assert value(made, "syncd_breaker_openings_total") == pytest.approx(1)
+    made.hear(events.BreakerClosed(stream=ORDERS, seconds=9.0))
+    made.hear(opened)
+    assert value(made, "syncd_breaker_openings_total") == 2
+
+
+def test_a_token_that_was_neither_waited_for_nor_used_was_not_spent() -> None:
+    made = measured(settings=settings("shop"))
+    for sent, waited in ((0, 0.0), (1, 0.0), (0, 2.0)):
+        made.hear(events.Spent(stream=ORDERS, sent=sent, waited=waited))
+    assert value(made, "syncd_budget_wait_seconds_count") == 2
+
+
 def test_a_login_that_oauth_refuses_is_a_refused_one() -> None:
     """OAuth answers 400 where others answer 401; a list's 400 is no matter of credentials."""
     made = measured(settings=settings("shop"))
@@ -279,11 +313,27 @@ def test_a_picture_that_is_not_renewed_grows_old() -> None:
     """While Postgres is away nobody can look: data grow older all the same."""
     of = settings("shop")
     last = picture(of)
+    held = attrs.evolve(last.budgets[0], held_until=NOW + 4000.0)
+    last = attrs.evolve(last, budgets=[held])
     made = measured(settings=of, picture=lambda: last, inside=lambda: inside("shop"))
     assert value(made, "syncd_picture_age_seconds") < 60
     made._pictured_at -= 3600.0
     assert value(made, "syncd_picture_age_seconds") == pytest.approx(3600, abs=60)
     assert value(made, "syncd_stream_data_age_seconds") == pytest.approx(3720, abs=60)
+    assert value(made, "syncd_budget_held_seconds") == pytest.approx(400, abs=60)
+
+
+def test_a_cycle_runs_on_while_nobody_can_look_but_not_in_a_parked_stream() -> None:
+    of = settings("shop")
+    (rests,) = picture(of).streams
+    runs = attrs.evolve(rests, running=cycle(ORDERS, ago=30.0, took=None))
+    last, now = attrs.evolve(picture(of), streams=[runs]), [inside("shop")]
+    made = measured(settings=of, picture=lambda: last, inside=lambda: now[0])
+    assert value(made, "syncd_cycle_running_seconds") == pytest.approx(30, abs=20)
+    made._pictured_at -= 3600.0
+    assert value(made, "syncd_cycle_running_seconds") == pytest.approx(3630, abs=20)
+    now[0] = Inside(parked={ORDERS})
+    assert value(made, "syncd_cycle_running_seconds") == 0
 
 
 def test_a_parked_stream_shows_also_where_the_database_was_not_told() -> None:
@@ -297,6 +347,22 @@ def test_a_parked_stream_shows_also_where_the_database_was_not_told() -> None:
 def test_a_stream_of_a_source_without_calls_has_no_series_for_them() -> None:
     of = settings("shop", call=False)
     assert not samples(measured(settings=of), "syncd_calls_total")
+
+
+async def test_how_late_the_loop_was_is_told(mock_clock: trio.testing.MockClock) -> None:
+    """The worst of the last minute, and no longer."""
+    made = measured(settings=settings("shop"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.run)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(5.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert value(made, "syncd_loop_lag_seconds") == pytest.approx(4.0)
+        for _ in range(60):
+            mock_clock.jump(1.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert value(made, "syncd_loop_lag_seconds") == pytest.approx(0.0)
+        nursery.cancel_scope.cancel()
 
 
 def test_without_a_side_door_nothing_of_it_is_imported() -> None:

@@ -271,3 +271,13 @@ def test_a_start_without_postgres_is_thinned_as_well(teller: Teller, clock: Cloc
     assert {line.stream for line in lines} == {""}
     assert lines[-1].fields == {"times": 40, "lasted": 600.0}
     assert teller.back() == []
+
+
+def test_a_trouble_that_lasts_is_told_as_often_as_its_owner_wants(clock: Clock) -> None:
+    """Spans that are lost are worth a line less often than an API that fails."""
+    troubles = Troubles(clock, every=600.0)
+    told = []
+    for _ in range(13):
+        told.append(troubles.happened("otlp", AWAY) is not None)
+        clock.now += 100.0
+    assert [n for n, said in enumerate(told) if said] == [0, 6, 12]

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from syncd.tracing.delivery import AGAIN, Delivery, Heard
+from syncd.tracing.delivery import AGAIN, LONGEST, Delivery, Heard
 from syncd.tracing.environment import exporters, secrets
 
 HTTP = "otlp_proto_http"
@@ -62,6 +62,7 @@ def test_what_opens_the_collector_is_a_secret() -> None:
         }
     )
     assert {"t0ken", "k3y/1", "k3y%2F1", "p@ss", "p%40ss"} <= set(found)
+    assert {"Authorization=Bearer%20t0ken", "x-team=k3y%2F1"} <= set(found)
     assert "Bearer" not in found
     assert secrets({}) == []
     assert secrets({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318/a@b"}) == []
@@ -132,6 +133,14 @@ def test_a_lost_batch_is_told_with_its_cause(
     assert delivery.export([]) is SpanExportResult.FAILURE
     assert said == ["it is: connection refused", "taken", "ValueError: a foreign one"]
     assert through == []
+
+
+def test_what_is_said_of_a_batch_is_short(made: tuple[Exporter, Delivery, list[str]]) -> None:
+    """Some show all that a server has sent."""
+    exporter, delivery, said = made
+    exporter.complaints = ["x" * 10_000]
+    delivery.export([])
+    assert [len(words) for words in said] == [LONGEST]
 
 
 def test_who_leaves_tries_a_batch_once(made: tuple[Exporter, Delivery, list[str]]) -> None:

@@ -105,6 +105,52 @@ def test_a_try_that_failed_is_an_error_of_its_own_alone() -> None:
     assert field(tries[0], "http.response.status_code") is None
 
 
+def test_a_look_at_what_a_call_did_is_no_further_try() -> None:
+    """http.request.resend_count is of what was sent again."""
+    kept = heard(
+        started(),
+        fetched(),
+        requested("call", None, '["c1"]'),
+        requested("verify", 200, '["c1"]'),
+        requested("call", 200, '["c1"]'),
+        answered(),
+    )
+    tries = kept.below(kept.named("call")[0])
+    assert [field(t, "http.request.resend_count") for t in tries] == [None, None, 1]
+
+
+def test_a_call_begins_when_it_was_first_meant() -> None:
+    """Before its first request, for which it waited."""
+    told = events.CallAnswered(stream=CAMPAIGNS, key='["c1"]', ok=True, seconds=100.0, page=1)
+    [call] = heard(started(), fetched(), requested("call", 200, '["c1"]'), told).named("call")
+    assert seconds(call) >= 100
+
+
+def test_a_call_whose_page_nobody_can_tell_is_the_cycles() -> None:
+    """It was not answered, and two pages are under way."""
+    kept = heard(started(), fetched(1), fetched(2), requested("call", 401, '["c1"]'), parked())
+    [call], pages = kept.named("call"), kept.named("page")
+    assert len(pages) == 2
+    assert call.parent is not None
+    assert call.parent.span_id not in {id_of(p) for p in pages}
+
+
+def test_a_cycle_that_goes_on_asks_for_its_page_anew() -> None:
+    """What was begun of it has a span, and no error."""
+    [page] = heard(started(), requested(), started()).named("page")
+    assert field(page, "syncd.unfinished")
+    assert field(page, "error.type") is None
+
+
+@pytest.mark.parametrize("kind", ["", "Draining", "ApiUnavailable"])
+def test_records_out_of_turn_say_how_they_ended(kind: str) -> None:
+    """drain: nothing failed where syncd leaves."""
+    began = events.AsideBegan(stream=CAMPAIGNS, what="letters")
+    over = events.AsideEnded(stream=CAMPAIGNS, kind=kind, seconds=1.0, commit=None)
+    [aside] = heard(began, over).named("aside")
+    assert field(aside, "error.type") == (kind if kind == "ApiUnavailable" else None)
+
+
 def test_a_call_that_failed_says_how() -> None:
     """As the dead letter does."""
     [call] = heard(started(), fetched(), answered(ok=False)).named("call")
@@ -253,7 +299,7 @@ def test_spans_are_json() -> None:
     assert all(s.to_json().startswith("{") for s in spans)
 
 
-@pytest.mark.parametrize("began", ["", "nonsense", "inf", "1.5"])
+@pytest.mark.parametrize("began", ["", "nonsense", "inf", "9e9", "1.5"])
 def test_a_start_that_nobody_can_read_is_now(began: str) -> None:
     """The span of a cycle that is taken up begins when it began, if that is known."""
     kept = Kept.by(ticking())
@@ -262,3 +308,4 @@ def test_a_start_that_nobody_can_read_is_now(began: str) -> None:
     kept.spans.hear(ended())
     [cycle] = kept.named("cycle")
     assert (cycle.start_time == 1_500_000_000) == (began == "1.5")
+    assert seconds(cycle) >= 0

@@ -148,6 +148,7 @@ def test_a_receiver_hears_only_what_it_asked_for() -> None:
 def test_a_receiver_that_is_to_hear_of_less_forgets_the_rest() -> None:
     heard = Heard.by()
     heard.begins(0.0)
+    heard.watch.changed(0.0)
     heard.watch.change(settings(on=("suspicious",)))
     assert heard.watch.changed(1.0) == ([], [PARKED])
     heard.ends(2.0)

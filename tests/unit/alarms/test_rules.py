@@ -34,6 +34,7 @@ def ended(outcome: str = "ok", *, dead: int = 0) -> events.CycleEnded:
 COMMITTED = events.PageCommitted(stream=SHOP, checkpoint=at(), totals=Counts())
 RESTING = events.Resting(stream=SHOP, seconds=9.0)
 PARKED = events.Parked(stream=SHOP, reason="no right", hint="grant it")
+DENIED = events.Parked(stream=SHOP, reason="403", hint="correct it", kind="AccessDenied")
 OPENED = events.BreakerOpened(stream=SHOP, failed=9, attempts=10, seconds=15.0, reason="503")
 CLOSED = events.BreakerClosed(stream=OTHER, seconds=60.0)
 FAILING = events.Failing(stream=SHOP, seconds=30.0, reason="timeout")
@@ -46,7 +47,7 @@ def waiting(*, in_need: bool = False) -> events.Waiting:
     )
 
 
-def login(status: int) -> events.Requested:
+def login(status: int | None) -> events.Requested:
     return events.Requested(
         stream=OTHER, purpose="login", method="POST", status=status, seconds=0.1
     )
@@ -96,23 +97,24 @@ def test_a_resumed_stream_has_recovered_when_it_has_done_something() -> None:
 
 def test_a_refused_login_is_one_alarm_of_the_source_and_not_one_of_each_stream() -> None:
     rules = Rules()
-    denied = events.Parked(stream=SHOP, reason="401", hint="correct it", kind="AccessDenied")
-    assert begun(heard(rules, login(401), denied)) == {"login-refused shop"}
+    assert begun(heard(rules, login(401), DENIED)) == {"login-refused shop"}
     assert over(heard(rules, events.LoggedIn(stream=OTHER, expires_in=9.0))) == {
         "login-refused shop"
     }
-    assert begun(heard(rules, denied)) == {"parked shop.orders"}  # the login works: it is a right
+    assert begun(heard(rules, DENIED)) == {"parked shop.orders"}  # the login works: it is a right
+
+
+def test_a_login_without_an_answer_takes_no_refusal_back() -> None:
+    """And OAuth says 400 where others say 401."""
+    rules = Rules()
+    assert begun(heard(rules, login(400), login(None), DENIED)) == {"login-refused shop"}
 
 
 def test_a_login_that_works_at_the_second_try_is_no_alarm() -> None:
     """Credentials that were rotated are read again by themselves."""
     rules = Rules()
     assert not begun(heard(rules, login(401), login(200)))
-    assert begun(heard(rules, attrs_denied())) == {"parked shop.orders"}
-
-
-def attrs_denied() -> events.Parked:
-    return events.Parked(stream=SHOP, reason="403", hint="", kind="AccessDenied")
+    assert begun(heard(rules, DENIED)) == {"parked shop.orders"}
 
 
 def test_a_broken_scan_takes_no_question_back() -> None:
@@ -143,6 +145,14 @@ def test_dead_letters_are_counted_once_those_that_were_due_have_been_tried() -> 
     heard(rules, RESTING)
     assert list(rules.letters) == [SHOP]
     assert begun(rules.counted(SHOP, 2)) == {"dead-letters shop.orders"}
+    assert not rules.letters
+
+
+def test_what_parked_a_stream_is_told_once() -> None:
+    """Where that was the records that were put aside, they are no second alarm."""
+    rules = Rules()
+    assert begun(heard(rules, ended(dead=9), PARKED)) == {"parked shop.orders"}
+    heard(rules, started())
     assert not rules.letters
 
 
