@@ -82,7 +82,7 @@ Exchange = Callable[[Ask, Permit], Awaitable[Answer]]
 
 
 class NoPermit:
-    """For a login that costs no budget."""
+    """For a request that costs no budget: fulfils `ports.Permit`."""
 
     sent = 0
 
