@@ -3,7 +3,7 @@
 from typing import get_args
 
 from syncd.config.names import HEADER
-from syncd.config.reading import Node
+from syncd.config.reading import Node, any_text
 from syncd.config.settings import (
     CursorPages,
     KeysetPages,
@@ -110,9 +110,9 @@ def _cursor(table: Node) -> CursorPages:
         param=table.text("param", "cursor"),
         next=table.path_text("next", "next_cursor"),
         header=header,
-        more=table.path_text("more") if table.has("more") else None,
+        more=table.path_text("more", None),
         absent=table.choice("absent", ["error", "end"], "error"),
-        initial=table.text("initial") if table.has("initial") else None,
+        initial=table.text("initial", None),
         total=table.path_or_none("total", None),
     )
 
@@ -126,14 +126,14 @@ def _keyset(table: Node) -> KeysetPages:
         field=table.text("field", "id"),
         until=until,
         more=more,
-        initial=table.text("initial") if table.has("initial") else None,
+        initial=table.text("initial", None),
         total=table.path_or_none("total", None),
     )
 
 
 def _header(table: Node, tells: str) -> str | None:
     """The header that stands in for a path."""
-    header: str | None = table.text("header", None) if table.has("header") else None
+    header: str | None = table.text("header", None)
     if header is not None and not HEADER.fullmatch(header):
         table.wrong("header", header, "a header's name")
     if header is not None:
@@ -164,10 +164,7 @@ def _size(table: Node) -> int:
 def _param_or_none(table: Node, default: str | None = None) -> str | None:
     """The parameter that tells the size; "" says that none is sent."""
     allowed = 'a parameter such as "limit", or "" for none'
-    found = table.get(
-        "size_param", default or "", allowed, lambda v: v if isinstance(v, str) else None
-    )
-    return found or None
+    return table.get("size_param", default or "", allowed, any_text) or None
 
 
 def _end(table: Node, default: Until, flag: str | None = None) -> tuple[Until, str | None]:
