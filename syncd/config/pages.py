@@ -50,30 +50,28 @@ def read_page(node: Node) -> PageSettings:
             page = NoPages(total=table.path_or_none("total", None))
         case _:
             page = _number(table)
-    sent = [name for name in _params(page) if name is not None]
+    sent = sent_by(page)
     if len(set(sent)) < len(sent):
         table.fault("size_param", f"{sent[-1]!r} is another parameter's name already")
     table.finish(get_args(PageSettings))
     return page
 
 
-def sent_by(page: PageSettings) -> set[str]:
+def sent_by(page: PageSettings) -> list[str]:
     """The parameters that are sent for the pages' sake."""
-    return {name for name in _params(page) if name is not None}
-
-
-def _params(page: PageSettings) -> list[str | None]:
+    found: list[str | None]
     match page:
         case NumberPages():
-            return [page.page_param, page.size_param]
+            found = [page.page_param, page.size_param]
         case OffsetPages():
-            return [page.offset_param, page.size_param]
+            found = [page.offset_param, page.size_param]
         case CursorPages() | KeysetPages():
-            return [page.param, page.size_param]
+            found = [page.param, page.size_param]
         case LinkPages() | UrlPages():
-            return [page.size_param]
+            found = [page.size_param]
         case NoPages():
-            return []
+            found = []
+    return [name for name in found if name is not None]
 
 
 def _number(table: Node) -> NumberPages:
