@@ -5,7 +5,8 @@ import json
 import attrs
 
 from syncd.api.auth.bought import NoPermit
-from syncd.api.client import ApiClient, Ask
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Ask
 from syncd.errors import AccessDenied
 from syncd.survey.asking import Reply, Request
 

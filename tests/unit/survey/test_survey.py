@@ -9,7 +9,8 @@ import pytest
 import trio.testing
 
 from syncd.api.auth.bought import NoPermit
-from syncd.api.client import Answer, ApiClient, Ask
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor
 from syncd.api.source import ApiSource
 from syncd.config.load import load
