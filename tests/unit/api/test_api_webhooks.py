@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from syncd.api import webhooks
 from syncd.api.webhooks import Webhooks, signed
@@ -14,7 +15,7 @@ from syncd.config.settings import NotifySettings, Secret
 from syncd.errors import NotDelivered
 from syncd.sync.alarm import Message
 from tests.receiving import verifier
-from tests.unit.api.rawserver import RawServer, answer, cut, drip, hang
+from tests.unit.api.rawserver import Behaviour, Connection, RawServer, answer, cut, drip, hang
 
 PAGE = Path(__file__).parents[3] / "docs" / "notifications.md"
 verify = verifier(PAGE.read_text("utf-8"))
@@ -60,19 +61,30 @@ async def test_a_wait_that_it_asks_for_is_passed_on(server: RawServer) -> None:
     assert (await refused(server)).hint == 30
 
 
-@pytest.mark.parametrize("behaviour", [hang, drip, cut])
-async def test_it_has_one_deadline_and_a_lost_connection_is_told(
-    server: RawServer, behaviour: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def dripping_refusal(connection: Connection) -> None:
+    await connection.stream.send_all(b"HTTP/1.1 500 No\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        await connection.stream.send_all(b" ")
+        await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("behaviour", [hang, dripping_refusal])
+async def test_an_attempt_has_one_deadline(server: RawServer, behaviour: Behaviour) -> None:
     """A receiver that answers a byte now and then is no better than one that is silent."""
-    if behaviour is drip:
-        # Of an answer that takes it, the body is of no interest.
-        server.script.append(drip)
-        await Webhooks().deliver(receiver(server), MESSAGE)
-        return
     server.script.append(behaviour)
-    said = str(await refused(server, timeout=0.2))
-    assert said == "no answer within 0.2 s" if behaviour is hang else "connection" in said
+    assert str(await refused(server, timeout=0.2)) == "no answer within 0.2 s"
+
+
+async def test_a_lost_connection_is_told(server: RawServer) -> None:
+    server.script.append(cut)
+    assert str(await refused(server)).startswith("the connection failed: ")
+
+
+async def test_of_an_answer_that_takes_it_the_body_is_of_no_interest(server: RawServer) -> None:
+    """It may have no end."""
+    server.script.append(drip)
+    await Webhooks().deliver(receiver(server), MESSAGE)
+    assert len(server.heads) == 1
 
 
 async def test_nobody_there(server: RawServer) -> None:
@@ -124,4 +136,7 @@ async def test_a_heartbeat_is_a_get_that_carries_nothing(server: RawServer) -> N
     server.script.append(answer(404))
     with pytest.raises(NotDelivered, match="404"):
         await Webhooks().beat(Secret(f"{server.url}/ping/canary", "here"))
+    assert [head.split("\r\n")[0] for head in server.heads] == ["GET /ping/canary HTTP/1.1"] * 2
+    assert "webhook-" not in "".join(server.heads).lower()
+    assert server.bodies == [b"", b""]
     assert webhooks.BEAT <= 10.0
