@@ -14,8 +14,8 @@ import attrs
 from syncd.api.columns import TYPES
 from syncd.api.contract import fault, text_form
 from syncd.api.decode import Envelope, open_envelope
+from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor, excerpt, shown
-from syncd.api.transport import Answer, Ask
 from syncd.config.settings import CallSettings
 from syncd.errors import ApiUnavailable, CallFailed, UnexpectedAnswer
 from syncd.sync.model import Record

@@ -20,8 +20,9 @@ import trio
 from syncd.api.auth.bought import CLOCKS, Bearer, Bought, Clock, Reread
 from syncd.api.auth.safe import Safe
 from syncd.api.auth.signing import signed_with
+from syncd.api.exchange import Answer, Ask, Heard
 from syncd.api.shown import Redactor, excerpt
-from syncd.api.transport import Answer, Ask, Heard, Transport
+from syncd.api.transport import Transport
 from syncd.config.settings import (
     BasicAuth,
     BearerAuth,
@@ -35,8 +36,6 @@ from syncd.sync.events import Purpose
 from syncd.sync.ports import Permit
 
 MARGIN = 30.0  # seconds beyond its deadline for which a login is still one process's own
-
-__all__ = ["Answer", "ApiClient", "Ask", "Statistics"]
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -29,7 +29,7 @@ MASKED = b'"***"'
 _HASHED = re.compile(rb'"hmac:[0-9a-f]{64}"')
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Hiding:
     """What one stream hides."""
 
@@ -47,7 +47,7 @@ class Hiding:
             for parent in parents:
                 at = at.setdefault(parent, {})
             at[name] = how
-        object.__setattr__(self, "_tree", tree)
+        self._tree = tree
 
     def of(self, raw: bytes) -> bytes:
         """The record as everybody sees it; what can't be looked into is hidden whole."""
@@ -69,18 +69,19 @@ class Hiding:
             if isinstance(how, dict):
                 new = self._changed(value, how)
             elif how is not None and value != b"null":
-                new = self._hidden(value, str(how))
+                new = self._hidden(value, how)
             if new is not None:
                 kept.append(json.dumps(name).encode() + b":" + new)
         return b"{" + b",".join(kept) + b"}"
 
-    def _hidden(self, value: bytes, how: str) -> bytes | None:
-        made: Mapping[str, Callable[[bytes], bytes | None]] = {
-            "hash": self._hash,
-            "mask": lambda _: MASKED,
-            "drop": lambda _: None,
-        }
-        return made[how](value)
+    def _hidden(self, value: bytes, how: Hidden) -> bytes | None:
+        match how:
+            case "hash":
+                return self._hash(value)
+            case "mask":
+                return MASKED
+            case "drop":
+                return None
 
     def _hash(self, value: bytes) -> bytes:
         if _HASHED.fullmatch(value):

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 import attrs
 
 from syncd.api.calls import Calls, as_column, merged, said
-from syncd.api.client import Answer, ApiClient, Ask
+from syncd.api.client import ApiClient
 from syncd.api.contract import Contract, LeftOut
 from syncd.api.decode import open_envelope, records_at
+from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
 from syncd.api.hints import wait_hint
 from syncd.api.paging import Answered, Pagination, pagination_for

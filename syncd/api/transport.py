@@ -15,7 +15,7 @@ import functools
 import logging
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -25,68 +25,13 @@ import trio
 
 from syncd import __version__
 from syncd.api.body import ACCEPTED, read_body
+from syncd.api.exchange import Answer, Ask, Exchange, Heard
 from syncd.errors import ApiUnavailable, UnexpectedAnswer
 from syncd.sync.events import Purpose, Trouble
 from syncd.sync.ports import Permit
 
 MAX_AGE = 300.0  # seconds; then a new pool is begun, which looks up the name again
 POOL_TIMEOUT = 5.0  # seconds in httpcore's own queue, which should always be empty
-
-
-@attrs.frozen(kw_only=True)
-class Ask:
-    """One request as we mean it, without what the source adds to all of them."""
-
-    method: str
-    path: str
-    """Relative to base_url, percent-encoded."""
-
-    params: Mapping[str, str] = attrs.field(factory=dict)
-    rooted: bool = False
-    """The path, which may hold a query, begins at the server's root, not at base_url."""
-
-    body: bytes | None = attrs.field(default=None, repr=False)
-    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    purpose: Purpose = "list"
-    stream: str = ""
-    """Whose it is; empty: the whole source's."""
-
-    key: str | None = attrs.field(default=None, repr=False)
-    """The record that it is about, if it is about one."""
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path.partition('?')[0]}"
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Answer:
-    """One answer, whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names in lower case; a header that came twice is joined by commas."""
-
-    body: bytes = attrs.field(repr=False)
-
-    @property
-    def content_type(self) -> str:
-        return self.headers.get("content-type", "")
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Exchange:
-    """A request that has come to its end, for who counts them."""
-
-    ask: Ask
-    status: int | None
-    """None: no answer came, or not all of it."""
-
-    trouble: Trouble
-    seconds: float
-    """From its first byte to the last of its answer."""
-
-
-Heard = Callable[[Exchange], None]
 
 
 @functools.cache

@@ -12,8 +12,8 @@ import attrs
 from syncd.api.calls import filled, said, taken, with_fields
 from syncd.api.contract import text_form
 from syncd.api.decode import Envelope, open_envelope
+from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor, shown
-from syncd.api.transport import Answer, Ask
 from syncd.config.settings import KEY_FIELD, VerifySettings
 from syncd.errors import UnexpectedAnswer
 from syncd.sync.model import Record, Verdict

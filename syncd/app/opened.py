@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from syncd.api.client import ApiClient
-from syncd.api.transport import Exchange
+from syncd.api.exchange import Exchange
 from syncd.app import wiring
 from syncd.config.hosts import server_of
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
+from syncd.api.exchange import Heard
 from syncd.api.source import ApiSource
-from syncd.api.transport import Heard
 from syncd.config.settings import AuthSettings, Secret, Settings, SourceSettings, StreamSettings
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store

@@ -4,7 +4,7 @@ import ipaddress
 import re
 
 from syncd.config.hosts import is_host
-from syncd.config.reading import Node, kind, shown
+from syncd.config.reading import Node, any_text, kind, shown
 from syncd.config.settings import UNRESOLVED, AdminSettings, Secret
 
 SHORTEST = 16  # characters of a token; nobody guesses one of so many
@@ -42,7 +42,7 @@ def read_admin(node: Node) -> AdminSettings | None:
 
 def _listen(table: Node) -> str:
     default = AdminSettings().listen
-    listen: str = table.get("listen", default, LISTEN, lambda v: v if isinstance(v, str) else None)
+    listen: str = table.get("listen", default, LISTEN, any_text)
     wrong = _wrong_with(listen)
     if wrong is None:
         return listen

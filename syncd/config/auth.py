@@ -8,7 +8,7 @@ import attrs
 
 from syncd.config.hosts import check_address
 from syncd.config.names import HEADER
-from syncd.config.reading import REQUIRED, Node
+from syncd.config.reading import REQUIRED, Node, any_text
 from syncd.config.settings import (
     UNRESOLVED,
     AuthSettings,
@@ -50,7 +50,7 @@ def read_auth(node: Node) -> AuthSettings | None:
                 client_id=_user(table, "client_id"),
                 client_secret=table.secret("client_secret"),
                 client=table.choice("client", ["basic", "body"], "basic"),
-                scope=_optional(table, "scope"),
+                scope=table.text("scope", None),
                 body=_body(table, OF_OAUTH),
                 spends=table.flag("spends", default=False),
             )
@@ -64,7 +64,7 @@ def read_auth(node: Node) -> AuthSettings | None:
                 client_secret=table.secret("client_secret") if there else None,
                 client=table.choice("client", ["basic", "body"], "basic" if there else "body"),
                 refresh_token=table.secret("refresh_token"),
-                scope=_optional(table, "scope"),
+                scope=table.text("scope", None),
                 body=_body(table, OF_OAUTH),
                 spends=table.flag("spends", default=False),
             )
@@ -139,10 +139,10 @@ def _token(table: Node) -> TokenLogin:
 
 
 def _key(table: Node) -> KeyAuth:
-    query = _optional(table, "query")
-    header = table.text("header", "X-API-Key") if query is None else None
+    query, in_query = table.text("query", None), table.has("query")
+    header = None if in_query else table.text("header", "X-API-Key")
     for name in ("header", "prefix"):
-        if query is not None and table.has(name):
+        if in_query and table.has(name):
             table.fault(name, "`query` says that the key stands there; leave one of the two out")
     if header is not None and not HEADER.fullmatch(header):
         table.wrong("header", header, "a header's name")
@@ -150,9 +150,7 @@ def _key(table: Node) -> KeyAuth:
         key=table.secret("key"),
         header=header,
         query=query,
-        prefix=table.get(
-            "prefix", "", 'text such as "Token "', lambda v: v if isinstance(v, str) else None
-        ),
+        prefix=table.get("prefix", "", 'text such as "Token "', any_text),
     )
 
 
@@ -178,7 +176,7 @@ def _user(table: Node, key: str) -> Secret | str:
 
 
 def _body(table: Node, ours: Collection[str] = ()) -> Mapping[str, str]:
-    body = table.mapping("body", "text", lambda v: v if isinstance(v, str) else None)
+    body = table.mapping("body", "text", any_text)
     for name in ours:
         if name in body:
             message = "syncd sends it; leave it out here"
@@ -186,8 +184,3 @@ def _body(table: Node, ours: Collection[str] = ()) -> Mapping[str, str]:
                 message = "`scope` beside `body` says it; leave it out here"
             table.fault_at(("body", name), message)
     return body
-
-
-def _optional(table: Node, key: str) -> str | None:
-    found: str | None = table.text(key) if table.has(key) else None
-    return found

@@ -13,8 +13,22 @@ def is_host(host: str) -> bool:
     """A name of letters, figures, dashes and dots, or an IP address, without brackets."""
     labels = host.removesuffix(".").split(".")
     if ":" in host or labels[-1].isdigit():
-        return _is_address(host)
+        return _is_ip(host)
     return len(host) <= 253 and all(map(LABEL.fullmatch, labels))
+
+
+def is_address(url: str) -> bool:
+    """An http or https address of something on a server, in ASCII and without blanks."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        good = parts.scheme in ("http", "https") and is_host(parts.hostname or "")
+        good = good and parts.port != 0  # raises for one that is no number
+    except ValueError:
+        return False
+    # In brackets there is an address and nothing else, but for the port.
+    server = parts.netloc.rpartition("@")[2]
+    good = good and bool(re.fullmatch(r"(\[[^][]*:[^][]*\]|[^][:]*)(:\d*)?", server))
+    return good and url.isascii() and url.isprintable() and " " not in url
 
 
 def server_of(url: str) -> tuple[str, int]:
@@ -37,20 +51,12 @@ def check_address(node: Node, key: str, address: str) -> None:
         # Not shown either: some APIs take their key there.
         node.fault(key, "it can't hold a '?' or a '#'; a query goes into a stream's params")
         return
-    try:
-        parts = urllib.parse.urlsplit(address)
-        good = parts.scheme in ("http", "https") and is_host(parts.hostname or "")
-        good = good and parts.port != 0  # raises for one that is no number
-        # In brackets there is an address and nothing else, but for the port.
-        good = good and bool(re.fullmatch(r"(\[[^][]*:[^][]*\]|[^][:]*)(:\d*)?", parts.netloc))
-    except ValueError:
-        good = False
-    if not good or not address.isascii() or not address.isprintable() or " " in address:
+    if not is_address(address):
         allowed = 'an http or https address with a host, such as "https://api.example.com/v1"'
         node.wrong(key, address, allowed)
 
 
-def _is_address(host: str) -> bool:
+def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -3,7 +3,7 @@
 from typing import get_args
 
 from syncd.config.names import HEADER
-from syncd.config.reading import Node
+from syncd.config.reading import Node, any_text
 from syncd.config.settings import (
     CursorPages,
     KeysetPages,
@@ -50,30 +50,28 @@ def read_page(node: Node) -> PageSettings:
             page = NoPages(total=table.path_or_none("total", None))
         case _:
             page = _number(table)
-    sent = [name for name in _params(page) if name is not None]
+    sent = sent_by(page)
     if len(set(sent)) < len(sent):
         table.fault("size_param", f"{sent[-1]!r} is another parameter's name already")
     table.finish(get_args(PageSettings))
     return page
 
 
-def sent_by(page: PageSettings) -> set[str]:
+def sent_by(page: PageSettings) -> list[str]:
     """The parameters that are sent for the pages' sake."""
-    return {name for name in _params(page) if name is not None}
-
-
-def _params(page: PageSettings) -> list[str | None]:
+    found: list[str | None]
     match page:
         case NumberPages():
-            return [page.page_param, page.size_param]
+            found = [page.page_param, page.size_param]
         case OffsetPages():
-            return [page.offset_param, page.size_param]
+            found = [page.offset_param, page.size_param]
         case CursorPages() | KeysetPages():
-            return [page.param, page.size_param]
+            found = [page.param, page.size_param]
         case LinkPages() | UrlPages():
-            return [page.size_param]
+            found = [page.size_param]
         case NoPages():
-            return []
+            found = []
+    return [name for name in found if name is not None]
 
 
 def _number(table: Node) -> NumberPages:
@@ -110,9 +108,9 @@ def _cursor(table: Node) -> CursorPages:
         param=table.text("param", "cursor"),
         next=table.path_text("next", "next_cursor"),
         header=header,
-        more=table.path_text("more") if table.has("more") else None,
+        more=table.path_text("more", None),
         absent=table.choice("absent", ["error", "end"], "error"),
-        initial=table.text("initial") if table.has("initial") else None,
+        initial=table.text("initial", None),
         total=table.path_or_none("total", None),
     )
 
@@ -126,14 +124,14 @@ def _keyset(table: Node) -> KeysetPages:
         field=table.text("field", "id"),
         until=until,
         more=more,
-        initial=table.text("initial") if table.has("initial") else None,
+        initial=table.text("initial", None),
         total=table.path_or_none("total", None),
     )
 
 
 def _header(table: Node, tells: str) -> str | None:
     """The header that stands in for a path."""
-    header: str | None = table.text("header", None) if table.has("header") else None
+    header: str | None = table.text("header", None)
     if header is not None and not HEADER.fullmatch(header):
         table.wrong("header", header, "a header's name")
     if header is not None:
@@ -164,10 +162,7 @@ def _size(table: Node) -> int:
 def _param_or_none(table: Node, default: str | None = None) -> str | None:
     """The parameter that tells the size; "" says that none is sent."""
     allowed = 'a parameter such as "limit", or "" for none'
-    found = table.get(
-        "size_param", default or "", allowed, lambda v: v if isinstance(v, str) else None
-    )
-    return found or None
+    return table.get("size_param", default or "", allowed, any_text) or None
 
 
 def _end(table: Node, default: Until, flag: str | None = None) -> tuple[Until, str | None]:

@@ -29,6 +29,12 @@ KINDS = {
 
 LARGEST = 2**63 - 1  # TOML's integers; tomllib reads larger ones
 
+REFERENCES = (
+    '{ credential = "name" }, { env = "NAME" }, { file = "/path" } or '
+    '{ command = ["program", "argument"] }'
+)
+"""How a secret is named."""
+
 REQUIRED: Any = object()
 """As a default: the key must be there."""
 
@@ -133,8 +139,7 @@ class Node:
     def path_or_none(self, key: str, default: str | None) -> str | None:
         """A dotted path into an answer, or None for the empty text."""
         allowed = 'a path such as "pagination.total", or "" for none'
-        found = self.get(key, default or "", allowed, lambda v: v if isinstance(v, str) else None)
-        return found or None
+        return self.get(key, default or "", allowed, any_text) or None
 
     def choice(self, key: str, choices: Collection[str], default: Any = REQUIRED) -> Any:
         allowed = " or ".join(f'"{c}"' for c in choices)
@@ -206,8 +211,7 @@ class Node:
         what = "a secret's value must not stand in the file" if there else "missing"
         self.fault(
             key,
-            f'{what}; say where it is: {{ credential = "name" }}, {{ env = "NAME" }}, '
-            '{ file = "/path" } or { command = ["program", "argument"] }',
+            f"{what}; say where it is: {REFERENCES}",
         )
         return Secret("", "nowhere")
 
@@ -249,8 +253,10 @@ class Node:
     def tables(self, key: str) -> "Iterator[tuple[str, Node]]":
         """Each table in the table under a key, by its name."""
         whole = self.table(key)
-        for name, value in (whole.values if whole else {}).items():
-            if whole and (child := whole.child(name, value)) is not None:
+        if whole is None:
+            return
+        for name, value in whole.values.items():
+            if (child := whole.child(name, value)) is not None:
                 yield name, child
 
     def list_of_tables(self, key: str) -> "Iterator[tuple[int, Node]]":
@@ -272,8 +278,10 @@ class Node:
         """The table under a key whose values are all of one kind."""
         whole = self.table(key)
         found: dict[str, T] = {}
-        for name in whole.values if whole else ():
-            value = whole.get(name, REQUIRED, allowed, check) if whole else REQUIRED
+        if whole is None:
+            return found
+        for name in whole.values:
+            value = whole.get(name, REQUIRED, allowed, check)
             if value is not REQUIRED:
                 found[name] = value
         return found
@@ -300,6 +308,11 @@ def _is_json(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) <= LARGEST)
+
+
+def any_text(value: object) -> str | None:
+    """As a check: text that may be empty."""
+    return value if isinstance(value, str) else None
 
 
 def _text(value: object) -> str | None:

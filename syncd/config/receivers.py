@@ -5,12 +5,11 @@ kept as one, also where it stands in the file.
 """
 
 import hashlib
-import urllib.parse
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from syncd.config.hosts import is_host
-from syncd.config.reading import REQUIRED, Node, dotted
+from syncd.config.hosts import is_address
+from syncd.config.reading import REFERENCES, REQUIRED, Node, dotted
 from syncd.config.settings import (
     ALARMS,
     STANDARD,
@@ -119,20 +118,12 @@ def _address(node: Node, key: str, allowed: str) -> Secret:
     if isinstance(value, str) and "@" in value:
         node.fault(key, "it holds an '@': credentials don't stand in the file; keep the whole "
                    "address as a secret, by reference")  # fmt: skip
-    elif url.reveal() not in ("", UNRESOLVED) and not _is_address(url.reveal()):
+    elif url.reveal() not in ("", UNRESOLVED) and not (
+        is_address(url.reveal()) and "#" not in url.reveal()
+    ):
         # Not shown: it may be a secret.
         node.fault(key, f"it must be {allowed}")
     return url
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        good = parts.scheme in ("http", "https") and is_host(parts.hostname or "")
-        good = good and parts.port != 0  # raises for one that is no number
-    except ValueError:
-        return False
-    return good and url.isascii() and url.isprintable() and not set(url) & set(" #")
 
 
 def _secret(table: Node, *, required: bool) -> Secret | None:
@@ -143,8 +134,7 @@ def _secret(table: Node, *, required: bool) -> Secret | None:
             what = "a secret's value must not stand in the file" if there else "missing"
             table.fault(
                 "secret",
-                f'{what}; what signs the messages is named by reference: {{ credential = "name" }},'
-                ' { env = "NAME" }, { file = "/path" } or { command = ["program", "argument"] }',
+                f"{what}; what signs the messages is named by reference: {REFERENCES}",
             )
         return None
     secret: Secret = table.text_or_secret("secret")

@@ -8,7 +8,7 @@ from syncd.config import units
 from syncd.config.hidden import check_hidden, read_hidden
 from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
 from syncd.config.pages import read_page, sent_by
-from syncd.config.reading import LARGEST, REQUIRED, Node, shown
+from syncd.config.reading import LARGEST, REQUIRED, Node, any_text, shown
 from syncd.config.receivers import read_heartbeat
 from syncd.config.settings import (
     COLUMN_TYPES,
@@ -127,29 +127,10 @@ def _type(value: Any) -> str | None:
 
 def _columns(node: Node) -> tuple[dict[str, str], dict[str, str]]:
     """Each column's type, and where in the record it is if that is not said by its name."""
-    allowed = f"one of {', '.join(sorted(COLUMN_TYPES))}"
-    columns: dict[str, str] = {}
-    paths: dict[str, str] = {}
-    whole = node.table("columns")
-    for name, value in (whole.values if whole else {}).items():
-        table = whole.child(name, value) if whole and isinstance(value, dict) else None
-        if whole is not None:
-            whole.has(name)
-        if table is not None:
-            of = table.get("type", None, allowed, _type)
-            if "type" not in table.values:
-                table.fault("type", f"missing; it must be {allowed}")
-            paths[name] = table.get(
-                "path",
-                name,
-                'a path such as "address.city", or "" for the whole record',
-                lambda v: v if isinstance(v, str) else None,
-            )
-            table.finish()
-        else:
-            of = whole.get(name, None, allowed, _type) if whole else None
-        if of is not None:
-            columns[name] = of
+    table = node.table("columns")
+    read = {name: _column(table, name) for name in table.values} if table else {}
+    columns = {name: of for name, (of, _) in read.items() if of is not REQUIRED}
+    paths = {name: path for name, (_, path) in read.items() if path != name}
     if node.values.get("columns", {}) == {}:
         node.fault("columns", 'missing; name at least the key, as { id = "text" }')
     for name in columns:
@@ -158,7 +139,20 @@ def _columns(node: Node) -> tuple[dict[str, str], dict[str, str]]:
             node.fault("columns", f"{name!r}: names that begin with _syncd_ are syncd's own")
         if name in SYSTEM_COLUMNS:
             node.fault("columns", f"{name!r}: every table of Postgres has a column of that name")
-    return columns, {name: path for name, path in paths.items() if path != name}
+    return columns, paths
+
+
+def _column(columns: Node, name: str) -> tuple[str, str]:
+    """Its type, REQUIRED if that is wrong, and its path in the record."""
+    allowed = f"one of {', '.join(sorted(COLUMN_TYPES))}"
+    table = columns.table(name) if isinstance(columns.values[name], dict) else None
+    if table is None:
+        return columns.get(name, REQUIRED, allowed, _type), name
+    of = table.get("type", REQUIRED, allowed, _type)
+    whole = 'a path such as "address.city", or "" for the whole record'
+    path = table.get("path", name, whole, any_text)
+    table.finish()
+    return of, path
 
 
 def _table(name: str, node: Node) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Which Postgres serves the data, and can the user that runs it reach its files?
 
-One that is installed, or the one in the package of binaries that the extra
+One that is installed, or the one in the package of binaries that
 the extra `embedded` brings: the newest for new data, the same major version for old.
 """
 

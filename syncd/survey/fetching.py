@@ -4,7 +4,9 @@ import json
 
 import attrs
 
-from syncd.api.client import ApiClient, Ask
+from syncd.api.auth.bought import NoPermit
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Ask
 from syncd.errors import AccessDenied
 from syncd.survey.asking import Reply, Request
 
@@ -16,33 +18,15 @@ HOW = (
 
 
 @attrs.define(eq=False)
-class Free:
-    """A permit that costs nothing: fulfils `ports.Permit`.  `Asking` is who counts."""
-
-    sent: int = attrs.field(default=0, init=False)
-
-    async def spend(self) -> None: ...
-
-    async def confirm(self) -> None:
-        self.sent += 1
-
-    def written(self) -> None: ...
-
-    def answered(self) -> None: ...
-
-    def refused(self) -> None: ...
-
-
-@attrs.define(eq=False)
 class Fetching:
-    """Fulfils `asking.Fetch`."""
+    """Fulfils `asking.Fetch`; `Asking` is who counts."""
 
     client: ApiClient
 
     async def __call__(self, request: Request) -> Reply:
         ask = self._ask(request)
         try:
-            answer = await self.client.send(ask, Free())
+            answer = await self.client.send(ask, NoPermit())
         except AccessDenied as error:
             given = self.client.settings.auth is not None or self.client.settings.headers
             raise AccessDenied(

@@ -66,13 +66,14 @@ class Key:
 
 def identities(records: Iterable[Record]) -> set[str]:
     """Something for each record by which it is known again, before its key is known."""
-    found = set()
-    for record in records:
-        name = next((n for k in KEYS for n in record if plain(n) == plain(k)), None)
-        value = record.get(name) if name is not None else None
-        whole = record if value is None or isinstance(value, dict | list) else value
-        found.add(json.dumps(whole, default=str, sort_keys=True))
-    return found
+    return set(map(_identity, records))
+
+
+def _identity(record: Record) -> str:
+    name = next((n for k in KEYS for n in record if plain(n) == plain(k)), None)
+    value = record.get(name) if name is not None else None
+    whole = record if value is None or isinstance(value, dict | list) else value
+    return json.dumps(whole, default=str, sort_keys=True)
 
 
 def columns_of(records: Sequence[Record]) -> tuple[list[Column], list[str]]:
@@ -254,19 +255,14 @@ def together(*pages: Sequence[Record]) -> list[Record]:
     found: dict[str, Record] = {}
     for page in pages:
         for record in page:
-            found.setdefault(*_identity(record))
+            found.setdefault(_identity(record), record)
     return list(found.values())
-
-
-def _identity(record: Record) -> tuple[str, Record]:
-    return next(iter(identities([record]))), record
 
 
 def volatile_of(first: Sequence[Record], again: Sequence[Record], key: Key) -> list[str]:
     """Fields that differ between two reads in most records, though nobody changed them."""
-    before = {_identity(r)[0]: r for r in first}
-    both = [(before[i], r) for i, r in map(_identity, again) if i in before]
-    both = [(old, new) for old, new in both]
+    before = {_identity(r): r for r in first}
+    both = [(before[i], r) for r in again if (i := _identity(r)) in before]
     counts: dict[str, int] = {}
     for old, new in both:
         for name in new.keys() & old.keys():

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import attrs
 
 from syncd.api.paging import Answered, pagination_for
+from syncd.config.pages import sent_by
 from syncd.config.settings import (
     CursorPages,
     KeysetPages,
@@ -160,8 +161,11 @@ def more_follows(seen: Seen) -> bool:
 def size_params(
     seen: Seen, page: PageSettings, params: Mapping[str, str]
 ) -> list[tuple[str, bool]]:
-    """Parameters that may tell a page's size, and whether the answer speaks of them."""
-    count = len(seen.raws)
+    """Parameters that may tell a page's size, and whether the answer speaks of them.
+
+    page: a candidate's, which sends no size yet.
+    """
+    count, moved_by = len(seen.raws), sent_by(page)
     address = next_cursor(page, seen) if isinstance(page, LinkPages | UrlPages) else None
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address or "").query))
     told = [n for n, v in {**params, **query}.items() if v == str(count) and _tells_size(n)]
@@ -171,7 +175,7 @@ def size_params(
         if one.value == count and not isinstance(one.value, bool)
     ]
     likely = [PAIRS[name] for name in {**query, **params} if name in PAIRS]
-    likely += [PAIRS[name] for name in _moved_by(page) if name in PAIRS]
+    likely += [PAIRS[name] for name in moved_by if name in PAIRS]
     if {a.name for a in seen.around} >= {"count", "next", "previous"}:  # Django's REST framework
         likely += ["page_size", "limit"]
     elif isinstance(page, LinkPages) and not likely:
@@ -180,17 +184,12 @@ def size_params(
     found = dict.fromkeys(told, True)
     for name in likely:
         found.setdefault(name, False)
-    return [(name, of) for name, of in found.items() if name not in _moved_by(page)]
+    return [(name, of) for name, of in found.items() if name not in moved_by]
 
 
 def _tells_size(name: str) -> bool:
     """By its name: a number of records in a next page's address may as well be an offset."""
     return plain(name) in {*SIZES, "count", "first", "num"} or name in PAIRS.values()
-
-
-def _moved_by(page: PageSettings) -> set[str]:
-    names = (getattr(page, name, None) for name in ("page_param", "offset_param", "param"))
-    return {name for name in names if name}
 
 
 def _in_headers(seen: Seen) -> Iterator[Candidate]:
@@ -242,7 +241,7 @@ def _is_next(one: Around) -> bool:
 
 def _cursors(seen: Seen, asked: Sequence[str] | None = None) -> Iterator[Candidate]:
     """`asked`: only numbers, in these parameters, which a person's address has."""
-    more = next((a.path for a in seen.named(*MORE) if isinstance(a.value, bool)), None)
+    more = _flag(seen)
     for name, params in CURSORS.items():
         for one in seen.named(name):
             value = one.value
@@ -282,13 +281,13 @@ def _counted(seen: Seen) -> Iterator[Candidate]:
 
 def _keysets(seen: Seen) -> Iterator[Candidate]:
     """By the last record's id, where only a flag tells that there is more."""
-    flags = [a for a in seen.named(*MORE) if isinstance(a.value, bool)]
-    if not flags or not seen.records or "id" not in seen.records[-1]:
+    flag = _flag(seen)
+    if flag is None or not seen.records or "id" not in seen.records[-1]:
         return
     for param in ("starting_after", "after"):
         yield Candidate(
             page=KeysetPages(param=param, field="id", **_end(seen)),
-            why=f"`{flags[0].path}` tells whether there is more",
+            why=f"`{flag}` tells whether there is more",
             told=param == "starting_after",
         )
 
@@ -316,7 +315,7 @@ def _guessed(seen: Seen) -> Iterator[Candidate]:
 
 def _end(seen: Seen) -> dict[str, Any]:
     """Size, and what ends a list that is counted through."""
-    flag = next((a.path for a in seen.named(*MORE) if isinstance(a.value, bool)), None)
+    flag = _flag(seen)
     until: Until = "more" if flag is not None else "empty"
     found = total(seen)
     return {
@@ -326,6 +325,11 @@ def _end(seen: Seen) -> dict[str, Any]:
         "more": flag,
         "total": found.path if found is not None else None,
     }
+
+
+def _flag(seen: Seen) -> str | None:
+    """Where the answer tells whether there is more."""
+    return next((a.path for a in seen.named(*MORE) if isinstance(a.value, bool)), None)
 
 
 def _is_count(value: object) -> bool:

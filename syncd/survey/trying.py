@@ -6,6 +6,7 @@ import attrs
 
 from syncd.api.paging import pagination_for
 from syncd.api.shown import Redactor
+from syncd.config.pages import sent_by
 from syncd.config.settings import NumberPages, OffsetPages, PageSettings
 from syncd.errors import UnexpectedAnswer
 from syncd.survey.answers import Seen, plain, read
@@ -17,7 +18,7 @@ LARGER = 100  # records to ask for, where a page has fewer
 SIZES = 2  # parameters that are tried for it
 KINDS = 4  # kinds of paging that are tried
 
-Verdict = Literal["new", "same", "empty", "mixed", "refused", "not asked", "ended"]
+Verdict = Literal["new", "same", "empty", "mixed", "refused"]
 
 
 @attrs.frozen(kw_only=True)
@@ -186,7 +187,6 @@ def _with_total(page: PageSettings, seen: Seen) -> PageSettings:
 def _with_size(page: PageSettings, sized: Sized | None) -> PageSettings:
     if sized is None or page.kind == "none":
         return page
-    taken = {plain(str(v)) for n, v in attrs.asdict(page).items() if n.endswith("param") and v}
-    if plain(sized.param) in taken:
+    if plain(sized.param) in map(plain, sent_by(page)):
         return page
     return attrs.evolve(page, size=sized.size, size_param=sized.param)

@@ -121,7 +121,7 @@ page = {{ {self.page} }}
 
 
 @contextmanager
-def shop(folder: Path, *, access_seconds: int = 3600) -> Iterator[Shop]:
+def shop(folder: Path) -> Iterator[Shop]:
     port = free_port()
     things = folder / "things.json"
     things.write_text(json.dumps([record(n) for n in range(MANY)]), "utf-8")
@@ -131,7 +131,7 @@ def shop(folder: Path, *, access_seconds: int = 3600) -> Iterator[Shop]:
         "SHOP_REFRESH_TOKEN": REFRESH_TOKEN,
         "SHOP_ACCESS_TOKEN": "canary-first-access-token",
     }
-    env = {**secrets, "SHOP_RECORDS": str(things), "SHOP_ACCESS_SECONDS": str(access_seconds)}
+    env = {**secrets, "SHOP_RECORDS": str(things)}
     program = str(DJANGO.folder() / "bin" / "python")
     command = [program, str(SITE), str(port), str(folder / "shop.sqlite")]
     headers = {"Authorization": f"Token {TOKEN}"}

@@ -21,9 +21,9 @@ from syncd.api.auth.logins import Granted, login_kind
 from syncd.api.auth.safe import Kept, Safe
 from syncd.api.auth.signing import InHeader
 from syncd.api.decode import open_envelope
+from syncd.api.exchange import Answer, Ask
 from syncd.api.hints import wait_hint
 from syncd.api.shown import Redactor, excerpt
-from syncd.api.transport import Answer, Ask
 from syncd.config.settings import AuthSettings, Login, mended_by
 from syncd.errors import (
     AccessDenied,
@@ -82,7 +82,7 @@ Exchange = Callable[[Ask, Permit], Awaitable[Answer]]
 
 
 class NoPermit:
-    """For a login that costs no budget."""
+    """For a request that costs no budget: fulfils `ports.Permit`."""
 
     sent = 0
 

@@ -15,8 +15,8 @@ import attrs
 import msgspec
 
 from syncd.api.decode import Envelope
+from syncd.api.exchange import Ask
 from syncd.api.shown import shown
-from syncd.api.transport import Ask
 from syncd.config.settings import (
     ClientCredentials,
     Login,

@@ -40,7 +40,6 @@ def goes_on(page: Counted, answered: Answered, met: int) -> bool:
 def flag(envelope: Envelope, path: str) -> bool:
     """A flag that decides whether we go on: "false", 0, null and absence are no answer."""
     value = envelope.at(path)
-    value = value.strip() if value is not None else None
     if value == b"true":
         return True
     if value == b"false":
@@ -56,5 +55,5 @@ def found(envelope: Envelope, path: str) -> str:
     """For a reason: what stands at a path, or what stands around it instead."""
     value = envelope.at(path)
     if value is not None:
-        return shown(value.strip())
+        return shown(value)
     return f"missing (found: {envelope.keys(path.rpartition('.')[0])})"

@@ -10,7 +10,7 @@ from syncd.api.paging.ends import flag, found, goes_on
 from syncd.api.paging.kind import Answered, Asked, Turn, count, sized
 from syncd.api.shown import shown
 from syncd.api.splitting import MalformedError
-from syncd.config.settings import CursorPages, KeysetPages
+from syncd.config.settings import CursorPages, KeysetPages, UrlPages
 from syncd.errors import UnexpectedAnswer
 
 NOTHING = (b"null", b'""', b"false")
@@ -25,61 +25,28 @@ class ByCursor:
     ends_with_404: bool = False
 
     def ask(self, cursor: str | None) -> Asked:
-        page = self.settings
-        given = page.initial if cursor is None else cursor
-        params = sized(page.size, page.size_param)
-        return Asked(params=params if given is None else {page.param: given, **params})
+        return _asked(cursor, self.settings)
 
     def turn(self, answered: Answered) -> Turn:
         page = self.settings
-        following = self._following(answered)
+        following = given(answered, page, "a cursor")
         if page.more is not None:
             # The flag decides: some APIs give a cursor with the last page as well.
-            goes_on = flag(answered.envelope, page.more)
-            if goes_on and following is None:
+            if not flag(answered.envelope, page.more):
+                following = None
+            elif following is None:
                 raise UnexpectedAnswer(
                     f"`{page.more}` says that another page follows, but there is no cursor: "
-                    f"{self._place} is {self._found(answered)}",
+                    f"{self._found(answered)}",
                     hint="Check `page.next`",
                 )
-            following = following if goes_on else None
         return Turn(next_cursor=following, total=count(answered.envelope, page.total))
 
-    @property
-    def _place(self) -> str:
-        return f"the header {self.settings.header}" if self.settings.header else self.settings.next
-
     def _found(self, answered: Answered) -> str:
-        if self.settings.header:
-            return "empty or missing"
-        return found(answered.envelope, self.settings.next)
-
-    def _following(self, answered: Answered) -> str | None:
         page = self.settings
         if page.header is not None:
-            return answered.headers.get(page.header.lower(), "").strip() or None
-        return given(answered, page.next, absent_ends=page.absent == "end", what="a cursor")
-
-
-def given(answered: Answered, path: str, *, absent_ends: bool, what: str) -> str | None:
-    """The text or number at a path, as text; None where the answer says that there is none."""
-    value = answered.envelope.at(path)
-    value = value.strip() if value is not None else None
-    if value in NOTHING or (value is None and absent_ends):
-        return None
-    text = text_form(value)
-    if text is None or value == b"true":
-        absent = (
-            ""
-            if value is not None
-            else ' (if the API leaves it out with the last page: `absent = "end"`)'
-        )
-        raise UnexpectedAnswer(
-            f"`{path}`, which says how to ask for the next page, is "
-            f"{found(answered.envelope, path)}; it must be {what}, or null with the last page",
-            hint=f"Check `page.next`{absent}",
-        )
-    return text
+            return f"the header {page.header} is empty or missing"
+        return f"{page.next} is {found(answered.envelope, page.next)}"
 
 
 @attrs.frozen
@@ -90,10 +57,7 @@ class ByKeyset:
     ends_with_404: bool = False
 
     def ask(self, cursor: str | None) -> Asked:
-        page = self.settings
-        after = page.initial if cursor is None else cursor
-        params = sized(page.size, page.size_param)
-        return Asked(params=params if after is None else {page.param: after, **params})
+        return _asked(cursor, self.settings)
 
     def turn(self, answered: Answered) -> Turn:
         page = self.settings
@@ -117,3 +81,31 @@ class ByKeyset:
                 hint="Check `page.field`",
             )
         return text
+
+
+def _asked(cursor: str | None, page: CursorPages | KeysetPages) -> Asked:
+    text = page.initial if cursor is None else cursor
+    params = sized(page.size, page.size_param)
+    return Asked(params=params if text is None else {page.param: text, **params})
+
+
+def given(answered: Answered, page: CursorPages | UrlPages, what: str) -> str | None:
+    """What stands in the header, or as text or number at the path; None where there is none."""
+    if page.header is not None:
+        return answered.headers.get(page.header.lower(), "").strip() or None
+    value = answered.envelope.at(page.next)
+    if value in NOTHING or (value is None and page.absent == "end"):
+        return None
+    text = text_form(value)
+    if text is None or value == b"true":
+        absent = (
+            ""
+            if value is not None
+            else ' (if the API leaves it out with the last page: `absent = "end"`)'
+        )
+        raise UnexpectedAnswer(
+            f"`{page.next}`, which says how to ask for the next page, is "
+            f"{found(answered.envelope, page.next)}; it must be {what}, or null with the last page",
+            hint=f"Check `page.next`{absent}",
+        )
+    return text

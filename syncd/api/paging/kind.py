@@ -68,7 +68,6 @@ class Pagination(Protocol):
 def count(envelope: Envelope, path: str | None) -> int | None:
     """How many records the API says it has; a hint only, so that anything odd is no hint."""
     value = envelope.at(path) if path is not None else None
-    value = value.strip() if value is not None else None
     return int(value) if value is not None and _COUNT.fullmatch(value) else None
 
 

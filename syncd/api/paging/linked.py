@@ -38,10 +38,7 @@ class ByLink:
         return _asked(cursor, self.settings)
 
     def turn(self, answered: Answered) -> Turn:
-        page = self.settings
-        address = _next_of(answered.headers.get("link", ""))
-        following = None if address is None else _on_our_server(address, answered.url, page.foreign)
-        return Turn(next_cursor=following, total=count(answered.envelope, page.total))
+        return _turn(_next_of(answered.headers.get("link", "")), answered, self.settings)
 
 
 @attrs.frozen
@@ -55,17 +52,8 @@ class ByUrl:
         return _asked(cursor, self.settings)
 
     def turn(self, answered: Answered) -> Turn:
-        page = self.settings
-        address = self._address(answered)
-        following = None if address is None else _on_our_server(address, answered.url, page.foreign)
-        return Turn(next_cursor=following, total=count(answered.envelope, page.total))
-
-    def _address(self, answered: Answered) -> str | None:
-        page = self.settings
-        if page.header is not None:
-            return answered.headers.get(page.header.lower(), "").strip() or None
-        what = "the next page's address"
-        return given(answered, page.next, absent_ends=page.absent == "end", what=what)
+        address = given(answered, self.settings, "the next page's address")
+        return _turn(address, answered, self.settings)
 
 
 def _asked(cursor: str | None, page: LinkPages | UrlPages) -> Asked:
@@ -77,6 +65,11 @@ def _asked(cursor: str | None, page: LinkPages | UrlPages) -> Asked:
             hint="Reset the stream",
         )
     return Asked(address=cursor)
+
+
+def _turn(address: str | None, answered: Answered, page: LinkPages | UrlPages) -> Turn:
+    following = None if address is None else _on_our_server(address, answered.url, page.foreign)
+    return Turn(next_cursor=following, total=count(answered.envelope, page.total))
 
 
 def _next_of(header: str) -> str | None:

@@ -40,7 +40,7 @@ settings.configure(
         "ROTATE_REFRESH_TOKEN": True,
         "REFRESH_TOKEN_REUSE_PROTECTION": True,
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": 0,
-        "ACCESS_TOKEN_EXPIRE_SECONDS": int(os.environ.get("SHOP_ACCESS_SECONDS", "3600")),
+        "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
         "PKCE_REQUIRED": False,
     },
     REST_FRAMEWORK={"DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]},

@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from syncd.api.client import ApiClient, Ask
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Ask
 from syncd.config.settings import AuthSettings, Secret
 from syncd.errors import AccessDenied, ApiUnavailable, RateLimited, SyncdError, UnexpectedAnswer
 from tests.unit.api.rawserver import (

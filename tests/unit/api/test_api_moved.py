@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from syncd.api.client import ApiClient, Ask
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Ask
 from syncd.api.transport import MAX_AGE
 from syncd.errors import ApiUnavailable
 from tests.unit.api.rawserver import NotingPermit, RawServer

@@ -94,6 +94,7 @@ def test_a_404_is_the_end_only_where_nothing_else_tells() -> None:
         (9007199254740993, "9007199254740993"),
         ("0", "0"),
         (0, "0"),
+        (1.5, "1.5"),
         (None, None),
         ("", None),
         (False, None),
@@ -105,12 +106,9 @@ def test_a_cursor_is_kept_as_it_came(value: object, cursor: str | None) -> None:
     assert turn(page, body={"meta": {"next": value}}).next_cursor == cursor
 
 
-@pytest.mark.parametrize("value", [True, {}, [], {"after": 1}, 1.5])
+@pytest.mark.parametrize("value", [True, {}, [], {"after": 1}])
 def test_a_cursor_of_a_wrong_type_is_an_error(value: object) -> None:
     """Case 19: what is no cursor does not end a list."""
-    if value == 1.5:
-        assert turn(CursorPages(), body={"next_cursor": value}).next_cursor == "1.5"
-        return
     with pytest.raises(UnexpectedAnswer, match=r"`next_cursor`.*must be a cursor"):
         turn(CursorPages(), body={"next_cursor": value})
 

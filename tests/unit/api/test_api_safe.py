@@ -128,7 +128,7 @@ async def test_a_refresh_token_is_replaced_by_its_successor(
     server.logins.extend(ok(gives(f"a{n}", f"canary-r{n}", life=1)) for n in (1, 2))
     server.logins.append(ok(gives("a3", life=1)))
     server.logins.append(ok(gives("a4", life=1)))
-    server.will(*[step for _ in range(4) for step in (ok(b"{}"),)])
+    server.will(*[ok(b"{}")] * 4)
     for _ in range(4):
         async with client_of(server, vault) as client:
             await client.send(GET, permit)

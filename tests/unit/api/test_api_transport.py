@@ -13,7 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from syncd.api.client import ApiClient, Ask
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Ask
 from syncd.api.transport import MAX_AGE, Transport
 from syncd.config.settings import Secret
 from syncd.errors import ApiUnavailable, Draining, UnexpectedAnswer

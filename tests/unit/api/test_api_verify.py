@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from syncd.api.client import ApiClient
+from syncd.api.exchange import Ask
 from syncd.api.source import ApiSource
-from syncd.api.transport import Ask
 from syncd.api.verify import Verify
 from syncd.config.settings import CallSettings, StreamSettings, VerifySettings
 from syncd.errors import AccessDenied, ApiUnavailable, CallFailed, RateLimited

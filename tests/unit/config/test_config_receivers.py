@@ -59,6 +59,7 @@ ONE_FAULT = [
     (f"url = '{URL}', secret = {{ env = 'NONE' }}", "secret", "NONE is not set"),
     ("url = 'ftp://hunter2/', kind = 'slack'", "url", "an http or https address"),
     ("url = 'https://hunter2:0/', kind = 'slack'", "url", "an http or https address"),
+    ("url = 'https://[::1]hunter2/', kind = 'slack'", "url", "an http or https address"),
     ("url = 'https://u:hunter2@h/', kind = 'slack'", "url", "keep the whole address as a secret"),
     (f"{SIGNED}, kind = 'teams'", "kind", '"json" or "slack"'),
     (f"{SIGNED}, on = ['prked']", "on", "there is no alarm 'prked'; known: parked, failing"),

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 import httpx
 
-from syncd.api.client import Answer, Ask
+from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor
 from tests.unit.survey.apis import HOST, Api, serve
 

@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
+from syncd.api.auth.bought import NoPermit
 from syncd.api.client import ApiClient
 from syncd.api.source import ApiSource
 from syncd.config.load import load
-from syncd.survey.fetching import Free
 from tests.unit.survey.apis import APIS
 from tests.unit.survey.replay import Client
 
@@ -40,7 +40,7 @@ async def test_a_config_reads_the_whole_list(name: str, text: str, tmp_path: Pat
     keys: list[str] = []
     cursor: str | None = None
     for _ in range(api.many + 1):
-        page = await reading.fetch(cursor, Free())
+        page = await reading.fetch(cursor, NoPermit())
         assert page.rejects == []
         keys += [record.key for record in page.records]
         cursor = page.next_cursor

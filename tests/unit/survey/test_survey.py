@@ -8,14 +8,16 @@ import attrs
 import pytest
 import trio.testing
 
-from syncd.api.client import Answer, ApiClient, Ask
+from syncd.api.auth.bought import NoPermit
+from syncd.api.client import ApiClient
+from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor
 from syncd.api.source import ApiSource
 from syncd.config.load import load
 from syncd.config.settings import Settings
 from syncd.errors import RateLimited, SyncdError, UnexpectedAnswer
 from syncd.survey.asking import MOST, Asking, Place, Reply
-from syncd.survey.fetching import Fetching, Free
+from syncd.survey.fetching import Fetching
 from syncd.survey.names import source_name, stream_name
 from syncd.survey.survey import Survey, survey
 from syncd.survey.written import Given, config
@@ -60,7 +62,7 @@ async def test_the_config_reads_the_whole_list(
     keys: list[str] = []
     cursor: str | None = None
     for _ in range(api.many + 1):
-        page = await reading.fetch(cursor, Free())
+        page = await reading.fetch(cursor, NoPermit())
         assert page.rejects == [], text
         keys += [record.key for record in page.records]
         cursor = page.next_cursor
@@ -80,7 +82,7 @@ async def test_a_short_list_gives_a_config_that_reads_it(
     (source,) = loaded(text, tmp_path).sources.values()
     (stream,) = source.streams.values()
     page = await ApiSource(source, stream, cast("ApiClient", Client(api, source))).fetch(
-        None, Free()
+        None, NoPermit()
     )
     assert len(page.records) == many, text
     assert page.rejects == []
