@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from syncd.alarms import mailbox, telling
-from syncd.alarms.telling import Telling
+from syncd.alarms import mailbox
+from syncd.alarms.telling import AGAIN, Telling
 from syncd.config.settings import NotifySettings, Secret, Settings, SourceSettings, StreamSettings
 from syncd.errors import NotDelivered, StoreRefused, StoreUnavailable
 from syncd.sync import events
@@ -416,7 +416,7 @@ async def test_a_postgres_that_is_away_is_told_from_memory_and_when_it_is_back(
         assert stage.post.said() == ["postgres-away, firing", "parked shop.orders, firing"]
         assert not stage.book.standing
         stage.book.trouble = None
-        await trio.sleep(telling_again() + 61)  # nobody else asks: all are parked
+        await trio.sleep(AGAIN + 61)  # nobody else asks: all are parked
         assert stage.post.said()[2:] == ["postgres-away, recovered"]
         assert ("me", "", Alarm("parked", "shop", "orders")) in stage.book.standing
     assert not stage.book.messages
@@ -438,10 +438,6 @@ async def test_a_postgres_that_is_back_is_written_to_at_once(
     assert stage.post.said() == ["parked shop.orders, firing", "parked shop.orders, recovered"]
 
 
-def telling_again() -> float:
-    return telling.AGAIN
-
-
 async def test_a_short_absence_is_no_alarm(stage: Stage, autojump_clock: Clock) -> None:
     async with stage.process() as telling:
         for _ in range(20):
@@ -460,7 +456,7 @@ async def test_a_full_disk_is_asked_about_now_and_then_only(
         await hear(telling, attrs.evolve(AWAY, in_need=True))
         await trio.sleep(HOUR)
         assert stage.post.said() == ["postgres-away, firing"]
-        assert stage.book.writes < HOUR / telling_again() + 10
+        assert stage.book.writes < HOUR / AGAIN + 10
         await hear(telling, COMMITTED)
         await trio.sleep(61)
         assert stage.post.said()[1:] == ["postgres-away, recovered"]
@@ -476,7 +472,7 @@ async def test_a_postgres_that_refuses_to_remember_silences_nobody(
         await trio.sleep(HOUR)
         assert [line[0] for line in stage.log.lines] == ["not-kept", "told"]
         stage.book.trouble = None
-        await trio.sleep(2 * telling_again())
+        await trio.sleep(2 * AGAIN)
         assert len(stage.book.standing) == 1
 
 
