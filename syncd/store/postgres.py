@@ -39,8 +39,9 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Sealed, Settlement, Taken
+from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
 from syncd.sync.scans import Reconciled
+from syncd.sync.vault import Sealed
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
