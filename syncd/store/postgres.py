@@ -26,6 +26,7 @@ from syncd.store import (
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.listening import Listener
 from syncd.store.sql import sql
+from syncd.store.statements import DELETED, SOURCE, named
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -391,9 +392,9 @@ def _rows(c: Connection, table: Table, source: str) -> list[str]:
     statement = composed.SQL(
         "SELECT row_to_json(t)::text FROM {} t WHERE {} = %s AND {} IS NULL"
     ).format(
-        tables.named(table.schema, table.name),
-        tables.named(tables.SOURCE),
-        tables.named(tables.DELETED),
+        named(table.schema, table.name),
+        named(SOURCE),
+        named(DELETED),
     )
     with transaction(c) as cursor:
         cursor.execute(statement, (source,))

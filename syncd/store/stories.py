@@ -14,7 +14,7 @@ import psycopg
 
 from syncd.store.sql import sql
 from syncd.store.sqlstate import storable, words
-from syncd.store.tables import statements
+from syncd.store.statements import statements
 from syncd.sync.model import StreamId, Table, key_parts
 from syncd.sync.picture import CallOf, Happened, PageOf, Row
 
