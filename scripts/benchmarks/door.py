@@ -56,10 +56,11 @@ class Daemon:
         return [line for line in found if line["message"] == message]
 
     async def until(self, message: str) -> dict[str, object]:
-        while True:
-            if found := self.lines(message):
-                return found[0]
+        while not (found := self.lines(message)):
+            if self.process.poll() is not None:
+                raise click.ClickException(f"the daemon ended with {self.process.returncode}")
             await trio.sleep(0.05)
+        return found[0]
 
     def cycles(self, since: float, until: float) -> list[float]:
         """Seconds of each cycle that began and ended between these two moments."""

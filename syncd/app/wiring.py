@@ -12,8 +12,9 @@ from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.model import Table
-from syncd.sync.ports import Store, Vault
+from syncd.sync.ports import Store
 from syncd.sync.unlimited import Unlimited
+from syncd.sync.vault import Vault
 
 
 @asynccontextmanager

@@ -51,11 +51,15 @@ def watch(settings: Settings, streams: Sequence[StreamId]) -> None:
 
 async def _watch(settings: Settings, streams: Sequence[StreamId], console: Console) -> None:
     async with app.store(settings, migrations=False) as store:
+        looking = Looking(store.connections)
         seeing = _Seeing(
-            looking=Looking(store.connections), settings=settings, streams=streams, console=console
+            looking=looking,
+            settings=settings,
+            streams=streams,
+            console=console,
+            # Before the screen is taken: what is wrong with the schema is an error.
+            picture=await look(looking, settings, streams),
         )
-        # Looked at once before the screen is taken: what is wrong with the schema is an error.
-        seeing.take(await look(seeing.looking, settings, streams))
         async with trio.open_nursery() as nursery:
             live = Live(console=console, screen=True, auto_refresh=False)
             with _keys() as keyboard, live:
@@ -75,9 +79,9 @@ class _Seeing:
     settings: Settings
     streams: Sequence[StreamId]
     console: Console
-    picture: Picture | None = None
-    trouble: str = ""
-    since: float = 0.0
+    picture: Picture
+    trouble: str = attrs.field(default="", init=False)
+    since: float = attrs.field(factory=time.time, init=False)
     """When it could be looked the last time, by the clock on the wall."""
 
     asked: float = attrs.field(default=0.0, init=False)
@@ -85,21 +89,17 @@ class _Seeing:
 
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
 
-    def take(self, picture: Picture) -> None:
-        """Take in what was seen."""
-        self.picture, self.trouble, self.since = picture, "", time.time()
-        self._news.set()
-
     async def look_on(self) -> None:
         """Look each second, one look at a time."""
         while True:
             began = trio.current_time()
             self.asked = time.time()
             try:
-                self.take(await look(self.looking, self.settings, self.streams))
+                self.picture = await look(self.looking, self.settings, self.streams)
+                self.trouble, self.since = "", time.time()
             except (StoreUnavailable, StoreRefused) as error:
                 self.trouble = str(error)
-                self._news.set()
+            self._news.set()
             self.asked = 0.0
             await trio.sleep_until(max(began + EACH, trio.current_time() + EACH / 4))
 
@@ -117,8 +117,6 @@ class _Seeing:
 
     def _frame(self) -> list[Text]:
         """As many lines as the terminal has."""
-        if self.picture is None:
-            return []
         width, height = self.console.size
         head = self._head(width)
         room = max(1, height - len(head))

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from syncd.store import letters
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import storable
@@ -82,15 +83,7 @@ class AlarmBook:
 
     async def dead(self, stream: StreamId) -> int:
         """How many dead letters of a stream lie there."""
-
-        def count(connection: Connection) -> int:
-            values = {"source": stream.source, "stream": stream.stream, "kind": None}
-            with transaction(connection) as cursor:
-                cursor.execute(sql("look_how_many_dead"), values)
-                (found,) = cursor.fetchone() or (0,)
-            return int(found)
-
-        return await self._connections.run(count)
+        return await self._connections.run(lambda c: letters.count(c, stream))
 
     async def ages(self, sources: Collection[str]) -> Mapping[StreamId, float]:
         """Seconds since a cycle ended well, of each stream that had one and is not paused."""

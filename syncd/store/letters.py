@@ -138,6 +138,13 @@ def discard(cursor: Cursor, ids: Sequence[int], why: str) -> list[int]:
     return sorted(number for number, *_ in gone)
 
 
+def count(connection: Connection, stream: StreamId) -> int:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("count_dead"), {"source": stream.source, "stream": stream.stream})
+        (found,) = cursor.fetchone() or (0,)
+    return int(found)
+
+
 def purge(connection: Connection, stream: StreamId, keep: float) -> int:
     values = {"source": stream.source, "stream": stream.stream, "keep": keep}
     with transaction(connection) as cursor:

@@ -21,7 +21,7 @@ from syncd.store.connections import Connection, transaction
 from syncd.store.history import Moment
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
-from syncd.store.tables import as_page, statements
+from syncd.store.statements import as_page, statements
 from syncd.sync import ranges
 from syncd.sync.displaced import displaced
 from syncd.sync.model import (

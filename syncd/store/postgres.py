@@ -26,6 +26,7 @@ from syncd.store import (
 from syncd.store.connections import Connection, Connections, clear_text_host, transaction
 from syncd.store.listening import Listener
 from syncd.store.sql import sql
+from syncd.store.statements import DELETED, SOURCE, named
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -39,8 +40,9 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Sealed, Settlement, Taken
+from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
 from syncd.sync.scans import Reconciled
+from syncd.sync.vault import Sealed
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
@@ -187,17 +189,20 @@ class PostgresStore:
             )
         )
         if begun[0].cycle != checkpoint.cycle:
-            await self._purge_ledger(checkpoint.stream)
+            await self._purge(lambda c: pages.purge_ledger(c, checkpoint.stream))
         return begun
 
-    async def _purge_ledger(self, stream: StreamId) -> None:
-        """Let the calls of cycles long past go, in batches that nobody has to wait for."""
+    async def _purge(self, batch: Callable[[Connection], bool]) -> None:
+        """Let what is long past go, in batches that nobody has to wait for.
+
+        batch: lets one go, and tells whether there may be more.
+        """
         for _ in range(PURGES):
             try:
-                if not await self.connections.run(lambda c: pages.purge_ledger(c, stream)):
+                if not await self.connections.run(batch):
                     return
             except StoreUnavailable:
-                return  # they leave another time; the cycle has begun
+                return  # the rest leaves another time
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         return await self.connections.run(lambda c: pages.differing(c, table, source, rows))
@@ -238,17 +243,8 @@ class PostgresStore:
         gone = await self.connections.run(lambda c: letters.purge(c, stream, keep))
         if trio.current_time() >= self._purged.get(stream, -math.inf) + RARELY:
             self._purged[stream] = trio.current_time()
-            await self._purge_history(stream, keep)
+            await self._purge(lambda c: history.purge(c, stream, keep))
         return gone
-
-    async def _purge_history(self, stream: StreamId, keep: float) -> None:
-        """Let what is long past go, in batches that nobody has to wait for."""
-        for _ in range(PURGES):
-            try:
-                if not await self.connections.run(lambda c: history.purge(c, stream, keep)):
-                    return
-            except StoreUnavailable:
-                return  # another time
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
         return await self.connections.run(lambda c: pages.committed(c, checkpoint))
@@ -312,7 +308,7 @@ class PostgresStore:
         return await self.connections.run(lambda c: _calls(c, stream))
 
     async def dead_letter_count(self, stream: StreamId) -> int:
-        return await self.connections.run(lambda c: _dead_letters(c, stream))
+        return await self.connections.run(lambda c: letters.count(c, stream))
 
     async def table_rows(self, table: Table, source: str) -> list[str]:
         """Every row of a source that is not deleted, as JSON text."""
@@ -392,20 +388,13 @@ def _calls(c: Connection, stream: StreamId) -> list[Call]:
         ]
 
 
-def _dead_letters(c: Connection, stream: StreamId) -> int:
-    with transaction(c) as cursor:
-        cursor.execute(sql("count_dead"), {"source": stream.source, "stream": stream.stream})
-        (count,) = cursor.fetchone() or (0,)
-    return int(count)
-
-
 def _rows(c: Connection, table: Table, source: str) -> list[str]:
     statement = composed.SQL(
         "SELECT row_to_json(t)::text FROM {} t WHERE {} = %s AND {} IS NULL"
     ).format(
-        tables.named(table.schema, table.name),
-        tables.named(tables.SOURCE),
-        tables.named(tables.DELETED),
+        named(table.schema, table.name),
+        named(SOURCE),
+        named(DELETED),
     )
     with transaction(c) as cursor:
         cursor.execute(statement, (source,))

@@ -892,6 +892,7 @@ DELETE FROM syncd.audit WHERE id IN (
 -- The newest first.
 SELECT extract(epoch FROM at)::float8, who, origin, what, subject, ok, answer
 FROM syncd.audit ORDER BY id DESC LIMIT %(limit)s;
+
 -- name: forget_receivers
 -- Of our sources, and of what is ours without a source: who is not told any more.
 DELETE FROM syncd.alarm

@@ -13,7 +13,7 @@ from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
-from syncd.store.tables import as_page, statements
+from syncd.store.statements import as_page, statements
 from syncd.sync.model import Checkpoint, DeadLetter, PageCommit, Row, StreamId, Table
 from syncd.sync.scans import Absent, Reconciled, Scan, broken_in, question
 

@@ -7,19 +7,20 @@ its own way to write a value: all the forms that one key can have are looked for
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import psycopg
 
 from syncd.store.sql import sql
 from syncd.store.sqlstate import storable, words
-from syncd.store.tables import statements
+from syncd.store.statements import statements
 from syncd.sync.model import StreamId, Table, key_parts
 from syncd.sync.picture import CallOf, Happened, PageOf, Row
 
 TOLD = 100  # pages, events and calls each, the last ones, that a story has at most
 
+T = TypeVar("T", bound=attrs.AttrsInstance)
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
@@ -122,9 +123,7 @@ def _dumped(parts: Sequence[object]) -> str:
 
 def pages(cursor: Cursor, statement: str, values: Mapping[str, object]) -> list[PageOf]:
     """Pages, the oldest first."""
-    cursor.execute(sql(statement), values)
-    names = [f.name for f in attrs.fields(PageOf)]
-    return [PageOf(**dict(zip(names, row, strict=True))) for row in reversed(cursor.fetchall())]
+    return _facts(PageOf, cursor, statement, values)
 
 
 def pages_beside(
@@ -139,16 +138,19 @@ def pages_beside(
 
 def events(cursor: Cursor, values: Mapping[str, object]) -> list[Happened]:
     """What befell the record, the oldest first."""
-    cursor.execute(sql("look_at_events_of"), values)
-    names = [f.name for f in attrs.fields(Happened)]
-    return [Happened(**dict(zip(names, row, strict=True))) for row in reversed(cursor.fetchall())]
+    return _facts(Happened, cursor, "look_at_events_of", values)
 
 
 def calls(cursor: Cursor, values: Mapping[str, object]) -> list[CallOf]:
     """Its calls, the oldest first."""
-    cursor.execute(sql("look_at_calls_of"), values)
-    names = [f.name for f in attrs.fields(CallOf)]
-    return [CallOf(**dict(zip(names, row, strict=True))) for row in reversed(cursor.fetchall())]
+    return _facts(CallOf, cursor, "look_at_calls_of", values)
+
+
+def _facts(of: type[T], cursor: Cursor, statement: str, values: Mapping[str, object]) -> list[T]:
+    """Rows, which come newest first, whose columns are the fields of a class in their order."""
+    cursor.execute(sql(statement), values)
+    names = [f.name for f in attrs.fields(of)]
+    return [of(**dict(zip(names, row, strict=True))) for row in reversed(cursor.fetchall())]
 
 
 def elsewhere(cursor: Cursor, stream: StreamId, keys: Sequence[str]) -> list[StreamId]:

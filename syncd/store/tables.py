@@ -1,318 +1,52 @@
-"""How does a user's table look, and how do a page's rows get into it?
+"""Does a user's table stand as the config describes it, and how is it made?
 
-A page goes to Postgres as one JSON parameter, so that numbers arrive as the API wrote
-them.  Unchanged rows are filtered before the upsert: a guard in DO UPDATE alone would
-still lock them and write WAL.  `OFFSET 0` keeps the planner from turning the filter
-into a hash over the whole table.  All names are the user's and are quoted.
+All names are the user's and are quoted; what is written into it is `store.statements`'.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 import psycopg
 from psycopg import sql
 
 from syncd.errors import SchemaError, StoreRefused
 from syncd.store import sql as queries
 from syncd.store.connections import Connection, transaction
-from syncd.sync.model import Row, Table
+from syncd.store.statements import CHANGED, DELETED, SOURCE
+from syncd.sync.model import Table
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
-
-CALLED = "_syncd_called"
-SOURCE, CHANGED, DELETED = "_syncd_source", "_syncd_changed_at", "_syncd_deleted_at"
 
 SPELLED = {"timestamptz": "timestamp with time zone", "timestamp": "timestamp without time zone"}
 """Types whose name in the catalogue is not ours."""
 
 
-@attrs.frozen(kw_only=True)
-class Statements:
-    """The statements of one table; `page` is a JSON array of its rows' columns."""
-
-    create: tuple[sql.Composed, ...]
-    commit: sql.Composed
-    """Moves the checkpoint and upserts; gives (checkpoints moved, rows written, the moment,
-    which is the rows' `_syncd_changed_at`, and the keys of the rows that got it)."""
-
-    upsert: sql.Composed
-    """Upserts alone, as of the moment `at`, for a page that is being halved; gives the same."""
-
-    note_rows: sql.Composed
-    """Notes the keys of a page's rows in syncd.seen."""
-
-    note_keys: sql.Composed
-    """Notes canonical `keys` there, each a JSON array of the key columns' values."""
-
-    find_missing: sql.Composed
-    """Makes syncd.missing be the live rows whose keys are not noted; gives how many live."""
-
-    delete_missing: sql.Composed
-    """Marks those as deleted, as of the moment `at`, that are missing not for the first time
-    (`cycle`), and that were approved or may go without asking (`all`)."""
-
-    differing: sql.Composed
-    """Gives the positions, from 1, of rows that are new, deleted, or differ."""
-
-    typed_key: sql.Composed
-    """Gives the key that `parts`, as texts, make: a JSON array as Postgres holds it, as text."""
-
-    one: sql.Composed
-    """Gives a row's key in that form and its two moments, by the texts of its key."""
-
-
-@functools.lru_cache(maxsize=1024)
-def _statements(
-    schema: str,
-    name: str,
-    columns: tuple[tuple[str, str], ...],
-    key: tuple[str, ...],
-    volatile: frozenset[str],
-    kept: frozenset[str],
-    indexes: tuple[tuple[str, ...], ...],
-) -> Statements:
-    table = named(schema, name)
-    names = [c for c, _ in columns]
-    stable = [c for c in names if c not in volatile | kept]
-    plain = [c for c in names if c not in kept]
-
-    def listed(alias: str, chosen: Sequence[str]) -> sql.Composed:
-        return sql.SQL(", ").join(named(alias, c) for c in chosen)
-
-    def same(left: str, right: str, chosen: Sequence[str]) -> sql.Composed:
-        return sql.SQL("ROW({}) IS NOT DISTINCT FROM ROW({})").format(
-            listed(left, chosen), listed(right, chosen)
-        )
-
-    record = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(named(c), sql.SQL(of)) for c, of in [*columns, (CALLED, "boolean")]
-    )
-    same_key = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(named("o", c), named("r", c)) for c in key
-    )
-    unchanged = same("o", "r", plain)
-    if kept:
-        unchanged = sql.SQL("{} AND (r.{} IS NOT TRUE OR {})").format(
-            unchanged, named(CALLED), same("o", "r", sorted(kept))
-        )
-    values = [
-        named("r", c)
-        if c not in kept
-        # A row that was not called keeps what an earlier call gave.
-        else sql.SQL(
-            "CASE WHEN r.{called} THEN r.{c} ELSE (SELECT o.{c} FROM {table} o "
-            "WHERE o.{source} = k.source AND {same_key}) END"
-        ).format(
-            called=named(CALLED),
-            c=named(c),
-            table=table,
-            source=named(SOURCE),
-            same_key=same_key,
-        )
-        for c in names
-    ]
-    upsert = sql.SQL(
-        """INSERT INTO {table} AS t ({names}, {source}, {changed}, {deleted})
-SELECT {values}, k.source, k.at, NULL
-FROM k, jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
-WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = k.source AND {same_key}
-                  AND o.{deleted} IS NULL AND {unchanged} OFFSET 0)
-ORDER BY {order}
-ON CONFLICT ({source}, {key}) DO UPDATE SET {sets}, {deleted} = NULL,
-    {changed} = CASE WHEN {stable} AND t.{deleted} IS NULL THEN t.{changed}
-                     ELSE EXCLUDED.{changed} END
-RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
-          THEN jsonb_build_array({key_of})::text END AS key"""
-    ).format(
-        table=table,
-        key_of=listed("t", key),
-        names=sql.SQL(", ").join(map(named, names)),
-        source=named(SOURCE),
-        changed=named(CHANGED),
-        deleted=named(DELETED),
-        values=sql.SQL(", ").join(values),
-        record=record,
-        same_key=same_key,
-        unchanged=unchanged,
-        order=listed("r", key),
-        key=sql.SQL(", ").join(map(named, key)),
-        sets=sql.SQL(", ").join(sql.SQL("{c} = EXCLUDED.{c}").format(c=named(c)) for c in names),
-        stable=same("t", "excluded", stable),
-    )
-    shape = sql.SQL(
-        "WITH k AS ({k}), w AS ({upsert}) SELECT (SELECT count(*) FROM k), count(*), "
-        "(SELECT at FROM k), coalesce(array_agg(key) FILTER (WHERE key IS NOT NULL), '{{}}') FROM w"
-    )
-    return Statements(
-        create=_create(schema, name, columns, key, indexes),
-        commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert),
-        upsert=shape.format(
-            k=sql.SQL("SELECT %(source)s::text AS source, %(at)s::timestamptz AS at"),
-            upsert=upsert,
-        ),
-        **_scanning(table, dict(columns), key),
-        **_of_one(table, dict(columns), key),
-        differing=sql.SQL(
-            """SELECT r."_syncd_position" FROM (
-    SELECT e.position AS "_syncd_position", x.*
-    FROM jsonb_array_elements(%(page)s::jsonb) WITH ORDINALITY AS e (row, position),
-         jsonb_to_record(e.row) AS x ({record})) AS r
-WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = %(source)s AND {same_key}
-                  AND o.{deleted} IS NULL AND {same} OFFSET 0)"""
-        ).format(
-            record=record,
-            table=table,
-            source=named(SOURCE),
-            same_key=same_key,
-            deleted=named(DELETED),
-            same=same("o", "r", stable),
-        ),
-    )
-
-
-def _scanning(
-    table: sql.Identifier, columns: dict[str, str], key: tuple[str, ...]
-) -> dict[str, sql.Composed]:
-    """Keys are compared as Postgres holds them, as jsonb: 1.0 is 1 there, as in the table."""
-
-    def key_of(alias: str) -> sql.Composed:
-        return sql.SQL("jsonb_build_array({})").format(
-            sql.SQL(", ").join(named(alias, c) for c in key)
-        )
-
-    record = sql.SQL(", ").join(sql.SQL("{} {}").format(named(c), sql.SQL(columns[c])) for c in key)
-    typed = sql.SQL(", ").join(
-        sql.SQL("(e.key ->> {})::{}").format(sql.Literal(n), sql.SQL(columns[c]))
-        for n, c in enumerate(key)
-    )
-    live = sql.SQL("o.{} = %(source)s AND o.{} IS NULL").format(named(SOURCE), named(DELETED))
-    parts = {
-        "table": table,
-        "record": record,
-        "typed": typed,
-        "live": live,
-        "of_row": key_of("r"),
-        "of_old": key_of("o"),
-        "changed": named(CHANGED),
-        "deleted": named(DELETED),
-    }
-    texts = {
-        "note_rows": """INSERT INTO syncd.seen (source, stream, key)
-SELECT %(source)s, %(stream)s, {of_row} FROM jsonb_to_recordset(%(page)s::jsonb) AS r ({record})""",
-        "note_keys": """INSERT INTO syncd.seen (source, stream, key)
-SELECT %(source)s, %(stream)s, jsonb_build_array({typed})
-FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e""",
-        "find_missing": """WITH absent AS MATERIALIZED (
-    SELECT {of_old} AS key FROM {table} o WHERE {live} AND NOT EXISTS (
-        SELECT FROM syncd.seen s
-        WHERE s.source = %(source)s AND s.stream = %(stream)s AND s.key = {of_old})
-), before AS (
-    DELETE FROM syncd.missing WHERE source = %(source)s AND stream = %(stream)s
-    RETURNING key, cycle, approved
-), now AS (
-    INSERT INTO syncd.missing (source, stream, key, cycle, approved)
-    SELECT %(source)s, %(stream)s, a.key, coalesce(b.cycle, %(cycle)s), coalesce(b.approved, false)
-    FROM absent a LEFT JOIN before b ON b.key = a.key
-)
-SELECT count(*) FROM {table} o WHERE {live}""",
-        "delete_missing": """UPDATE {table} o
-SET {deleted} = %(at)s, {changed} = %(at)s
-FROM syncd.missing m
-WHERE m.source = %(source)s AND m.stream = %(stream)s AND m.cycle < %(cycle)s
-  AND (m.approved OR %(all)s) AND {live} AND m.key = {of_old}""",
-    }
-    return {name: sql.SQL(text).format(**parts) for name, text in texts.items()}
-
-
-def _of_one(
-    table: sql.Identifier, columns: dict[str, str], key: tuple[str, ...]
-) -> dict[str, sql.Composed]:
-    """A person names a key by texts: what they mean is for the columns' types to say."""
-    typed = [
-        sql.SQL("(%(parts)s::text[])[{}]::{}").format(sql.Literal(n), sql.SQL(columns[c]))
-        for n, c in enumerate(key, start=1)
-    ]
-    same = [
-        sql.SQL("o.{} = {}").format(named(c), value) for c, value in zip(key, typed, strict=True)
-    ]
-    one = """SELECT jsonb_build_array({of_old})::text, extract(epoch FROM o.{changed})::float8,
-       extract(epoch FROM o.{deleted})::float8
-FROM {table} o WHERE o.{source} = %(source)s AND {same}"""
-    return {
-        "typed_key": sql.SQL("SELECT jsonb_build_array({})::text").format(
-            sql.SQL(", ").join(typed)
-        ),
-        "one": sql.SQL(one).format(
-            of_old=sql.SQL(", ").join(named("o", c) for c in key),
-            changed=named(CHANGED),
-            deleted=named(DELETED),
-            source=named(SOURCE),
-            table=table,
-            same=sql.SQL(" AND ").join(same),
-        ),
-    }
-
-
-def statements(table: Table) -> Statements:
-    """The statements of a table, composed once."""
-    return _statements(
-        table.schema,
-        table.name,
-        tuple(table.columns.items()),
-        table.key,
-        table.volatile,
-        table.kept,
-        table.indexes,
-    )
-
-
-def named(*parts: str) -> sql.Identifier:
-    """A quoted name for a statement with parameters, in which a % has to be doubled."""
-    return sql.Identifier(*(part.replace("%", "%%") for part in parts))
-
-
-def _create(
-    schema: str,
-    name: str,
-    columns: tuple[tuple[str, str], ...],
-    key: tuple[str, ...],
-    indexes: tuple[tuple[str, ...], ...],
-) -> tuple[sql.Composed, ...]:
-    table = sql.Identifier(schema, name)
+def _create(of: Table) -> tuple[sql.Composed, ...]:
+    table = sql.Identifier(of.schema, of.name)
 
     def index(on: Sequence[str]) -> sql.Composed:
         return sql.SQL("CREATE INDEX ON {} ({})").format(
             table, sql.SQL(", ").join(map(sql.Identifier, on))
         )
 
-    lines = [sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(of)) for c, of in columns]
+    lines = [
+        sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(kind)) for c, kind in of.columns.items()
+    ]
     lines += [
         sql.SQL("{} text NOT NULL").format(sql.Identifier(SOURCE)),
         sql.SQL("{} timestamptz NOT NULL").format(sql.Identifier(CHANGED)),
         sql.SQL("{} timestamptz").format(sql.Identifier(DELETED)),
-        sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, (SOURCE, *key)))),
+        sql.SQL("PRIMARY KEY ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, (SOURCE, *of.key)))
+        ),
     ]
     create = sql.SQL("CREATE TABLE {} (\n    {}\n)").format(table, sql.SQL(",\n    ").join(lines))
     return (
-        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)),
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(of.schema)),
         create,
         index([CHANGED]),
-        *(index(on) for on in indexes),
+        *(index(on) for on in of.indexes),
     )
-
-
-def as_page(rows: Sequence[Row]) -> str:
-    """The rows as one JSON array, each with the mark whether its call was made."""
-    mark = b'{"_syncd_called":true,'
-    parts = [
-        (mark + r.json[1:] if len(r.json) > 2 else b'{"_syncd_called":true}')
-        if r.called
-        else r.json
-        for r in rows
-    ]
-    return (b"[" + b",".join(parts) + b"]").decode()
 
 
 def missing(connection: Connection, table: Table) -> list[str]:
@@ -333,7 +67,7 @@ def _missing(cursor: Cursor, table: Table) -> list[str]:
         return [_add_column(table, name, of).as_string(cursor) for name, of in new]
     cursor.execute(queries.sql("schema_exists"), {"schema": table.schema})
     has_schema = cursor.fetchone() == (True,)
-    create = statements(table).create[1 if has_schema else 0 :]
+    create = _create(table)[1 if has_schema else 0 :]
     return [statement.as_string(cursor) for statement in create]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
-from syncd.sync.ports import Sealed
+from syncd.sync.vault import Sealed
 
 
 def look(connection: Connection, source: str) -> Sealed:

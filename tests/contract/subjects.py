@@ -82,7 +82,6 @@ class Subject(Protocol):
 
     async def gone(self, table: Table = TABLE) -> set[str]:
         """The ids of rows that are marked as deleted."""
-        raise NotImplementedError
 
     async def forget_seen(self) -> None:
         """Postgres has crashed: what it does not log is gone."""
@@ -102,7 +101,6 @@ class Subject(Protocol):
 
     async def lease_left(self, source: str) -> float:
         """Seconds until the lease runs out."""
-        raise NotImplementedError
 
     async def put_back(self, source: str, fence: int) -> None:
         """The database is an older one, with this lease."""

@@ -1,7 +1,6 @@
 """The threads and connections behind the store: few, bounded, and thrown away when broken."""
 
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -175,11 +174,11 @@ async def test_work_that_always_takes_too_long_parks(
 async def test_work_under_way_is_not_cut_by_a_cancellation(postgres: str) -> None:
     """So nobody can cancel a commit half way."""
     pool = Connections(postgres)
-    began, over = trio.Event(), []
+    began, cut, over = trio.Event(), threading.Event(), []
 
     def work(connection: Connection) -> None:
         trio.from_thread.run_sync(began.set)
-        time.sleep(0.1)
+        assert cut.wait(PATIENCE)
         with transaction(connection) as cursor:
             cursor.execute("SELECT 1")
         over.append(True)
@@ -188,6 +187,9 @@ async def test_work_under_way_is_not_cut_by_a_cancellation(postgres: str) -> Non
         nursery.start_soon(pool.run, work)
         await began.wait()
         nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+        cut.set()
     assert over == [True]
     pool.close()
 

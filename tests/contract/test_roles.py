@@ -110,6 +110,11 @@ async def whole_life(store: PostgresStore, table: Table) -> Stream:
     await asking.discard([1], asked_by=Asker(who="me"))
     await asking.hold("resume", ADS, asked_by=Asker(who="me"))
     assert [deed.ok for _, deed in (await asking.audit(3))[1]] == [True] * 3
+    version = (await store.look_into_vault("ads")).version
+    assert await store.claim_login("ads", version, 60.0)
+    await store.give_claim_back("ads", version)
+    assert await store.keep_bought("ads", version, b"sealed", 60.0)
+    assert (await store.look_into_vault("ads")).text == b"sealed"
     await store.standing(ADS)
     await store.calls(ADS)
     await store.dead_letter_count(ADS)
@@ -199,6 +204,19 @@ async def test_tables_that_the_owner_role_makes_later_are_granted(logins: Logins
         await store.make_table(TABLE)
     async with open_store(logins.writer) as store:
         await whole_life(store, TABLE)
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_bought_tokens_are_not_for_readers(logins: Logins, *, again: bool) -> None:
+    """no-secret-out: whether the schema was made after the grants, or they were run once more."""
+    as_owner = psycopg.conninfo.make_conninfo(logins.owner, options="-c role=syncd_owner")
+    async with open_store(as_owner):
+        pass
+    if again:
+        await execute(logins.admin, migrate.roles_sql([TABLE]))
+    await execute(logins.reader, "SELECT FROM syncd.cycle")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="vault"):
+        await execute(logins.reader, "SELECT FROM syncd.vault")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from syncd.api import body, transport
-from syncd.store import connections, pages, tables, tokens
+from syncd.store import connections, pages, statements, tokens
 from syncd.store.sql import sql
 from syncd.sync.bucket import TokenPermit
 from syncd.sync.ports import Taken
@@ -168,7 +168,7 @@ def _wrap_transaction(crash: Crash) -> None:
     def commit(c: Any, table: Any, checkpoint: Any, page: Any) -> Any:
         committing.ours = checkpoint.pages + 1 == crash.page
         committing.prefix = ""
-        committing.rows = tables.statements(table)
+        committing.rows = statements.statements(table)
         try:
             return commit_page(c, table, checkpoint, page)
         finally:

@@ -1,8 +1,9 @@
 """The token bucket against a server that counts, on a clock that jumps."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from syncd.config.settings import BudgetSettings
 from syncd.errors import Draining, StoreUnavailable
 from syncd.sync.bucket import TokenBucket, TokenPermit
-from syncd.sync.model import DRIFT, Intent, Lease
+from syncd.sync.model import DRIFT
 from syncd.sync.ports import NotYet, Taken
 from syncd.sync.waits import Waits
 from syncd.testing import FakeStore
@@ -661,24 +662,8 @@ async def test_leaving_between_the_store_and_the_writing_gives_the_token_back(
     """drain: whenever the wait is cut, the token is either used or given back."""
 
     class Late(FakeStore):
-        async def take_token(
-            self,
-            budget: str,
-            *,
-            lifetime: float,
-            spent_on: str,
-            lease: Lease | None,
-            intent: Intent | None,
-            overdue: Mapping[int, int],
-        ) -> Taken | NotYet:
-            taken = await super().take_token(
-                budget,
-                lifetime=lifetime,
-                spent_on=spent_on,
-                lease=lease,
-                intent=intent,
-                overdue=overdue,
-            )
+        async def take_token(self, budget: str, **of: Any) -> Taken | NotYet:
+            taken = await super().take_token(budget, **of)
             with trio.CancelScope(shield=True):  # a thread in a statement is not cancelled
                 await trio.sleep(1)
             return taken
@@ -751,26 +736,8 @@ class Line(FakeStore):
             await trio.sleep(self.rng.uniform(0, 0.02))
         return answer
 
-    async def take_token(
-        self,
-        budget: str,
-        *,
-        lifetime: float,
-        spent_on: str,
-        lease: Lease | None,
-        intent: Intent | None,
-        overdue: Mapping[int, int],
-    ) -> Taken | NotYet:
-        answer = await self._through(
-            lambda: self.to.take_token(
-                budget,
-                lifetime=lifetime,
-                spent_on=spent_on,
-                lease=lease,
-                intent=intent,
-                overdue=overdue,
-            )
-        )
+    async def take_token(self, budget: str, **of: Any) -> Taken | NotYet:
+        answer = await self._through(lambda: self.to.take_token(budget, **of))
         assert isinstance(answer, Taken | NotYet)
         return answer
 

@@ -16,7 +16,7 @@ import attrs
 from syncd.api.auth.logins import Granted
 from syncd.config.settings import Login, Secret
 from syncd.errors import StoreUnavailable
-from syncd.sync.ports import Vault
+from syncd.sync.vault import Vault
 
 NONCE = 12  # bytes
 

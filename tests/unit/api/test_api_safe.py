@@ -13,7 +13,7 @@ from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
 from syncd.config.settings import ClientCredentials, Login, RefreshToken, Secret
 from syncd.errors import AccessDenied, ApiUnavailable, StoreUnavailable
-from syncd.sync.ports import Sealed
+from syncd.sync.vault import Sealed
 from tests.unit.api.rawserver import NotingPermit, RawServer, answer, ok, token_auth
 from tests.unit.api.test_api_auth import GET, bearer_in, together
 
@@ -36,7 +36,7 @@ class _Place:
 
 @attrs.define(eq=False)
 class MemoryVault:
-    """`ports.Vault` on trio's clock, away when a test says so."""
+    """`sync.vault.Vault` on trio's clock, away when a test says so."""
 
     places: dict[str, _Place] = attrs.field(factory=dict)
     away: set[str] = attrs.field(factory=set)
