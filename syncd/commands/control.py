@@ -126,7 +126,7 @@ def reconcile(options: Options, stream: str, *, wait: bool, approve: bool, yes: 
     mark. No call is made twice for it. With `reconcile = "daily"` it happens by itself.
     Where no daemon runs, the next `syncd once` looks, and the one after it looks once more.
 
-    More than 10 rows that are more than 5 % of the table stay until someone says --approve.
+    More than 10 rows that are more than 5 % of the stream's stay until someone says --approve.
     So do those that a suspicious cycle missed. `syncd status` shows what is asked.
 
     \b

@@ -8,7 +8,7 @@ import attrs
 
 BROKEN = "nothing can be told of what is gone"
 GUARD = 10  # rows; so many may go without asking …
-GUARD_SHARE = 0.05  # … or this part of the table's
+GUARD_SHARE = 0.05  # … or this part of the stream's
 
 
 @attrs.frozen(kw_only=True)
