@@ -442,6 +442,41 @@ class CallSettings:
         return self.repeat == "with-key" or (self.verify is not None and self.verify.names_the_key)
 
 
+@attrs.frozen(kw_only=True)
+class IncrementalSettings:
+    """A list that can be asked for what has changed since."""
+
+    field: str
+    """Path of what the API sorts and filters by, in a record."""
+
+    param: str
+    """The parameter that asks for records at or after a mark."""
+
+    kind: Literal["time", "epoch", "epoch-ms", "number"] = "time"
+    lookback: float = 300.0
+    """Seconds before the mark that are asked for again."""
+
+    lag: float = 60.0
+    """Seconds before the server's own clock that no mark gets beyond."""
+
+    zone: str | None = None
+    """What a stamp without a zone means."""
+
+    full: float | None = 86400.0
+    """Seconds after which a cycle asks for the whole list again; None: never."""
+
+
+@attrs.frozen(kw_only=True)
+class DeletedSettings:
+    """What tells a record that the API has deleted."""
+
+    field: str
+    """Path in the record."""
+
+    wanted: tuple[str, ...] = ("true",)
+    """The values that say so, as text: `is` in the file."""
+
+
 Hidden = Literal["hash", "mask", "drop"]
 
 
@@ -492,6 +527,8 @@ class StreamSettings:
     table: str
     indexes: tuple[tuple[str, ...], ...] = ()
     page: PageSettings = attrs.field(factory=NumberPages)
+    incremental: "IncrementalSettings | None" = None
+    deleted: "DeletedSettings | None" = None
     search: "SearchSettings | None" = None
     """A list that is asked for by POST; None: by GET."""
 
