@@ -71,6 +71,9 @@ class Contract:
     paths: Mapping[str, str] = attrs.field(factory=dict)
     """Where in the record a column is that is no field of that name; "" is the whole record."""
 
+    deleted: tuple[str, frozenset[str]] | None = None
+    """Path of what tells that the API has deleted a record, and the texts that say so."""
+
     hide: Callable[[bytes], bytes] | None = None
     """What is done to a record before anything looks at it."""
 
@@ -93,7 +96,9 @@ class Contract:
         except splitting.MalformedError:
             found = f"the record is {kind_of(raw)}: {shown(raw)}"
             return Reject(key=None, reason=f"{found}; allowed: an object", raw=raw)
-        wanted = all(text_form(reached(fields, p)) in allowed for p, allowed in self._allowed)
+        # Of the record as it came: a column may have the name of another field.
+        gone = self.deleted is not None and _says(fields, *self.deleted)
+        wanted = all(_says(fields, path, allowed) for path, allowed in self._allowed)
         if self.paths:
             there = {name: reached(fields, path, raw) for name, path in self.paths.items()}
             fields = {n: v for n, v in fields.items() if n not in there}
@@ -101,8 +106,11 @@ class Contract:
         key = self._key(fields)
         if isinstance(key, _Fault):
             return Reject(key=None, reason=key.reason, raw=raw, column=key.column)
-        if not wanted:
-            return LeftOut(key=key)
+        if gone:
+            return Record(key=key, fields=fields, raw=raw, gone=True)
+        return self._judged(key, fields, raw) if wanted else LeftOut(key=key)
+
+    def _judged(self, key: str, fields: Mapping[str, bytes], raw: bytes) -> Record | Reject:
         for name, fits, check in self._checks:
             value = fields.get(name)
             if value is None or fits(value) or value == b"null":
@@ -151,12 +159,15 @@ class Judged:
     last: bytes | None = None
     """The JSON text of the last record, whatever became of it."""
 
+    marks: list[bytes | None] = attrs.field(factory=list)
+    """What each record has at `mark`, whatever became of it."""
+
     @property
     def seen(self) -> int:
         return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
 
 
-def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
+def judge_all(contract: Contract, raws: Iterable[bytes], mark: str | None = None) -> Judged:
     """Judge each record, and fold those that come again: the last one wins.
 
     Two equal keys in one statement are an error in Postgres (21000), for ever.
@@ -166,7 +177,10 @@ def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
     left_out: list[str] = []
     accepted = 0
     raw = None
+    marks = []
     for raw in raws:
+        if mark is not None:
+            marks.append(_at(raw, mark))
         match contract.judge(raw):
             case Record() as record:
                 accepted += 1
@@ -182,4 +196,16 @@ def judge_all(contract: Contract, raws: Iterable[bytes]) -> Judged:
         left_out=left_out,
         folded=accepted - len(kept),
         last=raw,
+        marks=marks,
     )
+
+
+def _says(fields: Mapping[str, bytes], path: str, texts: frozenset[str]) -> bool:
+    return text_form(reached(fields, path)) in texts
+
+
+def _at(raw: bytes, path: str) -> bytes | None:
+    try:
+        return reached(fields_of(raw), path)
+    except splitting.MalformedError:
+        return None

@@ -150,8 +150,10 @@ def refuse_an_error(envelope: Envelope, path: str, redactor: Redactor, *, empty:
         )
 
 
-def records_at(envelope: Envelope, path: str, contract: Contract, redactor: Redactor) -> Judged:
-    """Each record of the list at `path`, judged."""
+def records_at(
+    envelope: Envelope, path: str, contract: Contract, redactor: Redactor, mark: str | None = None
+) -> Judged:
+    """Each record of the list at `path`, judged; `mark`: the path of what else is told of each."""
     raws = raws_at(envelope, path, redactor)
     refuse_an_error(envelope, path, redactor, empty=not raws)
-    return judge_all(contract, raws)
+    return judge_all(contract, raws, mark)

@@ -127,6 +127,12 @@ def seconds(text: str, reference: float) -> float | None:
     return min(value, LONGEST) if value > 0 and math.isfinite(value) else None
 
 
+def clock_of(headers: Mapping[str, str]) -> float:
+    """The server's clock when it answered, in epoch seconds; ours if it does not say."""
+    said = _date(headers.get("date", ""))
+    return time.time() if said is None else said
+
+
 def _date(text: str) -> float | None:
     """An HTTP date, with or without "GMT", or an ISO 8601 one, as epoch seconds."""
     if not text or len(text) > 100:

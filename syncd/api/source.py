@@ -10,6 +10,7 @@ import json
 import re
 import urllib.parse
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -19,7 +20,8 @@ from syncd.api.contract import Contract, LeftOut
 from syncd.api.decode import open_envelope, records_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
-from syncd.api.hints import wait_hint
+from syncd.api.hints import clock_of, wait_hint
+from syncd.api.marks import Marks
 from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
@@ -51,6 +53,7 @@ class ApiSource:
     _contract: Contract = attrs.field(init=False)
     _calls: Calls | None = attrs.field(init=False)
     _verify: Verify | None = attrs.field(init=False)
+    _marks: Marks | None = attrs.field(default=None, init=False)
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
@@ -64,11 +67,16 @@ class ApiSource:
             columns=own,
             where=stream.where,
             paths=stream.paths,
+            deleted=None
+            if stream.deleted is None
+            else (stream.deleted.field, frozenset(stream.deleted.wanted)),
             hide=Hiding(stream.hide, stream.hide_key).of if stream.hide else None,
         )
         if stream.hide:
             # Bodies are shown in errors: nobody can tell what of theirs is to be hidden.
             self.client.redactor.mute()
+        if stream.incremental is not None:
+            self._marks = Marks(stream.incremental)
         self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)
@@ -97,7 +105,7 @@ class ApiSource:
     @property
     def fingerprint(self) -> str:
         stream = self.stream
-        valid = [
+        valid: list[Any] = [
             self.settings.base_url,
             stream.path,
             attrs.asdict(stream.page),
@@ -108,6 +116,8 @@ class ApiSource:
             # Another table lacks what this cycle has written so far.
             [stream.schema, stream.table, stream.key],
         ]
+        if stream.incremental is not None:
+            valid.append(attrs.asdict(stream.incremental))
         text = json.dumps(valid, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -116,8 +126,8 @@ class ApiSource:
 
     # --- pages ----------------------------------------------------------------------------
 
-    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
-        ask = self._list_request(cursor)
+    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
+        ask = self._list_request(cursor, since)
         answer = await self.client.send(ask, permit)
         self._raise_for_trouble(ask, answer, permit)
         if answer.status == 404 and cursor is not None and self._pagination.ends_with_404:
@@ -149,9 +159,12 @@ class ApiSource:
         address = f"{ask}?{'&'.join(told)}" if told else str(ask)
         return self.client.redactor.text(f"{address} answered {answer.status}")
 
-    def _list_request(self, cursor: str | None) -> Ask:
+    def _list_request(self, cursor: str | None, since: str | None) -> Ask:
         stream, search = self.stream, self.stream.search
         asked = self._pagination.ask(cursor)
+        if self._marks is not None and since is not None:
+            changed = {self._marks.settings.param: self._marks.asked(since)}
+            asked = attrs.evolve(asked, params={**asked.params, **changed})
         params, body = dict(stream.params), None
         if search is not None:
             in_body = asked.params if search.place == "body" else {}
@@ -173,7 +186,8 @@ class ApiSource:
         envelope = open_envelope(answer.body, answer.content_type, redactor)
         # The records first: where they are missing, the answer is an error, and that is
         # what should be said, not that it has no pages.
-        judged = records_at(envelope, self.stream.records, self._contract, redactor)
+        field = None if self._marks is None else self._marks.settings.field
+        judged = records_at(envelope, self.stream.records, self._contract, redactor, field)
         answered = Answered(
             cursor=cursor,
             envelope=envelope,
@@ -195,7 +209,15 @@ class ApiSource:
             folded=judged.folded,
             next_cursor=following,
             total=turn.total,
+            mark=None if self._marks is None else self._marks.highest(judged.marks),
+            clock=None if self._marks is None else clock_of(answer.headers),
         )
+
+    def higher(self, one: str | None, other: str | None) -> str | None:
+        return one if self._marks is None else self._marks.higher(one, other)
+
+    def bounded(self, mark: str, clock: float) -> str:
+        return mark if self._marks is None else self._marks.bounded(mark, clock)
 
     def _fit_to_be_kept(self, cursor: str | None) -> str | None:
         """A cursor without credentials: it is written into the database.
@@ -235,7 +257,11 @@ class ApiSource:
             name + as_column(fields.get(column, b"null"), of) for column, name, of in self._members
         ]
         return Row(
-            key=record.key, json=merged(members, kept), called=kept is not None, raw=record.raw
+            key=record.key,
+            json=merged(members, kept),
+            called=kept is not None,
+            raw=record.raw,
+            gone=record.gone,
         )
 
     # --- calls ------------------------------------------------------------------------------

@@ -161,6 +161,7 @@ class App:
             report=self.report,
             keep=settings.keep_dead_letters,
             reconcile=of_stream.reconcile,
+            full=0.0 if of_stream.incremental is None else of_stream.incremental.full,
             close=shared.leave,
         )
 

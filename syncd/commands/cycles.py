@@ -136,6 +136,7 @@ def _cells(cycle: Cycle, now: float, *, named: bool) -> list[str]:
 
 def _beneath(cycle: Cycle) -> list[str]:
     said = [f"out of turn, after cycle {cycle.follows}"] if cycle.follows else []
+    said += [f"only what has changed since {plain(cycle.since)}"] if cycle.since else []
     said += [plain(cycle.reason)] if cycle.reason else []
     said += [f"{rows_in_words(cycle.deleted)} marked as deleted"] if cycle.deleted else []
     said += [f"{rows_in_words(cycle.missing)} missing"] if cycle.missing else []

@@ -463,7 +463,8 @@ class IncrementalSettings:
     """What a stamp without a zone means."""
 
     full: float | None = 86400.0
-    """Seconds after which a cycle asks for the whole list again; None: never."""
+    """Seconds after the start of a good cycle of the whole list after which another one asks for
+    it; None: never."""
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from syncd.config import units
 from syncd.config.hidden import check_hidden, read_hidden
+from syncd.config.incremental import check_incremental, read_deleted, read_incremental
 from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
 from syncd.config.pages import read_page, sent_by
 from syncd.config.reading import LARGEST, REQUIRED, Node, any_text, shown
@@ -61,11 +62,14 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         page=page,
         call=call,
         heartbeat=read_heartbeat(node),
+        incremental=read_incremental(node),
+        deleted=read_deleted(node),
         search=_search(node),
     )
     _check_columns(node, stream, volatile)
     _refuse_sent_twice(node, stream)
     check_hidden(node, stream)
+    check_incremental(node, stream)
     node.finish()
     return stream
 

@@ -30,7 +30,7 @@ OF_ALL = ("keep_dead_letters", "token_key")
 
 OF_THE_SOURCE = ("base_url",)
 OF_THE_STREAM = (
-    *("path", "params", "search", "records", "where"),
+    *("path", "params", "incremental", "search", "records", "where"),
     *("page", "key", "schema", "table"),
 )
 """What a cursor, and the rows written so far, are valid for; `ApiSource.fingerprint` has the

@@ -180,14 +180,19 @@ def _finish(
     letters.resolve(cursor, moment, rows, dead, page.letters)
     letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
+    _mark_gone(cursor, table, moment, page.gone, done)
     outcome, reason = _outcome(cursor, checkpoint, page, done.many)
-    if outcome == "ok" and not page.aside and checkpoint.follows is None:
+    whole = outcome == "ok" and not page.aside
+    if whole and checkpoint.follows is None and checkpoint.since is None:
         # It has met all that there is: whose key nobody can tell, leaves as well.
         cursor.execute(sql("drop_keyless"), moment.values)
+    if outcome == "ok" and page.high_water is not None:
+        stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
+        cursor.execute(sql("reach"), {**stream, "high_water": clean(page.high_water)})
     counts = {
         "seen": page.seen,
         "written": done.many,
-        "unchanged": len(rows) - done.many,
+        "unchanged": len(rows) + len(page.gone) - done.many,
         "left_out": page.left_out,
         "dead": len(dead),
         "folded": page.folded,
@@ -211,6 +216,20 @@ def _finish(
     )
 
 
+def _mark_gone(
+    cursor: Cursor, table: Table, moment: Moment, gone: Sequence[Row], done: _Written
+) -> None:
+    """Mark rows as deleted of which the API says so; those that are there."""
+    if not gone:
+        return
+    values = {"source": moment.stream.source, "at": moment.at, "page": as_page(gone)}
+    cursor.execute(statements(table).mark_gone, values)
+    for (key,) in cursor.fetchall():
+        done.many += 1
+        done.changed.append(key)
+        history.note(cursor, moment, "deleted", key, kind="", reason="the API says so")
+
+
 def _outcome(
     cursor: Cursor, checkpoint: Checkpoint, page: PageCommit, written: int
 ) -> tuple[str | None, str]:
@@ -224,7 +243,9 @@ def _outcome(
     before = Counts(**_counts(counts))
     totals = attrs.evolve(before, seen=before.seen + page.seen, written=before.written + written)
     known = past(cursor, checkpoint.stream)
-    odd = ranges.unusual(known, totals, extra=checkpoint.follows is not None)
+    odd = ""
+    if checkpoint.since is None:  # of what has changed, nothing is usual
+        odd = ranges.unusual(known, totals, extra=checkpoint.follows is not None)
     reason = "; ".join(filter(None, [odd, page.moved]))
     return ("suspicious" if odd else "ok"), clean(reason)
 
@@ -251,6 +272,8 @@ def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
         "aside": page.aside,
         "rest": page.rest,
         "extra_due": page.extra_due,
+        "high_seen": page.high_seen,
+        "api_clock": page.api_clock,
     }
 
 
@@ -265,6 +288,7 @@ def begin_cycle(
     *,
     extra: bool,
     reconcile: float | None,
+    full: float | None,
 ) -> tuple[Checkpoint, Counts]:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
@@ -277,9 +301,10 @@ def begin_cycle(
             cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": abandon})
         cursor.execute(sql("forget_seen"), stream)
         if now.fingerprint not in ("", fingerprint):
-            cursor.execute(sql("forget_missing"), stream)
-            cursor.execute(sql("learn_anew"), stream)
-        cursor.execute(sql("insert_cycle"), {**stream, "extra": extra, "reconcile": reconcile})
+            for anew in ("forget_missing", "learn_anew", "forget_mark"):
+                cursor.execute(sql(anew), stream)
+        values = {"extra": extra, "reconcile": reconcile, "full": full}
+        cursor.execute(sql("insert_cycle"), {**stream, **values})
         (cycle,) = cursor.fetchone() or (0,)
         cursor.execute(
             sql("enter_cycle"),

@@ -182,10 +182,11 @@ class PostgresStore:
         abandon: str = "",
         extra: bool = False,
         reconcile: float | None = None,
+        full: float | None = 0.0,
     ) -> tuple[Checkpoint, Counts]:
         begun = await self.connections.run(
             lambda c: pages.begin_cycle(
-                c, checkpoint, fingerprint, abandon, extra=extra, reconcile=reconcile
+                c, checkpoint, fingerprint, abandon, extra=extra, reconcile=reconcile, full=full
             )
         )
         if begun[0].cycle != checkpoint.cycle:

@@ -265,7 +265,8 @@ WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL
 -- name: read_checkpoint
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
-       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, '')
+       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
+       c.since, k.high_seen, k.api_clock
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s;
 
@@ -273,7 +274,8 @@ WHERE k.source = %(source)s AND k.stream = %(stream)s;
 -- Waits for a lost backend that may still commit: a plain read would show the old state.
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
-       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, '')
+       coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
+       c.since, k.high_seen, k.api_clock
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
 
@@ -291,17 +293,38 @@ WHERE id = %(cycle)s;
 
 -- name: insert_cycle
 -- An extra one follows the last whole cycle, if there is one.  It reconciles if that was asked
--- for, or is due by its interval (null: never by itself).
-INSERT INTO syncd.cycle (source, stream, follows, reconcile)
-SELECT source, stream,
-       CASE WHEN %(extra)s THEN (
-           SELECT max(id) FROM syncd.cycle
-           WHERE source = %(source)s AND stream = %(stream)s AND NOT aside AND follows IS NULL
-             AND outcome IN ('ok', 'suspicious')) END,
-       reconcile_due OR coalesce(%(reconcile)s::float8 < extract(epoch FROM clock_timestamp()
-                                 - coalesce(reconciled_at, 'epoch')), false)
-FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s
+-- for, or is due by its interval (null: never by itself).  It asks only for what has changed if
+-- the last good cycle of the whole list began less than `full` seconds ago (null: once is enough);
+-- an extra one asks as the one that it follows; one that reconciles, for the whole list.
+INSERT INTO syncd.cycle (source, stream, follows, reconcile, since)
+SELECT source, stream, follows, reconcile,
+       CASE WHEN follows IS NOT NULL
+            THEN (SELECT f.since FROM syncd.cycle f WHERE f.id = k.follows)
+            WHEN NOT reconcile AND whole >= coalesce(
+                clock_timestamp() - make_interval(secs => %(full)s::float8), 'epoch')
+            THEN high_water END
+FROM (
+    SELECT source, stream, high_water,
+           CASE WHEN %(extra)s THEN (
+               SELECT max(id) FROM syncd.cycle
+               WHERE source = %(source)s AND stream = %(stream)s AND NOT aside
+                 AND follows IS NULL AND outcome IN ('ok', 'suspicious')) END AS follows,
+           reconcile_due OR coalesce(%(reconcile)s::float8 < extract(epoch FROM clock_timestamp()
+                                     - coalesce(reconciled_at, 'epoch')), false) AS reconcile,
+           (SELECT max(started_at) FROM syncd.cycle
+            WHERE source = %(source)s AND stream = %(stream)s AND NOT aside
+              AND follows IS NULL AND since IS NULL AND outcome = 'ok') AS whole
+    FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s) AS k
 RETURNING id;
+
+-- name: forget_mark
+-- Other settings may mean something else by it: the next cycle asks for the whole list.
+UPDATE syncd.checkpoint SET high_water = NULL WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: reach
+-- How far a stream has come with a good cycle.
+UPDATE syncd.checkpoint SET high_water = %(high_water)s
+WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: forget_seen
 DELETE FROM syncd.seen WHERE source = %(source)s AND stream = %(stream)s;
@@ -331,7 +354,8 @@ WHERE source = %(source)s AND stream = %(stream)s;
 -- name: enter_cycle
 UPDATE syncd.checkpoint
 SET seq = seq + 1, cycle = %(cycle)s, cursor = NULL, pages = 0, last_page = NULL,
-    fingerprint = %(fingerprint)s, parked = NULL, extra_due = NULL
+    fingerprint = %(fingerprint)s, parked = NULL, extra_due = NULL, high_seen = NULL,
+    api_clock = NULL
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
 RETURNING seq;
 
@@ -350,7 +374,9 @@ SET seq = seq + 1,
     next_start = CASE WHEN %(ends)s AND %(rest)s::float8 IS NOT NULL THEN
         (SELECT started_at FROM syncd.cycle WHERE id = c.cycle)
         + make_interval(secs => %(rest)s) ELSE next_start END,
-    extra_due = coalesce(%(extra_due)s::text, extra_due)
+    extra_due = coalesce(%(extra_due)s::text, extra_due),
+    high_seen = CASE WHEN %(aside)s THEN high_seen ELSE %(high_seen)s::text END,
+    api_clock = CASE WHEN %(aside)s THEN api_clock ELSE %(api_clock)s::float8 END
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
 RETURNING source, clock_timestamp() AS at;
 
@@ -421,7 +447,7 @@ SELECT seen, written,
        CASE WHEN taken_up = 0 THEN extract(epoch FROM ended_at - started_at)::float8 END
 FROM syncd.cycle
 WHERE source = %(source)s AND stream = %(stream)s AND outcome IN ('ok', 'suspicious')
-  AND NOT aside AND follows IS NULL AND seen > 0
+  AND NOT aside AND follows IS NULL AND since IS NULL AND seen > 0
   AND id > (SELECT usual_from FROM syncd.checkpoint
             WHERE source = %(source)s AND stream = %(stream)s)
 ORDER BY id DESC LIMIT %(limit)s;
@@ -673,14 +699,14 @@ LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
 -- name: look_at_these_cycles
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
        extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
-       reconcile, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
 FROM syncd.cycle WHERE id = ANY (%(ids)s);
 
 -- name: look_at_last_cycles
 -- The newest first; of one stream, or of all if none is named.
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
        extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
-       reconcile, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
 FROM syncd.cycle
 WHERE %(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s)
 ORDER BY id DESC LIMIT %(limit)s;

@@ -43,6 +43,10 @@ class Statements:
     """Marks those as deleted, as of the moment `at`, that are missing not for the first time
     (`cycle`), and that were approved or may go without asking (`all`)."""
 
+    mark_gone: sql.Composed
+    """Marks the page's rows as deleted, as of the moment `at`; gives the keys of those that
+    were there and were not."""
+
     differing: sql.Composed
     """Gives the positions, from 1, of rows that are new, deleted, or differ."""
 
@@ -142,6 +146,20 @@ RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
         ),
         **_scanning(table, dict(columns), key),
         **_of_one(table, dict(columns), key),
+        mark_gone=sql.SQL(
+            """UPDATE {table} o SET {deleted} = %(at)s, {changed} = %(at)s
+FROM jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
+WHERE o.{source} = %(source)s AND {same_key} AND o.{deleted} IS NULL
+RETURNING jsonb_build_array({key_of})::text"""
+        ).format(
+            table=table,
+            record=record,
+            source=named(SOURCE),
+            same_key=same_key,
+            deleted=named(DELETED),
+            changed=named(CHANGED),
+            key_of=listed("o", key),
+        ),
         differing=sql.SQL(
             """SELECT r."_syncd_position" FROM (
     SELECT e.position AS "_syncd_position", x.*

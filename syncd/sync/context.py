@@ -80,6 +80,10 @@ class StreamContext:
     reconcile: float | None = None
     """Seconds after which a cycle looks again for what is gone; None: only when asked."""
 
+    full: float | None = 0.0
+    """Seconds after which a cycle asks for the whole list again, not only for what has changed;
+    None: never."""
+
     close: Callable[[], Awaitable[None]] = _nothing_to_close
     """What to do when the stream runs with other settings, or no more."""
 

@@ -74,6 +74,9 @@ class Record:
     raw: bytes
     """The whole record as the API wrote it: what a dead letter keeps."""
 
+    gone: bool = False
+    """The API says that it is deleted: nothing but its key counts."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Reject:
@@ -108,6 +111,12 @@ class Page:
 
     request: str = ""
     """What was asked and answered, for people: without secrets."""
+
+    mark: str | None = None
+    """The highest high-water mark among its records, whatever became of them."""
+
+    clock: float | None = None
+    """The API's own, when it answered: epoch seconds."""
 
     @property
     def seen(self) -> int:
@@ -177,6 +186,16 @@ class Checkpoint:
     question: str = ""
     """What has to be approved before rows may go; empty if nothing has."""
 
+    since: str | None = None
+    """The high-water mark from which the running cycle asks for what has changed; None: it asks
+    for the whole list."""
+
+    high_seen: str | None = None
+    """The highest mark of the running cycle so far."""
+
+    api_clock: float | None = None
+    """The API's clock when the running cycle asked for its first page, in epoch seconds."""
+
     @property
     def calls_of(self) -> int:
         """The cycle whose calls are not to be repeated, and whose keys they have."""
@@ -229,6 +248,9 @@ class Row:
     raw: bytes = b""
     """For the dead letter, should Postgres refuse the row."""
 
+    gone: bool = False
+    """It is to be marked as deleted, if it is there."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class DeadLetter:
@@ -260,6 +282,16 @@ class PageCommit:
     request: str = ""
     """What was asked and answered, for people."""
 
+    gone: tuple["Row", ...] = ()
+    """Rows that the API says are deleted: their keys alone count."""
+
+    high_seen: str | None = None
+    """The highest mark of the cycle, this page included."""
+
+    api_clock: float | None = None
+    high_water: str | None = None
+    """With the end of a cycle: how far the stream has come, if that is known."""
+
     rest: float | None = None
     """With the end of a cycle: seconds from the cycle's start until the next is due."""
 
@@ -289,7 +321,7 @@ class PageCommit:
 
     @property
     def seen(self) -> int:
-        return len(self.rows) + len(self.dead) + self.left_out + self.folded
+        return len(self.rows) + len(self.gone) + len(self.dead) + self.left_out + self.folded
 
 
 @attrs.frozen(kw_only=True)

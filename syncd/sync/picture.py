@@ -39,6 +39,9 @@ class Cycle:
     reconcile: bool
     """It looked for what is gone."""
 
+    since: str | None = None
+    """The mark from which it asked for what has changed; None: for the whole list."""
+
     missing: int | None
     """Rows that it did not meet, and that stay for now; None until that is known."""
 

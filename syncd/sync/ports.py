@@ -290,6 +290,7 @@ class Store(TokenStore, Protocol):
         abandon: str = "",
         extra: bool = False,
         reconcile: float | None = None,
+        full: float | None = 0.0,
     ) -> tuple[Checkpoint, Counts]:
         """Begin a cycle, or take up the running one (then with its counts so far).
 
@@ -298,6 +299,8 @@ class Store(TokenStore, Protocol):
         before it, and moves no next start.
         reconcile: seconds after the last complete scan from which a cycle is one again; None:
         only if one was asked for, or has to be confirmed.
+        full: seconds after the start of the last good cycle of the whole list from which one asks
+        for the whole list again; until then from the high-water mark on.  None: never again.
         """
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
@@ -420,8 +423,14 @@ class Source(Protocol):
     def forgive(self) -> None:
         """A person says that what was refused for good is worth another try."""
 
-    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
-        """Ask for one page."""
+    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
+        """Ask for one page; of what has changed since a high-water mark, if there is one."""
+
+    def higher(self, one: str | None, other: str | None) -> str | None:
+        """The higher of two high-water marks."""
+
+    def bounded(self, mark: str, clock: float) -> str:
+        """A mark that is not above what the API can have made visible by then."""
 
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         """Make the record's own call; a JSON object of the kept columns comes back.

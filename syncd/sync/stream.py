@@ -108,6 +108,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
             # comes next is then the one that was committed, and that is no loop.
             page_before=None if checkpoint.resumed else checkpoint.last_page,
             turned=stream.turned,
+            since=checkpoint.since,
         )
         turns.start_soon(turn.run)
         try:
@@ -174,6 +175,7 @@ def _told_of_the_whole(
         known = [d.key for d in page.dead if d.key is not None]
         keys = (*(turn.page.left_out if turn.page else ()), *known)
         page = attrs.evolve(page, keys=keys, keyless=len(page.dead) - len(known))
+    page = _marked(stream, checkpoint, turn, page)
     if page.next_cursor is not None:
         return page
     moved, in_turn = stream.movement.words, checkpoint.follows is None
@@ -187,6 +189,26 @@ def _told_of_the_whole(
         rest=None,
         moved=f"rows moved again: {moved}; what both passes missed is left to the next cycle",
     )
+
+
+def _marked(
+    stream: StreamContext, checkpoint: Checkpoint, turn: Turn, page: PageCommit
+) -> PageCommit:
+    """How far the cycle has come with the page; at its end how far the stream has.
+
+    Not above what the API could have made visible when the first page was asked for: what it
+    was still committing then may be older than what it showed.
+    """
+    seen, clock = checkpoint.high_seen, checkpoint.api_clock
+    if turn.page is not None:
+        seen = stream.source.higher(seen, turn.page.mark)
+        clock = turn.page.clock if clock is None else clock
+    page = attrs.evolve(page, high_seen=seen, api_clock=clock)
+    if page.next_cursor is not None or seen is None or clock is None:
+        return page
+    reached = stream.source.bounded(seen, clock)
+    # A lookback, or a clock that was stepped back, does not lead back.
+    return attrs.evolve(page, high_water=stream.source.higher(checkpoint.since, reached))
 
 
 def _refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
@@ -220,6 +242,7 @@ async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Cou
             abandon=abandon,
             extra=extra,
             reconcile=stream.reconcile,
+            full=stream.full,
         )
         return *begun, abandon
 

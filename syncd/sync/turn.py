@@ -41,6 +41,9 @@ class Turn:
     page_before: str | None
     """`Page.fingerprint()` of the page before; None for the first one."""
 
+    since: str | None = None
+    """The high-water mark from which what has changed is asked for; None: the whole list is."""
+
     turned: set[str | None] = attrs.field(factory=set)
     """Cursors of the pages before it, which none that follows may have again."""
 
@@ -68,7 +71,8 @@ class Turn:
             page = await self.fetch()
             rows, dead = await make_calls(self, page)
             self._commit = PageCommit(
-                rows=rows,
+                rows=[row for row in rows if not row.gone],
+                gone=tuple(row for row in rows if row.gone),
                 dead=dead,
                 left_out=len(page.left_out),
                 folded=page.folded,
@@ -95,7 +99,7 @@ class Turn:
         async def attempt() -> Page:
             async with self.stream.permit(spent_on) as permit:
                 try:
-                    return await self.stream.source.fetch(self.cursor, permit)
+                    return await self.stream.source.fetch(self.cursor, permit, self.since)
                 except RateLimited:
                     self.stream.tally.refused += 1
                     raise
@@ -127,6 +131,7 @@ class Turn:
             number=self.number + 1,
             page_before=self.page.fingerprint(),
             turned=self.turned,
+            since=self.since,
         )
 
     def key_of(self, record_key: str) -> str:

@@ -50,6 +50,9 @@ class FakeApi:
     limit: int | None = None
     per: float = 60.0
     faults: Fault | None = None
+    clock: float = 1_000_000.0
+    """What its answers say the time is; marks are seconds on it, too."""
+
     asked: list[Asked] = attrs.field(factory=list, init=False)
     refused: int = attrs.field(default=0, init=False)
     carried_out: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -111,12 +114,12 @@ class FakeSource:
 
     def forgive(self) -> None: ...
 
-    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
+    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
         number = int(cursor or 1)
         answer = await self._request(f"page {number}", None, self.api.latency, permit)
         if isinstance(answer, Page):
             return answer
-        ids = list(self.api.records)
+        ids = [i for i, r in self.api.records.items() if since is None or _mark(r) >= int(since)]
         size = self.api.page_size
         chosen = ids[(number - 1) * size : number * size]
         more = number * size < len(ids)
@@ -124,7 +127,15 @@ class FakeSource:
             records=[record(self.api.records[i]) for i in chosen],
             next_cursor=str(number + 1) if more else None,
             total=len(ids),
+            mark=max((str(_mark(self.api.records[i])) for i in chosen), key=int, default=None),
+            clock=self.api.clock,
         )
+
+    def higher(self, one: str | None, other: str | None) -> str | None:
+        return max((m for m in (one, other) if m is not None), key=int, default=None)
+
+    def bounded(self, mark: str, clock: float) -> str:
+        return str(min(int(mark), int(clock)))
 
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         try:
@@ -178,7 +189,17 @@ class FakeSource:
         if kept is not None:
             fields |= {k: json.dumps(v).encode() for k, v in json.loads(kept).items()}
         text = b",".join(json.dumps(k).encode() + b":" + v for k, v in fields.items())
-        return Row(key=record.key, json=b"{" + text + b"}", called=kept is not None, raw=record.raw)
+        return Row(
+            key=record.key,
+            json=b"{" + text + b"}",
+            called=kept is not None,
+            raw=record.raw,
+            gone=record.gone,
+        )
+
+
+def _mark(fields: dict[str, object]) -> int:
+    return int(str(fields.get("version", 0)))
 
 
 def record(fields: dict[str, object]) -> Record:
@@ -187,6 +208,7 @@ def record(fields: dict[str, object]) -> Record:
         key=json.dumps([fields["id"]]),
         fields={k: json.dumps(v).encode() for k, v in fields.items()},
         raw=json.dumps(fields).encode(),
+        gone=bool(fields.get("deleted")),
     )
 
 

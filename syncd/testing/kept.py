@@ -42,6 +42,7 @@ class Kept:
     tables: dict[tuple[str, str], dict[Key, Values]] = attrs.field(factory=dict, init=False)
     checkpoints: dict[StreamId, Checkpoint] = attrs.field(factory=dict, init=False)
     cycles: list[FakeCycle] = attrs.field(factory=list, init=False)
+    high_water: dict[StreamId, str] = attrs.field(factory=dict, init=False)
     put_aside: dict[tuple[Any, ...], FakeDeadLetter] = attrs.field(factory=dict, init=False)
     parked: dict[StreamId, str] = attrs.field(factory=dict, init=False)
     paused: set[StreamId] = attrs.field(factory=set, init=False)

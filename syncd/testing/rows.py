@@ -54,6 +54,7 @@ class FakeCycle:
     taken_up: int = 0
     follows: int | None = None
     reconcile: bool = False
+    since: str | None = None
     noted: int = 0
     keyless: int = 0
     missing: int | None = None

@@ -76,6 +76,7 @@ class FakeStore(Tokens, Letters, Requests):
             follows=cycle.follows if cycle else None,
             reconcile=cycle is not None and cycle.reconcile,
             question=self.scans[stream].question,
+            since=cycle.since if cycle else None,
         )
 
     def _whole(self, stream: StreamId) -> list[FakeCycle]:
@@ -97,6 +98,7 @@ class FakeStore(Tokens, Letters, Requests):
         abandon: str = "",
         extra: bool = False,
         reconcile: float | None = None,
+        full: float | None = 0.0,
     ) -> tuple[Checkpoint, Counts]:
         async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
@@ -115,13 +117,17 @@ class FakeStore(Tokens, Letters, Requests):
             if now.fingerprint not in ("", fingerprint):
                 scans.missing.clear()
                 scans.usual_from = len(self.cycles)
+                self.high_water.pop(now.stream, None)
             old = self._now() - scans.reconciled_at
+            follows = whole[-1] if extra and whole else None
+            reconciles = scans.due or (reconcile is not None and old > reconcile)
             cycle = FakeCycle(
                 id=len(self.cycles) + 1,
                 stream=now.stream,
                 started_at=self._now(),
-                follows=whole[-1].id if extra and whole else None,
-                reconcile=scans.due or (reconcile is not None and old > reconcile),
+                follows=follows.id if follows else None,
+                reconcile=reconciles,
+                since=follows.since if follows else self._since(now.stream, full, reconciles),
             )
             self.cycles.append(cycle)
             begun = Checkpoint(
@@ -134,6 +140,13 @@ class FakeStore(Tokens, Letters, Requests):
             )
             self.checkpoints[now.stream] = begun
             return self._read(now.stream), Counts()
+
+    def _since(self, stream: StreamId, full: float | None, reconciles: bool) -> str | None:
+        lists = [c for c in self._whole(stream) if c.since is None and c.outcome == "ok"]
+        if reconciles or not lists:
+            return None
+        old = self._now() - max(c.started_at for c in lists)
+        return self.high_water.get(stream) if full is None or old <= full else None
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         async with self._at("differing"):
@@ -160,6 +173,7 @@ class FakeStore(Tokens, Letters, Requests):
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
             source = now.stream.source
             written = sum(self._write(table, source, row, values) for row, values in good)
+            written += sum(self._mark_gone(table, source, row) for row in page.gone)
             succeeded = {row.key for row, _ in good}
             self._resolve_dead(now.stream, succeeded)
             for letter in [*page.dead, *refused]:
@@ -171,9 +185,13 @@ class FakeStore(Tokens, Letters, Requests):
                 now = attrs.evolve(now, cycle=checkpoint.cycle)
             cycle = self._cycle(now.cycle or 0)
             note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
-            self._count(now, page, written, len(good) - written, len(page.dead) + len(refused))
-            if cycle.outcome == "ok" and not page.aside and cycle.follows is None:
+            kept = len(good) + len(page.gone) - written
+            self._count(now, page, written, kept, len(page.dead) + len(refused))
+            ended = cycle.outcome == "ok" and not page.aside
+            if ended and cycle.follows is None and cycle.since is None:
                 self._drop_keyless(now.stream, cycle.id)
+            if ended and page.high_water is not None:
+                self.high_water[now.stream] = page.high_water
             self._move(now, page)
             return attrs.evolve(self._committed(now), refused=tuple(refused))
 
@@ -240,6 +258,7 @@ class FakeStore(Tokens, Letters, Requests):
             if approve:
                 scans.approved, scans.question = set(scans.missing), ""
                 scans.usual_from = len(self.cycles)
+                self.high_water.pop(now.stream, None)
             scans.due = True
             self.checkpoints[now.stream] = attrs.evolve(now, seq=now.seq + 1, extra_due=why)
             return self._read(now.stream)
@@ -283,6 +302,14 @@ class FakeStore(Tokens, Letters, Requests):
         there[key] = values
         return True
 
+    def _mark_gone(self, table: Table, source: str, row: Row) -> bool:
+        there = self.tables[(table.schema, table.name)]
+        key = key_of(table, source, values_of(table, row))
+        if (live := _live(there.get(key))) is None:
+            return False
+        there[key] = {**live, DELETED: self._now()}
+        return True
+
     def _count(
         self, at: Checkpoint, page: PageCommit, written: int, unchanged: int, dead: int
     ) -> None:
@@ -308,9 +335,15 @@ class FakeStore(Tokens, Letters, Requests):
         if page.aside:
             cycle.outcome = "ok"
             return
-        known = [c for c in self._whole(at.stream) if c.id > self.scans[at.stream].usual_from]
+        known = [
+            c
+            for c in self._whole(at.stream)
+            if c.id > self.scans[at.stream].usual_from and c.since is None
+        ]
         past = [Past(seen=c.counts.seen, written=c.counts.written) for c in reversed(known)]
-        odd = unusual(past, cycle.counts, extra=cycle.follows is not None)
+        odd = ""
+        if cycle.since is None:
+            odd = unusual(past, cycle.counts, extra=cycle.follows is not None)
         cycle.outcome = "suspicious" if odd else "ok"
         cycle.reason = "; ".join(filter(None, [odd, page.moved]))
 
@@ -332,6 +365,8 @@ class FakeStore(Tokens, Letters, Requests):
             pages=0 if ends else at.pages + 1,
             last_page=page.last_page,
             extra_due=page.extra_due or at.extra_due,
+            high_seen=page.high_seen,
+            api_clock=page.api_clock,
         )
 
     def _committed(self, before: Checkpoint) -> Committed:

@@ -124,6 +124,7 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
         "pages": cycle.pages,
         "follows": cycle.follows,
         "reconcile": cycle.reconcile,
+        "since": cycle.since,
         "missing": cycle.missing,
         "deleted": cycle.deleted,
         **attrs.asdict(cycle.totals),

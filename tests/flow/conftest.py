@@ -44,6 +44,7 @@ class World:
     concurrency: int = 5
     only_changed: bool = False
     reconcile: float | None = None
+    full: float | None = 0.0
     seed: int = 1
     heard: list[events.Event] = attrs.field(factory=list, init=False)
     waits: Waits = attrs.field(factory=Waits, init=False)
@@ -72,6 +73,7 @@ class World:
             concurrency=self.concurrency,
             only_changed=self.only_changed,
             reconcile=self.reconcile,
+            full=self.full,
             lease=lease,
             source=self.source,
             store=self.store,

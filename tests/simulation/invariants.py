@@ -112,6 +112,7 @@ class WatchedStore(FakeStore):
         abandon: str = "",
         extra: bool = False,
         reconcile: float | None = None,
+        full: float | None = 0.0,
     ) -> tuple[Checkpoint, Counts]:
         begun = await super().begin_cycle(
             checkpoint,
@@ -119,6 +120,7 @@ class WatchedStore(FakeStore):
             abandon=abandon,
             extra=extra,
             reconcile=reconcile,
+            full=full,
         )
         cycle = begun[0].cycle or 0
         if begun[0].resumed:

@@ -71,7 +71,8 @@ class SimSource(FakeSource):
     def fingerprint(self) -> str:
         return self.settings
 
-    async def fetch(self, cursor: str | None, permit: Permit) -> Page:
+    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
+        assert since is None, "its list can only be asked for whole"
         number = int(cursor or 1)
         what = f"page {number} for {permit.spent_on}"  # type: ignore[attr-defined]  # TokenPermit
         FENCE.set(_fence(permit))

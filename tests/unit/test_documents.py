@@ -15,6 +15,8 @@ from syncd.config.settings import (
     BudgetSettings,
     CallSettings,
     DatabaseSettings,
+    DeletedSettings,
+    IncrementalSettings,
     NotifySettings,
     PageSettings,
     SearchSettings,
@@ -44,6 +46,8 @@ TABLES: dict[str, Table | tuple[Table, ...]] = {
     "`[sources.NAME.tls]`": TlsSettings,
     "`[sources.NAME.streams.NAME]`": StreamSettings,
     "`[sources.NAME.streams.NAME.page]`": get_args(PageSettings),
+    "`[sources.NAME.streams.NAME.incremental]`": IncrementalSettings,
+    "`[sources.NAME.streams.NAME.deleted]`": DeletedSettings,
     "`[sources.NAME.streams.NAME.search]`": SearchSettings,
     "`[sources.NAME.streams.NAME.call]`": CallSettings,
     "`[sources.NAME.streams.NAME.call.verify]`": VerifySettings,
@@ -57,12 +61,14 @@ NOT_SET_BY_KEY = {
     NotifySettings: {"key"},  # follows from the name or the address
     StreamSettings: {"name", "paths"},
     SearchSettings: {"place"},  # as below
+    DeletedSettings: {"wanted"},
     VerifySettings: {"wanted"},  # a word of Python's own in the file
 }
 BESIDES = {
     Settings: {"budgets"},
     SourceSettings: {"like"},
     SearchSettings: {"in"},
+    DeletedSettings: {"is"},
     VerifySettings: {"is"},
 }  # used up while reading
 

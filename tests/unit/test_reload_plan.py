@@ -14,6 +14,8 @@ from syncd.config.settings import (
     BudgetSettings,
     CallSettings,
     DatabaseSettings,
+    DeletedSettings,
+    IncrementalSettings,
     NumberPages,
     SearchSettings,
     Secret,
@@ -65,6 +67,8 @@ OTHER_STREAM: dict[str, Any] = {
     "indexes": (("state",),),
     "heartbeat": Secret("http://watch.test/x", "env BEAT"),
     "page": NumberPages(size=7),
+    "incremental": IncrementalSettings(field="n", param="since", kind="number"),
+    "deleted": DeletedSettings(field="state"),
     "search": SearchSettings(body={"state": "open"}),
     "call": None,
 }

@@ -1,6 +1,7 @@
 """resume: how far an incremental stream has come, whatever the server writes."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ def marks(**settings: Any) -> Marks:
     return Marks(IncrementalSettings(field="updated_at", param="since", **settings))
 
 
-def highest(values: list[object], **settings: Any) -> str | None:
+def highest(values: Sequence[object], **settings: Any) -> str | None:
     return marks(**settings).highest(json.dumps(v).encode() for v in values)
 
 
