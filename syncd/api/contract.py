@@ -59,6 +59,13 @@ class LeftOut:
     key: str
 
 
+@attrs.frozen(kw_only=True)
+class Gone:
+    """A record that the API says is deleted: nothing but its key counts."""
+
+    key: str
+
+
 @attrs.define(eq=False)
 class Contract:
     """What each record of one stream must be."""
@@ -88,7 +95,7 @@ class Contract:
         )
         self._allowed = tuple((name, frozenset(texts)) for name, texts in self.where.items())
 
-    def judge(self, raw: bytes) -> Record | Reject | LeftOut:
+    def judge(self, raw: bytes) -> Record | Reject | LeftOut | Gone:
         if self.hide is not None:
             raw = self.hide(raw)
         try:
@@ -107,7 +114,7 @@ class Contract:
         if isinstance(key, _Fault):
             return Reject(key=None, reason=key.reason, raw=raw, column=key.column)
         if gone:
-            return Record(key=key, fields=fields, raw=raw, gone=True)
+            return Gone(key=key)
         return self._judged(key, fields, raw) if wanted else LeftOut(key=key)
 
     def _judged(self, key: str, fields: Mapping[str, bytes], raw: bytes) -> Record | Reject:
@@ -155,6 +162,7 @@ class Judged:
     records: list[Record]
     rejects: list[Reject]
     left_out: list[str]
+    gone: list[str]
     folded: int
     last: bytes | None = None
     """The JSON text of the last record, whatever became of it."""
@@ -164,7 +172,8 @@ class Judged:
 
     @property
     def seen(self) -> int:
-        return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
+        there = len(self.records) + len(self.rejects) + len(self.left_out) + len(self.gone)
+        return there + self.folded
 
 
 def judge_all(contract: Contract, raws: Iterable[bytes], mark: str | None = None) -> Judged:
@@ -172,7 +181,7 @@ def judge_all(contract: Contract, raws: Iterable[bytes], mark: str | None = None
 
     Two equal keys in one statement are an error in Postgres (21000), for ever.
     """
-    kept: dict[str, Record] = {}
+    kept: dict[str, Record | Gone] = {}
     rejects: list[Reject] = []
     left_out: list[str] = []
     accepted = 0
@@ -182,18 +191,19 @@ def judge_all(contract: Contract, raws: Iterable[bytes], mark: str | None = None
         if mark is not None:
             marks.append(_at(raw, mark))
         match contract.judge(raw):
-            case Record() as record:
+            case Record() | Gone() as found:
                 accepted += 1
-                kept.pop(record.key, None)  # the place is the last one's, too
-                kept[record.key] = record
+                kept.pop(found.key, None)  # the place is the last one's, too
+                kept[found.key] = found
             case Reject() as reject:
                 rejects.append(reject)
             case LeftOut(key=key):
                 left_out.append(key)
     return Judged(
-        records=list(kept.values()),
+        records=[r for r in kept.values() if isinstance(r, Record)],
         rejects=rejects,
         left_out=left_out,
+        gone=[r.key for r in kept.values() if isinstance(r, Gone)],
         folded=accepted - len(kept),
         last=raw,
         marks=marks,

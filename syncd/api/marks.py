@@ -67,10 +67,24 @@ class Marks:
     def asked(self, mark: str) -> str:
         """What the request sends, so that nothing at or after the mark is left out."""
         settings = self.settings
-        back = Decimal(settings.lookback) * UNITS.get(settings.kind, 1)
+        back = Decimal(settings.lookback) + self._turned_back(mark)
         if settings.kind == "number" or not back:
             return mark
-        return self._written(self._value(mark) - back, mark)
+        return self._written(self._value(mark) - back * UNITS.get(settings.kind, 1), mark)
+
+    def _turned_back(self, mark: str) -> int:
+        """Seconds by which the clock of a stamp without a zone is turned back within a day.
+
+        What it writes afterwards is lower than what it wrote before, for so long.
+        """
+        if self.settings.kind != "time" or self.settings.zone is None:
+            return 0
+        moment = _EPOCH + dt.timedelta(seconds=_floor(self._value(mark)))
+        zone = ZoneInfo(self.settings.zone)
+        days = (moment + dt.timedelta(days=n) for n in (-1, 0, 1))
+        offsets = [zone.utcoffset(day.astimezone(zone)) or dt.timedelta(0) for day in days]
+        turned = max(offsets[0] - offsets[1], max(offsets[:2]) - offsets[2], dt.timedelta(0))
+        return int(turned.total_seconds())
 
     def _text(self, value: bytes) -> str:
         text = text_of(value) if value[:1] == b'"' else value.decode("ascii", "replace")

@@ -16,7 +16,7 @@ import attrs
 
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import ApiClient
-from syncd.api.contract import Contract, LeftOut
+from syncd.api.contract import Contract, Gone, LeftOut
 from syncd.api.decode import open_envelope, records_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
@@ -25,7 +25,14 @@ from syncd.api.marks import Marks
 from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
-from syncd.config.settings import KeyAuth, SourceSettings, StreamSettings
+from syncd.config.settings import (
+    CursorPages,
+    KeyAuth,
+    KeysetPages,
+    NoPages,
+    SourceSettings,
+    StreamSettings,
+)
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
 from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
@@ -117,7 +124,12 @@ class ApiSource:
             [stream.schema, stream.table, stream.key],
         ]
         if stream.incremental is not None:
-            valid.append(attrs.asdict(stream.incremental))
+            # What has not changed at the API is not met again, whatever has changed here.
+            valid += [
+                attrs.asdict(stream.incremental),
+                stream.deleted and attrs.asdict(stream.deleted),
+                *(dict(sorted(of.items())) for of in (stream.columns, stream.paths, stream.hide)),
+            ]
         text = json.dumps(valid, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -206,12 +218,18 @@ class ApiSource:
             records=judged.records,
             rejects=rejects,
             left_out=judged.left_out,
+            gone=judged.gone,
             folded=judged.folded,
             next_cursor=following,
             total=turn.total,
             mark=None if self._marks is None else self._marks.highest(judged.marks),
             clock=None if self._marks is None else clock_of(answer.headers),
         )
+
+    @property
+    def by_place(self) -> bool:
+        # A link may be to a page of a number, too.
+        return not isinstance(self.stream.page, CursorPages | KeysetPages | NoPages)
 
     def higher(self, one: str | None, other: str | None) -> str | None:
         return one if self._marks is None else self._marks.higher(one, other)
@@ -247,7 +265,7 @@ class ApiSource:
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         judged = self._contract.judge(raw)
-        return None if isinstance(judged, LeftOut) else judged
+        return None if isinstance(judged, LeftOut | Gone) else judged
 
     # --- rows -------------------------------------------------------------------------------
 
@@ -257,11 +275,7 @@ class ApiSource:
             name + as_column(fields.get(column, b"null"), of) for column, name, of in self._members
         ]
         return Row(
-            key=record.key,
-            json=merged(members, kept),
-            called=kept is not None,
-            raw=record.raw,
-            gone=record.gone,
+            key=record.key, json=merged(members, kept), called=kept is not None, raw=record.raw
         )
 
     # --- calls ------------------------------------------------------------------------------

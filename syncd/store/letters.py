@@ -19,6 +19,7 @@ from syncd.sync.model import (
     LETTER_LATER,
     LETTER_TRIES,
     DeadLetter,
+    PageCommit,
     Row,
     StreamId,
     Table,
@@ -40,14 +41,18 @@ def resolve(
     moment: Moment,
     rows: Sequence[Row],
     dead: Iterable[DeadLetter],
-    tried: Mapping[int, str | None],
+    page: PageCommit,
 ) -> None:
-    """Let those go whose row was written; `tried` as in `PageCommit.letters`."""
+    """Let those go whose row was written, or whose record the API has deleted."""
+    tried = page.letters
     if tried:
         cursor.execute(sql("note_retried"), {**moment.values, "ids": list(tried)})
     if rows:
-        keys = [_identity(r.key) for r in rows]
-        cursor.execute(sql("resolve_dead"), {**moment.values, "keys": keys})
+        _leave(cursor, moment, [r.key for r in rows], what="recovered")
+    if page.gone:
+        # Tried again, it would bring the row back.
+        why = "the API has deleted the record"
+        _leave(cursor, moment, page.gone, what="discarded", reason=why)
     if tried:
         written = {r.key for r in rows}
         gone = [number for number, key in tried.items() if key is None or key in written]
@@ -60,6 +65,13 @@ def resolve(
             named = key if found is None else storable(found)
             if named is not None and named not in aside:
                 history.note(cursor, moment, what, named, kind=kind)
+
+
+def _leave(
+    cursor: Cursor, moment: Moment, keys: Iterable[str], *, what: What, reason: str = ""
+) -> None:
+    values = {"keys": [_identity(key) for key in keys], "what": what, "reason": reason}
+    cursor.execute(sql("resolve_dead"), {**moment.values, **values})
 
 
 def put_aside(

@@ -177,7 +177,7 @@ def _finish(
         cycle=checkpoint.cycle,
         page=None if page.aside else checkpoint.pages + 1,
     )
-    letters.resolve(cursor, moment, rows, dead, page.letters)
+    letters.resolve(cursor, moment, rows, dead, page)
     letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
     _mark_gone(cursor, table, moment, page.gone, done)
@@ -217,13 +217,21 @@ def _finish(
 
 
 def _mark_gone(
-    cursor: Cursor, table: Table, moment: Moment, gone: Sequence[Row], done: _Written
+    cursor: Cursor, table: Table, moment: Moment, gone: Sequence[str], done: _Written
 ) -> None:
     """Mark rows as deleted of which the API says so; those that are there."""
     if not gone:
         return
-    values = {"source": moment.stream.source, "at": moment.at, "page": as_page(gone)}
-    cursor.execute(statements(table).mark_gone, values)
+    values = {"source": moment.stream.source, "at": moment.at, "keys": list(gone)}
+    try:
+        cursor.execute(statements(table).mark_gone, values)
+    except (psycopg.Error, ValueError) as error:
+        if not is_of_the_record(error):
+            raise
+        raise StoreRefused(
+            f"rows that the API has deleted can't be marked so: {words(error)}",
+            hint="does a trigger or a constraint of the table refuse it? nothing was written",
+        ) from error
     for (key,) in cursor.fetchall():
         done.many += 1
         done.changed.append(key)

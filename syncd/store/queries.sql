@@ -300,7 +300,8 @@ INSERT INTO syncd.cycle (source, stream, follows, reconcile, since)
 SELECT source, stream, follows, reconcile,
        CASE WHEN follows IS NOT NULL
             THEN (SELECT f.since FROM syncd.cycle f WHERE f.id = k.follows)
-            WHEN NOT reconcile AND whole >= coalesce(
+            -- One that began in the future did so before a clock was stepped back.
+            WHEN NOT reconcile AND whole < clock_timestamp() AND whole >= coalesce(
                 clock_timestamp() - make_interval(secs => %(full)s::float8), 'epoch')
             THEN high_water END
 FROM (
@@ -491,15 +492,15 @@ DELETE FROM syncd.dead_letter
 WHERE source = %(source)s AND stream = %(stream)s AND key IS NULL AND cycle < %(cycle)s;
 
 -- name: resolve_dead
--- Records that succeeded now need nobody any more.
+-- Records that succeeded now, or that are deleted, need nobody any more.
 WITH gone AS (
     DELETE FROM syncd.dead_letter
     WHERE source = %(source)s AND stream = %(stream)s AND identity = ANY (%(keys)s)
     RETURNING key, kind
 )
-INSERT INTO syncd.event (source, stream, at, what, cycle, page, kind, many, keys)
-SELECT %(source)s, %(stream)s, %(at)s, 'recovered', %(cycle)s::bigint, %(page)s::integer, kind,
-       count(*), array_agg(key)
+INSERT INTO syncd.event (source, stream, at, what, cycle, page, kind, reason, many, keys)
+SELECT %(source)s, %(stream)s, %(at)s, %(what)s, %(cycle)s::bigint, %(page)s::integer, kind,
+       %(reason)s, count(*), array_agg(key)
 FROM gone WHERE key IS NOT NULL GROUP BY kind;
 
 -- name: settle_letters

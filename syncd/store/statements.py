@@ -44,8 +44,8 @@ class Statements:
     (`cycle`), and that were approved or may go without asking (`all`)."""
 
     mark_gone: sql.Composed
-    """Marks the page's rows as deleted, as of the moment `at`; gives the keys of those that
-    were there and were not."""
+    """Marks the rows of canonical `keys` as deleted, as of the moment `at`; gives the keys of
+    those that were there and were not."""
 
     differing: sql.Composed
     """Gives the positions, from 1, of rows that are new, deleted, or differ."""
@@ -146,20 +146,6 @@ RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
         ),
         **_scanning(table, dict(columns), key),
         **_of_one(table, dict(columns), key),
-        mark_gone=sql.SQL(
-            """UPDATE {table} o SET {deleted} = %(at)s, {changed} = %(at)s
-FROM jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
-WHERE o.{source} = %(source)s AND {same_key} AND o.{deleted} IS NULL
-RETURNING jsonb_build_array({key_of})::text"""
-        ).format(
-            table=table,
-            record=record,
-            source=named(SOURCE),
-            same_key=same_key,
-            deleted=named(DELETED),
-            changed=named(CHANGED),
-            key_of=listed("o", key),
-        ),
         differing=sql.SQL(
             """SELECT r."_syncd_position" FROM (
     SELECT e.position AS "_syncd_position", x.*
@@ -193,11 +179,19 @@ def _scanning(
         sql.SQL("(e.key ->> {})::{}").format(sql.Literal(n), sql.SQL(columns[c]))
         for n, c in enumerate(key)
     )
+    # By column, unlike the others: it is of few rows, and has the primary key's index find them.
+    columns_of = [
+        sql.SQL("(e.key ->> {})::{} AS {}").format(sql.Literal(n), sql.SQL(columns[c]), named(c))
+        for n, c in enumerate(key)
+    ]
+    same = [sql.SQL("{} = {}").format(named("o", c), named("g", c)) for c in key]
     live = sql.SQL("o.{} = %(source)s AND o.{} IS NULL").format(named(SOURCE), named(DELETED))
     parts = {
         "table": table,
         "record": record,
         "typed": typed,
+        "named": sql.SQL(", ").join(columns_of),
+        "same": sql.SQL(" AND ").join(same),
         "live": live,
         "of_row": key_of("r"),
         "of_old": key_of("o"),
@@ -210,6 +204,10 @@ SELECT %(source)s, %(stream)s, {of_row} FROM jsonb_to_recordset(%(page)s::jsonb)
         "note_keys": """INSERT INTO syncd.seen (source, stream, key)
 SELECT %(source)s, %(stream)s, jsonb_build_array({typed})
 FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e""",
+        "mark_gone": """UPDATE {table} o SET {deleted} = %(at)s, {changed} = %(at)s
+FROM (SELECT {named} FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e) AS g
+WHERE {live} AND {same}
+RETURNING {of_old}::text""",
         "find_missing": """WITH absent AS MATERIALIZED (
     SELECT {of_old} AS key FROM {table} o WHERE {live} AND NOT EXISTS (
         SELECT FROM syncd.seen s

@@ -129,8 +129,12 @@ def _hints(found: Survey) -> Iterator[str]:
         note = f" ({found.updated.note})" if found.updated.note else ""
         yield from comment(
             f"`{found.updated.path}`{note} seems to tell when a record changed: if the API can "
-            "be asked for what changed since, a cycle need not read all of the list."
+            "be asked for what changed since, by a parameter such as updated_since, a cycle need "
+            "not read all of the list:"
         )
+        kind = {"bigint": {"kind": "epoch-ms"}, "timestamp": {"zone": "UTC"}}
+        asked = {"field": found.updated.path, "param": "updated_since"}
+        yield f"# incremental = {value(asked | kind.get(found.updated.type, {}))}"
     if isinstance(found.page, NumberPages | OffsetPages):
         yield "# Rows may move while such a list is read: if the API can sort by what never"
         yield '# changes, add it: params = { sort = "id" }'

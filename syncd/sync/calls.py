@@ -86,10 +86,9 @@ async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
     stream = turn.stream
     if not stream.source.has_call:
         return set()
-    there = [r for r in page.records if not r.gone]
     if not turn.only_changed:
-        return {r.key for r in there}
-    rows = [stream.source.row(r, None) for r in there]
+        return {r.key for r in page.records}
+    rows = [stream.source.row(r, None) for r in page.records]
     return await stream.retry.through_outages(
         lambda: stream.store.differing(stream.table, stream.id.source, rows), stream.on_failure
     )

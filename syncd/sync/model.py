@@ -74,9 +74,6 @@ class Record:
     raw: bytes
     """The whole record as the API wrote it: what a dead letter keeps."""
 
-    gone: bool = False
-    """The API says that it is deleted: nothing but its key counts."""
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Reject:
@@ -100,6 +97,9 @@ class Page:
     left_out: list[str] = attrs.field(factory=list)
     """Keys of records that a `where` rule left out."""
 
+    gone: list[str] = attrs.field(factory=list)
+    """Keys of records that the API says are deleted."""
+
     folded: int = 0
     """Records whose key came again later in the same page; the last one won."""
 
@@ -120,13 +120,14 @@ class Page:
 
     @property
     def seen(self) -> int:
-        return len(self.records) + len(self.rejects) + len(self.left_out) + self.folded
+        there = len(self.records) + len(self.rejects) + len(self.left_out) + len(self.gone)
+        return there + self.folded
 
     @property
     def keys(self) -> list[str]:
         """Canonical keys of all records whose key could be told."""
         known = [r.key for r in self.rejects if r.key is not None]
-        return [*(r.key for r in self.records), *self.left_out, *known]
+        return [*(r.key for r in self.records), *self.left_out, *self.gone, *known]
 
     def fingerprint(self) -> str:
         """Equal for two pages that hold the same keys: how a page that repeats is noticed."""
@@ -248,9 +249,6 @@ class Row:
     raw: bytes = b""
     """For the dead letter, should Postgres refuse the row."""
 
-    gone: bool = False
-    """It is to be marked as deleted, if it is there."""
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class DeadLetter:
@@ -282,8 +280,8 @@ class PageCommit:
     request: str = ""
     """What was asked and answered, for people."""
 
-    gone: tuple["Row", ...] = ()
-    """Rows that the API says are deleted: their keys alone count."""
+    gone: tuple[str, ...] = ()
+    """Keys of records that the API says are deleted: their rows are marked, if they are there."""
 
     high_seen: str | None = None
     """The highest mark of the cycle, this page included."""

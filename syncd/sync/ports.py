@@ -426,6 +426,10 @@ class Source(Protocol):
     async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
         """Ask for one page; of what has changed since a high-water mark, if there is one."""
 
+    @property
+    def by_place(self) -> bool:
+        """Its pages are places in a list: one record that leaves lets the next ones up."""
+
     def higher(self, one: str | None, other: str | None) -> str | None:
         """The higher of two high-water marks."""
 

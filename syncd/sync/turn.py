@@ -71,8 +71,8 @@ class Turn:
             page = await self.fetch()
             rows, dead = await make_calls(self, page)
             self._commit = PageCommit(
-                rows=[row for row in rows if not row.gone],
-                gone=tuple(row for row in rows if row.gone),
+                rows=rows,
+                gone=tuple(page.gone),
                 dead=dead,
                 left_out=len(page.left_out),
                 folded=page.folded,

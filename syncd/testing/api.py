@@ -122,14 +122,20 @@ class FakeSource:
         ids = [i for i, r in self.api.records.items() if since is None or _mark(r) >= int(since)]
         size = self.api.page_size
         chosen = ids[(number - 1) * size : number * size]
+        there = [self.api.records[i] for i in chosen]
         more = number * size < len(ids)
         return Page(
-            records=[record(self.api.records[i]) for i in chosen],
+            records=[record(r) for r in there if not r.get("deleted")],
+            gone=[record(r).key for r in there if r.get("deleted")],
             next_cursor=str(number + 1) if more else None,
             total=len(ids),
             mark=max((str(_mark(self.api.records[i])) for i in chosen), key=int, default=None),
             clock=self.api.clock,
         )
+
+    @property
+    def by_place(self) -> bool:
+        return True
 
     def higher(self, one: str | None, other: str | None) -> str | None:
         return max((m for m in (one, other) if m is not None), key=int, default=None)
@@ -189,13 +195,7 @@ class FakeSource:
         if kept is not None:
             fields |= {k: json.dumps(v).encode() for k, v in json.loads(kept).items()}
         text = b",".join(json.dumps(k).encode() + b":" + v for k, v in fields.items())
-        return Row(
-            key=record.key,
-            json=b"{" + text + b"}",
-            called=kept is not None,
-            raw=record.raw,
-            gone=record.gone,
-        )
+        return Row(key=record.key, json=b"{" + text + b"}", called=kept is not None, raw=record.raw)
 
 
 def _mark(fields: dict[str, object]) -> int:
@@ -208,7 +208,6 @@ def record(fields: dict[str, object]) -> Record:
         key=json.dumps([fields["id"]]),
         fields={k: json.dumps(v).encode() for k, v in fields.items()},
         raw=json.dumps(fields).encode(),
-        gone=bool(fields.get("deleted")),
     )
 
 

@@ -1,13 +1,11 @@
 """What the store in memory makes of scans, with the rules of `sync.scans`."""
 
-import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 
 from syncd.sync.model import DeadLetter, PageCommit, Row, Table
 from syncd.sync.scans import Absent, Reconciled, Scan, question
 from syncd.testing.rows import FakeCycle, FakeScans
-from syncd.testing.values import Key, Values, key_of, value_of
+from syncd.testing.values import Key, Values, key_of, typed_key
 
 DELETED = "_syncd_deleted_at"
 
@@ -26,10 +24,7 @@ def note(
         return
     others = [*page.keys, *(d.key for d in refused if d.key is not None)]
     found: list[Key] = [key_of(table, source, values) for _, values in good]
-    for text in others:
-        parts = json.loads(text, parse_int=Decimal, parse_float=Decimal)
-        values = [value_of(c, table.columns[c], p) for c, p in zip(table.key, parts, strict=True)]
-        found.append((source, *values))
+    found += [typed_key(table, source, text) for text in others]
     scans.seen += found
     cycle.noted += len(found)
     cycle.keyless += page.keyless

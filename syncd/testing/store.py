@@ -29,7 +29,15 @@ from syncd.testing.letters import Letters
 from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED, conclude, note
 from syncd.testing.tokens import Tokens
-from syncd.testing.values import RefusedError, Values, key_of, sorted_out, summed, values_of
+from syncd.testing.values import (
+    RefusedError,
+    Values,
+    key_of,
+    sorted_out,
+    summed,
+    typed_key,
+    values_of,
+)
 
 
 @attrs.define(eq=False)
@@ -146,7 +154,8 @@ class FakeStore(Tokens, Letters, Requests):
         if reconciles or not lists:
             return None
         old = self._now() - max(c.started_at for c in lists)
-        return self.high_water.get(stream) if full is None or old <= full else None
+        recent = old > 0 and (full is None or old <= full)
+        return self.high_water.get(stream) if recent else None
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         async with self._at("differing"):
@@ -173,9 +182,9 @@ class FakeStore(Tokens, Letters, Requests):
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
             source = now.stream.source
             written = sum(self._write(table, source, row, values) for row, values in good)
-            written += sum(self._mark_gone(table, source, row) for row in page.gone)
+            written += sum(self._mark_gone(table, source, key) for key in page.gone)
             succeeded = {row.key for row, _ in good}
-            self._resolve_dead(now.stream, succeeded)
+            self._resolve_dead(now.stream, succeeded | set(page.gone))
             for letter in [*page.dead, *refused]:
                 self._put_aside(now.stream, letter, checkpoint.cycle or 0)
             for number, key in page.letters.items():
@@ -302,9 +311,9 @@ class FakeStore(Tokens, Letters, Requests):
         there[key] = values
         return True
 
-    def _mark_gone(self, table: Table, source: str, row: Row) -> bool:
+    def _mark_gone(self, table: Table, source: str, text: str) -> bool:
         there = self.tables[(table.schema, table.name)]
-        key = key_of(table, source, values_of(table, row))
+        key = typed_key(table, source, text)
         if (live := _live(there.get(key))) is None:
             return False
         there[key] = {**live, DELETED: self._now()}

@@ -74,6 +74,13 @@ def key_of(table: Table, source: str, values: Values) -> Key:
     return (source, *(values[c] for c in table.key))
 
 
+def typed_key(table: Table, source: str, text: str) -> Key:
+    """The key that a canonical one names, as the table holds it."""
+    parts = json.loads(text, parse_int=Decimal, parse_float=Decimal)
+    named = zip(table.key, parts, strict=True)
+    return (source, *(value_of(c, table.columns[c], part) for c, part in named))
+
+
 def summed(left: Counts, right: Counts) -> Counts:
     mine, other = attrs.asdict(left), attrs.asdict(right)
     return Counts(**{name: mine[name] + other[name] for name in mine})

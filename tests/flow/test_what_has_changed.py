@@ -105,6 +105,27 @@ async def test_a_cycle_that_failed_moves_no_mark(world: World, autojump_clock: C
     assert world.store.high_water[CAMPAIGNS] == "50"
 
 
+async def test_what_changes_while_it_pages_is_asked_for_again(
+    world: World, autojump_clock: Clock
+) -> None:
+    """resume: of a list whose places move another record may have slipped by."""
+    await world.cycle()
+    for n in range(1, 16):
+        change(world, f"c{n}", 30)
+    world.api.clock = 40.0
+
+    async def moves(asked: Asked) -> None:
+        if asked.what == "page 2":
+            change(world, "c20", 50)
+
+    world.api.faults = moves
+    await world.cycle()
+    assert world.store.high_water[CAMPAIGNS] == "25"
+    world.api.faults, world.api.clock = None, 1000.0
+    assert (await world.cycle()).totals.seen == 17
+    assert world.store.high_water[CAMPAIGNS] == "50"
+
+
 async def test_nothing_is_gone_by_absence_from_what_has_changed(
     world: World, autojump_clock: Clock
 ) -> None:

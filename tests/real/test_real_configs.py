@@ -8,6 +8,7 @@ import pytest
 
 from tests.daemon.conftest import Syncd
 from tests.real.django_server import Shop
+from tests.real.kinto_server import Kinto
 from tests.real.records import differences, rows
 from tests.real.relay import relayed
 from tests.real.server import Server
@@ -54,6 +55,34 @@ async def test_a_list_that_changes_while_it_is_read_is_in_the_table_after_two_cy
             done = await syncd.command("--set", f"{stream}.reconcile=1ms", "once")
             assert done.returncode == 0, done.stdout + done.stderr
         assert differences(server.records(), rows(postgres, "things")) == []
+
+
+async def test_only_what_has_changed_is_asked_for(
+    kinto: Kinto, syncd: Syncd, postgres: str
+) -> None:
+    """One page instead of eleven, and its tombstones mark rows at once."""
+    syncd.env = kinto.env
+    changed = """
+[sources.kinto.streams.things.incremental]
+field = "last_modified"
+param = "_since"
+kind = "epoch-ms"
+lookback = 0
+lag = 0
+[sources.kinto.streams.things.deleted]
+field = "deleted"
+"""
+    async with relayed(kinto.port) as relay:
+        syncd.write(config(kinto, postgres, relay.port) + changed)
+        for _ in range(3):
+            kinto.tick()
+            relay.requests = 0
+            done = await syncd.command("once")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert differences(kinto.records(), rows(postgres, "things")) == []
+            kinto.stir()
+            kinto.stir()
+        assert relay.requests == 1
 
 
 async def test_each_refresh_token_is_used_once_and_its_successor_kept(

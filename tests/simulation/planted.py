@@ -328,6 +328,21 @@ def an_open_breaker_lets_all_in() -> list[Patch]:
     return [(Breaker, "_admitted", let_in)]
 
 
+def a_mark_ahead_of_the_api() -> list[Patch]:
+    return [(SimSource, "bounded", lambda _self, mark, _clock: mark)]
+
+
+def a_mark_reached_before_the_end() -> list[Patch]:
+    whole = FakeStore._move
+
+    def move(self: FakeStore, at: Checkpoint, page: PageCommit) -> None:
+        whole(self, at, page)
+        if page.high_seen is not None and self.high_water.get(at.stream) is not None:
+            self.high_water[at.stream] = page.high_seen
+
+    return [(FakeStore, "_move", move)]
+
+
 BUGS: tuple[Callable[[], list[Patch]], ...] = (
     checkpoint_before_the_rows,
     token_refunded_on_failure,
@@ -358,4 +373,6 @@ BUGS: tuple[Callable[[], list[Patch]], ...] = (
     a_probe_that_was_not_sent_keeps_its_right,
     tokens_spent_by_who_waited_when_the_breaker_opened,
     an_open_breaker_lets_all_in,
+    a_mark_ahead_of_the_api,
+    a_mark_reached_before_the_end,
 )

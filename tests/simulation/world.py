@@ -43,6 +43,7 @@ FENCE: ContextVar[int] = ContextVar("FENCE")
 """The fencing token of who makes the request that this task has under way."""
 
 PER = 60.0
+LAG = 30.0  # seconds for which a change may be on its way until the API shows it
 DRAIN = 100.0
 LEAVES = 30.0  # seconds: a request's timeout, and a Postgres that loses statements
 TIMEOUT = 15.0
@@ -72,23 +73,31 @@ class SimSource(FakeSource):
         return self.settings
 
     async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
-        assert since is None, "its list can only be asked for whole"
         number = int(cursor or 1)
         what = f"page {number} for {permit.spent_on}"  # type: ignore[attr-defined]  # TokenPermit
         FENCE.set(_fence(permit))
         answer = await self._request(what, None, self.world.latency(), permit)
-        page = answer if isinstance(answer, Page) else self._page(number)
+        page = answer if isinstance(answer, Page) else self._page(number, since)
         self.api.look_at_page(cursor, page, trio.current_time(), self.settings)
         return page
 
-    def _page(self, number: int) -> Page:
-        ids = list(self.api.records)
+    def _page(self, number: int, since: str | None) -> Page:
+        marks = {name: float(str(r["changed"])) for name, r in self.api.records.items()}
+        ids = [name for name, mark in marks.items() if since is None or mark >= float(since)]
         chosen = ids[(number - 1) * self.size : number * self.size]
         more = number * self.size < len(ids)
         return Page(
             records=[record(self.api.records[i]) for i in chosen],
             next_cursor=str(number + 1) if more else None,
+            mark=max((str(marks[name]) for name in chosen), key=float, default=None),
+            clock=trio.current_time(),
         )
+
+    def higher(self, one: str | None, other: str | None) -> str | None:
+        return max((m for m in (one, other) if m is not None), key=float, default=None)
+
+    def bounded(self, mark: str, clock: float) -> str:
+        return str(min(float(mark), clock - LAG))
 
     async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
         self.api.call_takes = self.world.latency() + 0.5
@@ -146,6 +155,9 @@ class World:
     forgetful: float = attrs.field(init=False)
     """How often Postgres has crashed before a commit, and what is not logged is gone."""
 
+    full: float | None = attrs.field(init=False)
+    """None: the plain stream asks only for what has changed; nothing vanishes there, or moves."""
+
     vanished: dict[StreamId, dict[str, dict[str, object]]] = attrs.field(factory=dict, init=False)
     size: int = attrs.field(default=4, init=False)
     every: float = attrs.field(default=300.0, init=False)
@@ -170,10 +182,14 @@ class World:
         self.reconcile = self.rng.choice((None, 600.0, 900.0))
         self.restless = self.rng.choice((0.0, 0.0, 0.0, 0.3))
         self.forgetful = self.rng.choice((0.0, 0.0, 0.0, 0.3))
+        # Drawn apart: what else is drawn stays the same for a seed.
+        self.full = random.Random(f"full {self.schedule.seed}").choice((0.0, 0.0, None))
         self.store.troubles = self._trouble
         for stream in (CALLED, PLAIN):
             api = WatchedApi(stream=stream, store=self.store, limit=None, per=PER)
             api.fill(self.rng.randint(3, 18))
+            for values in api.records.values():
+                values["changed"] = 0.0
             self.store.there_since |= {(stream, name): 0.0 for name in api.records}
             api.limits.append((float("-inf"), self.limit))
             api.faults = self._faults(api)
@@ -216,7 +232,8 @@ class World:
             held = self.pausing.get(api.stream)
             if held is not None and held.ok and len(self.lives) == 1:
                 self.store.tell("drain", False, "a request of a stream that is paused")
-            if api.records and asked.what.startswith("page") and self._is_restless():
+            moves = asked.what.startswith("page") and not self._is_still(api.stream)
+            if api.records and moves and self._is_restless():
                 self._move_to_the_front(api, self.rng.choice(list(api.records)))
             if self.down:
                 raise ApiUnavailable("503", sent="refused")
@@ -293,6 +310,7 @@ class World:
             table=table(stream),
             every=self.every,
             reconcile=self.reconcile,
+            full=self.full if stream == PLAIN else 0.0,
             concurrency=1 + self.rng.randrange(5),
             lease=life.supervisor.leases["ads"],
             source=source,
@@ -519,9 +537,10 @@ class World:
                 name, values = before.popitem()
             if name not in api.records:
                 self.store.there_since[api.stream, name] = trio.current_time()
-            api.records[name] = {"id": name, **values}
-        elif kind == 1 and ids:
-            api.records[ids[number % len(ids)]]["name"] = f"name {number}"
+            api.records[name] = {"id": name, **values, **self._stamp(number)}
+        elif ids and (kind == 1 or self._is_still(api.stream)):
+            changed = {"name": f"name {number}", **self._stamp(number)}
+            api.records[ids[number % len(ids)]] |= changed
         elif kind == 2 and len(ids) > 1:
             many = MANY if number % 5 == 0 else 1
             for gone in ids[number % len(ids) :][:many]:
@@ -532,6 +551,13 @@ class World:
     def _move_to_the_front(self, api: WatchedApi, name: str) -> None:
         found = api.records.pop(name)
         api.records = {name: found, **api.records}
+
+    def _is_still(self, stream: StreamId) -> bool:
+        return stream == PLAIN and self.full is None
+
+    def _stamp(self, number: int) -> dict[str, object]:
+        """When a record was changed; what is shown now may have been on its way for a while."""
+        return {"changed": trio.current_time() - LAG * (number % 10) / 10}
 
     def _is_restless(self) -> bool:
         return self.rng.random() < self.restless

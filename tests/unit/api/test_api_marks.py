@@ -57,6 +57,20 @@ def test_what_is_asked_for_is_written_as_the_server_does(mark: str, asked: str) 
     assert marks(zone="UTC").asked(mark) == asked
 
 
+@pytest.mark.parametrize(
+    ("mark", "asked"),
+    [
+        ("2026-10-25T02:50:00", "2026-10-25T01:45:00"),  # what comes next may say 02:10
+        ("2026-10-26T01:00:00", "2026-10-25T23:55:00"),
+        ("2026-10-27T02:50:00", "2026-10-27T02:45:00"),
+        ("2026-03-29T03:02:00", "2026-03-29T01:57:00"),  # there is no 02:57 on that day
+    ],
+)
+def test_a_clock_that_was_turned_back_hides_nothing(mark: str, asked: str) -> None:
+    """Case 26: of an hour that comes twice the second one is lower than the first."""
+    assert marks(zone="Europe/Berlin").asked(mark) == asked
+
+
 def test_without_a_lookback_the_mark_is_sent_untouched() -> None:
     """Case 25: `>=` reads the border again."""
     assert marks(lookback=0.0).asked("2026-01-31T10:00:00,5Z") == "2026-01-31T10:00:00,5Z"

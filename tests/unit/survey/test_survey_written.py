@@ -115,6 +115,16 @@ def test_each_kind_of_paging_is_read_back_as_it_was(page: PageSettings, tmp_path
     assert read == page
 
 
+@pytest.mark.parametrize("changed", ["2024-01-02T03:04:05Z", "2024-01-02T03:04:05", 1704164645])
+def test_what_it_advises_loads_once_it_is_no_comment_any_more(
+    changed: str | int, tmp_path: Path
+) -> None:
+    """A person who takes the advice has to find a parameter's name, and nothing else."""
+    text = config(found([{"id": n, "updated_at": changed} for n in (1, 2)]), GIVEN, TODAY)
+    (stream,) = loaded(text.replace("# incremental", "incremental"), tmp_path).streams.values()
+    assert stream.incremental.field == "updated_at"
+
+
 @pytest.mark.parametrize(
     "auth",
     [
