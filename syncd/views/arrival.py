@@ -12,7 +12,7 @@ import attrs
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Cycle, Failing, Seen
 
-Why = Literal["budget", "api asked to wait", "api is failing"]
+Why = Literal["budget", "answer", "api asked to wait", "api is failing"]
 
 
 @attrs.frozen(kw_only=True)
@@ -110,11 +110,19 @@ def wait(seen: Seen, budget: Budget | None, failing: Failing | None) -> Wait | N
         return None
     if budget.held_until is not None:
         return Wait(why="api asked to wait", until=budget.held_until)
-    if budget.tokens and not budget.free and not _in_flight(budget, seen.stream):
+    if (latest := _latest_answer(budget, seen.stream)) is not None:
+        return Wait(why="answer", until=latest)
+    if budget.tokens and not budget.free:
         return Wait(why="budget", until=budget.next_free)
     return None
 
 
-def _in_flight(budget: Budget, stream: StreamId) -> bool:
-    """Whether a request of this stream is under way: it waits for the answer, then."""
-    return any(t.counted is None and t.spent_on.startswith(f"{stream} ") for t in budget.spent)
+def _latest_answer(budget: Budget, stream: StreamId) -> float | None:
+    """When a request of this stream that is under way is given up; None if none is."""
+    flying = [
+        # Until it is known when it was counted, it holds its token for `timeout` and a window.
+        token.free - budget.per
+        for token in budget.spent
+        if token.counted is None and token.spent_on.startswith(f"{stream} ")
+    ]
+    return max(flying, default=None)

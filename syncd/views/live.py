@@ -135,4 +135,6 @@ def waits(seen: Seen, budget: Budget | None, now: float) -> str:
     left = ahead(found.until - now)
     if found.why == "api asked to wait":
         return f"waits {left}, because the API asked for it"
+    if found.why == "answer":
+        return f"waits for an answer, {left} more at most"
     return f"waits for its budget: the next token in {left}"

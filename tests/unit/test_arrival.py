@@ -46,7 +46,7 @@ def budget(*free: float, tokens: int = 10, held: float | None = None, flying: in
         Token(
             number=n,
             counted=None if n < flying else at - PER,
-            free=at,
+            free=at + (PER if n < flying else 0),
             spent_on=f"{STREAM} page 7",
         )
         for n, at in enumerate(free)
@@ -144,7 +144,7 @@ ALL_SPENT = [NOW + n for n in range(1, 11)]
         (budget(), None, None),
         (None, None, None),
         (budget(*ALL_SPENT), None, Wait(why="budget", until=NOW + 1)),
-        (budget(*ALL_SPENT, flying=1), None, None),
+        (budget(*ALL_SPENT, flying=1), None, Wait(why="answer", until=NOW + 1)),
         (budget(held=NOW + 9), None, Wait(why="api asked to wait", until=NOW + 9)),
         (budget(*ALL_SPENT), FAILING, Wait(why="api is failing", until=NOW + 15)),
     ],

@@ -19,7 +19,7 @@ def tokens(*ages: float | None, what: str = "page 1") -> list[Token]:
         Token(
             number=n,
             counted=None if age is None else NOW - age,
-            free=NOW + 10,
+            free=NOW + (70 if age is None else 10),
             spent_on=f"{ADS} {what}",
         )
         for n, age in enumerate(ages)
@@ -87,7 +87,7 @@ def test_many_streams_are_summed_up() -> None:
     [
         ({}, "waits for its budget: the next token in 4 s"),
         ({"free": 1}, ""),
-        ({"spent": tokens(None)}, ""),
+        ({"spent": tokens(None)}, "waits for an answer, 10 s more at most"),
         ({"spent": OF_ANOTHER}, "waits for its budget: the next token in 4 s"),
         ({"held_until": NOW + 9}, "waits 9 s, because the API asked for it"),
     ],

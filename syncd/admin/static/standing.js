@@ -26,6 +26,7 @@ const LABELS = {
 
 const WAITS = {
   budget: (left) => `waiting for budget${left === null ? "" : `, ${left} more`}`,
+  answer: (left) => `waiting for an answer, ${left} more at most`,
   "api asked to wait": (left) => `the API asked to wait${left === null ? "" : `, ${left} more`}`,
   "api is failing": (left) => (left === null ? "waiting for it" : `next try in ${left}`),
 };
