@@ -83,6 +83,9 @@ class Box:
             words += ["--bind-ro", f"{source}:{target}"]
         words += ["--root", str(self.root)] if self.root else []
         self._box(*words, timeout=BOOT)
+        # A syncd that somebody ran on this machine has left its own there, and nobody's service
+        # can have that for its state.
+        self.run("sh", "-c", "rm -rf /etc/syncd /var/lib/syncd* /var/lib/private/syncd*")
 
     def stop(self) -> None:
         self._box("stop", timeout=BOOT)
@@ -118,6 +121,7 @@ class Box:
             timeout=within,
             cwd="/",
             check=False,
+            start_new_session=True,  # a `kill 0` in there ends nobody out here
         )
         if check:
             assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"

@@ -79,8 +79,8 @@ def test_a_reload_in_the_first_moments_ends_nothing_for_good(box: Box) -> None:
     # The process is there, and Python is not yet.
     script = """
         systemctl start --no-block syncd
-        until [ "$(systemctl show --value -p MainPID syncd)" != 0 ]; do :; done
-        kill -HUP "$(systemctl show --value -p MainPID syncd)"
+        until pid=$(systemctl show --value -p MainPID syncd); [ "$pid" != 0 ]; do :; done
+        kill -HUP "$pid"
     """
     box.run("sh", "-c", script)
     box.entry("SYNCD_EVENT=cycle-ended")
