@@ -10,7 +10,7 @@ import msgspec
 
 from syncd.api import splitting
 from syncd.api.columns import kind_of
-from syncd.api.contract import Contract, Judged, fields_of, judge_all
+from syncd.api.contract import Contract, Judged, fields_of, judge_all, text_form
 from syncd.api.shown import Redactor, excerpt, shown
 from syncd.errors import ApiUnavailable, UnexpectedAnswer
 
@@ -63,6 +63,14 @@ class Envelope:
             text = self.at(path)
             return "nothing" if text is None else kind_of(text.lstrip())
         return "the keys " + shown(", ".join(fields), 100) if fields else "an empty object"
+
+
+def text_at(envelope: Envelope, path: str) -> str | None:
+    """What stands at a path, as text; None if nothing does that has such a form."""
+    try:
+        return text_form(envelope.at(path))
+    except (splitting.MalformedError, ValueError):
+        return None
 
 
 def open_envelope(body: bytes, content_type: str, redactor: Redactor) -> Envelope:

@@ -17,23 +17,23 @@ import attrs
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import ApiClient
 from syncd.api.contract import Contract, LeftOut
-from syncd.api.decode import open_envelope, records_at
+from syncd.api.decode import open_envelope, raws_at, records_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
 from syncd.api.hints import clock_of, wait_hint
 from syncd.api.marks import Marks
 from syncd.api.paging import Answered, Pagination, pagination_for
+from syncd.api.rules import NOT_CARRIED_OUT, TIMED_OUT, ruled, rules_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
-from syncd.config.settings import KeyAuth, SourceSettings, StreamSettings
+from syncd.config.settings import ErrorRule, KeyAuth, SourceSettings, StreamSettings
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
 from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
 _NUMBER = re.compile("[0-9]{1,12}").fullmatch  # what a page, an offset or a size is at most
-NOT_CARRIED_OUT = (503, 425)  # the server says that it did not act; with 429
-TRY_AGAIN = (408, 425)  # the only 4xx, beside 429, that are nobody's fault
+TRY_AGAIN = (TIMED_OUT, 425)  # the only 4xx, beside 429, that are nobody's fault
 
 HINTS = {
     404: "Check base_url and path",
@@ -54,6 +54,7 @@ class ApiSource:
     _calls: Calls | None = attrs.field(init=False)
     _verify: Verify | None = attrs.field(init=False)
     _marks: Marks | None = attrs.field(default=None, init=False)
+    _rules: tuple[ErrorRule, ...] = attrs.field(init=False)
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
@@ -77,6 +78,7 @@ class ApiSource:
             self.client.redactor.mute()
         if stream.incremental is not None:
             self._marks = Marks(stream.incremental)
+        self._rules = (*stream.errors, *self.settings.errors)
         self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)
@@ -129,6 +131,9 @@ class ApiSource:
     async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
         ask = self._list_request(cursor, since)
         answer = await self.client.send(ask, permit)
+        if answer.rule is not None and answer.rule.then == "end":
+            return self._ended(cursor, ask, answer)
+        self._obey(ask, answer, permit)
         self._raise_for_trouble(ask, answer, permit)
         if answer.status == 404 and cursor is not None and self._pagination.ends_with_404:
             return Page(records=[])
@@ -145,6 +150,25 @@ class ApiSource:
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
+
+    def _ended(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:
+        """The end of a list, by a rule; UnexpectedAnswer if records would be lost for it."""
+        many = 0
+        if answer.status < 300 and answer.body.strip():
+            try:
+                envelope = open_envelope(answer.body, answer.content_type, self.client.redactor)
+                many = len(raws_at(envelope, self.stream.records, self.client.redactor))
+            except UnexpectedAnswer:
+                many = 0  # no list: what an end looks like
+            except ApiUnavailable as error:
+                raise ApiUnavailable(f"{ask}: {error}") from None
+        if many:
+            raise UnexpectedAnswer(
+                f"{ask}: a rule ends the list here, but the answer holds {many} records",
+                hint='`then = "end"` is for answers without records; what tells that a page is '
+                "the last one stands in `page`",
+            )
+        return Page(records=[], request=self._in_words(cursor, ask, answer))
 
     def _in_words(self, cursor: str | None, ask: Ask, answer: Answer) -> str:
         """Which page was asked for, for people who ask months later.
@@ -179,6 +203,7 @@ class ApiSource:
             headers={} if body is None else {"Content-Type": "application/json"},
             body=body,
             stream=stream.name,
+            rules=rules_for(self._rules, "list", first=cursor is None),
         )
 
     def _page(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:
@@ -272,6 +297,7 @@ class ApiSource:
         ask = self._about(record, self._calls.ask(record, idempotency_key), "call")
         try:
             answer = await self.client.send(ask, permit)
+            self._obey(ask, answer, permit)
             self._raise_for_trouble(ask, answer, permit)
             self._raise_for_call(ask, answer)
             return self._calls.kept(answer, self.client.redactor)
@@ -288,6 +314,7 @@ class ApiSource:
         try:
             ask = self._about(record, self._verify.ask(record, idempotency_key), "verify")
             answer = await self.client.send(ask, permit)
+            self._obey(ask, answer, permit)
             self._raise_for_trouble(ask, answer, permit)
             verdict = self._verify.verdict(
                 record, idempotency_key, ask, answer, self.client.redactor
@@ -298,7 +325,14 @@ class ApiSource:
         return attrs.evolve(verdict, reason=self.client.redactor.text(verdict.reason))
 
     def _about(self, record: Record, ask: Ask, purpose: Purpose) -> Ask:
-        return attrs.evolve(ask, purpose=purpose, stream=self.stream.name, key=record.key)
+        return attrs.evolve(
+            ask,
+            purpose=purpose,
+            stream=self.stream.name,
+            key=record.key,
+            rules=rules_for(self._rules, purpose),
+            once=purpose == "call" and not self.repeatable,
+        )
 
     def _raise_for_call(self, ask: Ask, answer: Answer) -> None:
         """What concerns this record alone is a CallFailed; a wrong method concerns all."""
@@ -309,7 +343,25 @@ class ApiSource:
             raise UnexpectedAnswer(reason, hint="Check `call.method` and `call.path`")
         raise CallFailed("call-failed", reason)
 
-    # --- statuses -----------------------------------------------------------------------------
+    # --- what an answer means -----------------------------------------------------------------
+
+    def _obey(self, ask: Ask, answer: Answer, permit: Permit) -> None:
+        """Raise what a rule of the user's says of the answer, if one names it."""
+        rule = answer.rule
+        if rule is None:
+            return
+        # An API that breaks has not counted the request differently from us.
+        if answer.status == 429 or (rule.then == "wait" and answer.status < 500):
+            permit.refused()
+        call = self._calls if ask.purpose == "call" else None
+        raise ruled(
+            rule,
+            ask,
+            answer,
+            said(answer, self.client.redactor),
+            path=self.settings.retry_after,
+            undone=call is not None and call.says_undone(answer),
+        )
 
     def _raise_for_trouble(self, ask: Ask, answer: Answer, permit: Permit) -> None:
         """Raise what a status means whatever was asked: a refusal, an outage, a redirect."""

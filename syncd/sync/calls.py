@@ -20,6 +20,7 @@ from syncd.errors import (
     ApiUnavailable,
     CallDone,
     CallFailed,
+    CallSkipped,
     Draining,
     RateLimited,
     StreamBroken,
@@ -48,12 +49,15 @@ T = TypeVar("T")
 
 INTERRUPTED = "syncd was stopped while this call was in flight, and it may not be repeated"
 LOST = "the answer to its call never came"
+SKIPPED = "a rule left its record out: "
+"""Before the reason of a call that failed so, in the ledger: it makes no dead letter."""
 
 
 async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLetter]]:
     """Make the calls that the page's records need; returns its rows and its dead letters.
 
-    `turn.begun` is set when the last of them has been begun.
+    `turn.begun` is set when the last of them has been begun, and `turn.skipped` holds the
+    records that a rule left out for what their calls were answered.
     """
     stream = turn.stream
     dead = [
@@ -146,6 +150,8 @@ class _PageCalls:
         self._answered = True
         if entry.outcome == "done":
             self.rows.append(self.stream.source.row(record, entry.kept))
+        elif entry.reason.startswith(SKIPPED):
+            self.turn.skipped.append(record.key)
         elif entry.outcome == "unknown":
             self._put_aside(record, CallFailed("outcome-unknown", entry.reason))
         else:
@@ -229,6 +235,11 @@ class _PageCalls:
             self._answered = True
             await self._settle(record, error)
             self._put_aside(record, error)
+        except CallSkipped as error:
+            self._answered = True
+            await self._settle(record, CallFailed("call-failed", f"{SKIPPED}{error.reason}"))
+            self.turn.skipped.append(record.key)
+            self.stream.tell_left_out(record.key, error.reason, error.cause)
         else:
             self._answered = True
             await self._settle(record, kept)
