@@ -17,11 +17,13 @@ import attrs
 import trio
 
 from syncd.errors import (
+    AccessDenied,
     ApiUnavailable,
     CallDone,
     CallFailed,
     CallSkipped,
     Draining,
+    ParkedByRule,
     RateLimited,
     StreamBroken,
     SyncdError,
@@ -97,6 +99,17 @@ async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
     return await stream.retry.through_outages(
         lambda: stream.store.differing(stream.table, stream.id.source, rows), stream.on_failure
     )
+
+
+def _turned_away(error: SyncdError) -> bool:
+    """Whether the API has answered that the call was not carried out."""
+    match error:
+        case RateLimited() | AccessDenied():
+            return True
+        case ApiUnavailable(sent="refused") | ParkedByRule(refused=True):
+            return True
+        case _:
+            return False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -256,10 +269,14 @@ class _PageCalls:
         key = intent.idempotency_key
 
         async def call(permit: Permit) -> bytes:
+            refused = False
             try:
                 return await source.call(record, key, permit)
+            except SyncdError as error:
+                refused = _turned_away(error)
+                raise
             finally:
-                if permit.sent:
+                if permit.sent and not refused:
                     self.stream.unsent.discard(key)
 
         self.stream.unsent.add(key)

@@ -169,7 +169,8 @@ class StreamContext:
 
     unsent: set[str] = attrs.field(factory=set, init=False)
     """Keys of calls whose intent may be stored, and of which this process knows, for as long as
-    the lease is ours, that not a byte was sent."""
+    the lease is ours, that they were not carried out: not a byte was sent, or the API turned
+    them away."""
 
     @asynccontextmanager
     async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:

@@ -27,9 +27,10 @@ from syncd.config.settings import (
     Then,
     TokenLogin,
 )
-from syncd.errors import NotNow, ParkedByRule, RateLimited, UnexpectedAnswer
+from syncd.errors import ApiUnavailable, NotNow, ParkedByRule, RateLimited, UnexpectedAnswer
 from syncd.sync import events
 from syncd.sync.aside import retry_letters
+from syncd.sync.context import StreamContext
 from syncd.sync.ports import Permit
 from syncd.sync.stream import run_cycle
 from syncd.testing import FakeSource
@@ -409,3 +410,57 @@ async def test_fail_puts_the_record_aside_without_a_retry(
     assert (letter.kind, letter.key) == ("call-failed", '["7"]')
     assert letter.reason == "too large: POST /campaigns/7/sync answered 503: no"
     assert ruled.wire.times("call 7") == 1
+
+
+async def _parks(ruled: Ruled, stream: StreamContext) -> None:
+    with pytest.raises(ParkedByRule, match="ask the vendor"):
+        await run_cycle(stream)
+
+
+async def test_park_at_a_call_keeps_the_answers_of_the_others(
+    ruled: Ruled, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: the page is not committed; after it, only those turned away are made."""
+    ruled.by(rule("park", status=("402",), says="ask the vendor"), call=call(repeat="never"))
+    for n in range(3, 11):
+        ruled.wire.replies[f"call {n}"] = [(402, {"message": "quota"})]
+    async with ruled.world.process() as stream:
+        await _parks(ruled, stream)
+        assert ruled.rows == {}
+        ruled.wire.replies.clear()  # somebody has paid
+        done = await run_cycle(stream)
+
+    assert (done.totals.written, done.totals.dead) == (25, 0)
+    assert set(ruled.wire.done.values()) == {1}
+    assert len(ruled.wire.done) == 25
+
+
+async def test_a_call_that_was_turned_away_before_a_restart_is_left_to_a_person(
+    ruled: Ruled, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: what only the process knew is gone with it."""
+    ruled.by(rule("park", status=("402",), says="ask the vendor"), call=call(repeat="never"))
+    ruled.wire.replies["call 7"] = [(402, {"message": "quota"})]
+    async with ruled.world.process() as stream:
+        await _parks(ruled, stream)
+    done = await ruled.world.cycle()
+
+    assert done.totals.dead == 1
+    assert [d.key for d in ruled.world.store.dead_letters] == ['["7"]']
+    assert ruled.wire.times("call 7") == 1
+
+
+async def test_tries_that_are_used_up_leave_no_call_in_doubt(
+    ruled: Ruled, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: when no call of a page gets through, all are made later, by the process."""
+    ruled.by(rule("retry", status=("409",)), call=call(repeat="never"))
+    ruled.wire.many = 3
+    for n in (1, 2, 3):
+        ruled.wire.always[f"call {n}"] = BUSY
+    async with ruled.world.process() as stream:
+        with pytest.raises(ApiUnavailable, match="busy"):
+            await run_cycle(stream)
+        ruled.wire.always.clear()
+        done = await run_cycle(stream)
+    assert (done.totals.written, done.totals.dead) == (3, 0)
