@@ -63,7 +63,8 @@ def calling(**changes: Any) -> dict[str, Any]:
 # --- which answers a rule names -----------------------------------------------------------------
 
 BODY = b"""\xef\xbb\xbf {"ok": false, "code": 17, "rate": 1.50, "none": null,
- "id": 9007199254740993, "error": {"code": "BUSY", "list": ["a"], "text": "a\\u0000\\ud800"},
+ "id": 9007199254740993,
+ "error": {"code": "BUSY", "list": ["a", {"why": "b"}], "text": "a\\u0000\\ud800"},
  "a.b": "dotted", "": "x"}"""
 
 NAMED: dict[str, tuple[ErrorRule, bool]] = {
@@ -81,6 +82,9 @@ NAMED: dict[str, tuple[ErrorRule, bool]] = {
     "nothing": (rule(body={"error.what": ("",)}), False),
     "a table": (rule(body={"error": ("BUSY",)}), False),
     "a list": (rule(body={"error.list": ("a",)}), False),
+    "a place in a list": (rule(body={"error.list.1.why": ("b",)}), True),
+    "a place that is not there": (rule(body={"error.list.2.why": ("b",)}), False),
+    "the last place, counted from the end": (rule(body={"error.list.-1.why": ("b",)}), False),
     "text that no other text is": (rule(body={"error.text": ("a",)}), False),
     "a header": (rule(header={"X-Error": ("quota",)}), True),
     "a header, spelt otherwise": (rule(header={"x-ERROR": ("x", "quota")}), True),
@@ -102,6 +106,15 @@ def test_a_rule_names_an_answer_of_which_all_is_so(case: str) -> None:
     headers = {"x-error": " quota ", "x-left": "0"}
     found = rule_of((of,), Answer(status=403, headers=headers, body=BODY))
     assert found is (of if named else None)
+
+
+def test_an_answer_may_be_a_list_of_errors() -> None:
+    """And a page that is a list is looked into in the same way: it is no error."""
+    limit = rule("wait", body={"0.errorCode": ("REQUEST_LIMIT_EXCEEDED",)})
+    body = b'[{"message": "too many", "errorCode": "REQUEST_LIMIT_EXCEEDED"}]'
+    assert rule_of((limit,), Answer(status=403, headers={}, body=body)) is limit
+    for other in (b"[]", b"[1, 2]", b'[{"id": "a"}', b'[{"errorCode": null}]', b'[{"x": NaN}]'):
+        assert rule_of((limit,), Answer(status=200, headers={}, body=other)) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"ok": fal', b'"ok"', b"\xff", b"NaN"])
