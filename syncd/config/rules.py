@@ -18,6 +18,7 @@ from syncd.errors import Fault
 
 THEN = ["retry", "wait", "login", "skip", "end", "park", "fail"]
 CLASS = re.compile("[2-5]xx")
+LONGEST = 7 * 86_400.0  # seconds, as for a hint of the API: a slip must not hold a budget for ever
 GOOD = {"200", "2xx"}
 """Statuses that every good answer has."""
 
@@ -76,6 +77,8 @@ def _check(table: Node, rule: ErrorRule) -> None:
         )
     if table.has("for") and rule.then in THEN and rule.then != "wait":
         table.fault("for", f'then = "{rule.then}" has no use for it; leave one of the two out')
+    elif rule.hold is not None and rule.hold > LONGEST:
+        table.wrong("for", table.values["for"], 'a duration of up to "7d"')
 
 
 def check_rules(node: Node, source: SourceSettings) -> None:

@@ -64,6 +64,7 @@ then = "skip"
         ('body=7,then="retry"', ".body", "found a number; it must be a table"),
         ('status=403,then="retry",for="1m"', ".for", 'then = "retry" has no use for it'),
         ('status=403,then="wait",for=0', ".for", "a duration of more than 0"),
+        ('status=403,then="wait",for="8d"', ".for", "found '8d'; it must be a duration of up to"),
         ('status=403,then="park",says=""', ".says", "text, and not empty"),
         ('status=403,then="park",regex="x"', ".regex", "unknown key"),
     ],
