@@ -148,6 +148,8 @@ def with_fields(
 
 def message(envelope: Envelope, redactor: Redactor) -> str:
     """What an answer says in words, from where APIs usually say it, else its beginning."""
+    if redactor.muted:  # its words may quote what is hidden
+        return excerpt(envelope.text, redactor, MESSAGE)
     for path in ("message", "error.message", "error_description", "error", "detail", "title"):
         value = envelope.at(path)
         if value is not None and value[:1] == b'"':
