@@ -83,7 +83,8 @@ def ruled(
     """
     reason = with_words(rule, f"{ask} answered {answer.status}: {words}")
     refused = undone or turned_away(rule, answer.status)
-    if ask.once and not refused and rule.then in ("retry", "wait", "login"):
+    if ask.once and not refused and rule.then not in ("skip", "park"):
+        # "fail" as well: the dead letter of a call that has failed makes it again.
         return CallFailed("outcome-unknown", reason)
     match rule.then:
         case "retry":
