@@ -13,7 +13,7 @@ import attrs
 
 from syncd.api.columns import TYPES
 from syncd.api.contract import fault, text_form
-from syncd.api.decode import Envelope, open_envelope, text_at
+from syncd.api.decode import Envelope, looked_into, open_envelope, text_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor, excerpt, shown
 from syncd.config.settings import CallSettings
@@ -65,7 +65,7 @@ class Calls:
         path = self.settings.success
         if path is None or answer.status >= 300:
             return False
-        return text_at(Envelope(answer.body), path) == "false"
+        return text_at(looked_into(answer.body), path) == "false"
 
     def _require(self, envelope: Envelope, path: str, redactor: Redactor) -> None:
         value = envelope.at(path)

@@ -78,6 +78,11 @@ class Envelope:
         return "the keys " + shown(", ".join(fields), 100) if fields else "an empty object"
 
 
+def looked_into(body: bytes) -> Envelope:
+    """A body of any kind: where it is no JSON, nothing stands at any path."""
+    return Envelope(body.removeprefix(BOM).strip(b" \t\r\n"))
+
+
 def text_at(envelope: Envelope, path: str) -> str | None:
     """What stands at a path, as text; None if nothing does that has such a form."""
     try:

@@ -4,7 +4,7 @@ The first rule that fits is the one.  A rule that can't be followed for a reques
 over: only a call's record can be skipped, and only a list that has begun can end.
 """
 
-from syncd.api.decode import BOM, Envelope, text_at
+from syncd.api.decode import Envelope, looked_into, text_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hints import wait_hint
 from syncd.config.settings import ErrorRule
@@ -36,7 +36,7 @@ def rules_for(
 
 def rule_of(rules: tuple[ErrorRule, ...], answer: Answer) -> ErrorRule | None:
     """The first rule that names the answer."""
-    envelope = Envelope(answer.body.removeprefix(BOM).strip(b" \t\r\n"))
+    envelope = looked_into(answer.body)
     return next((rule for rule in rules if _names(rule, answer, envelope)), None)
 
 

@@ -17,7 +17,7 @@ import attrs
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import ApiClient
 from syncd.api.contract import Contract, LeftOut
-from syncd.api.decode import open_envelope, raws_at, records_at
+from syncd.api.decode import looked_into, open_envelope, raws_at, records_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
 from syncd.api.hints import clock_of, wait_hint
@@ -131,19 +131,13 @@ class ApiSource:
     async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
         ask = self._list_request(cursor, since)
         answer = await self.client.send(ask, permit)
-        if answer.rule is not None and answer.rule.then == "end":
-            return self._ended(cursor, ask, answer)
-        self._obey(ask, answer, permit)
-        self._raise_for_trouble(ask, answer, permit)
-        if answer.status == 404 and cursor is not None and self._pagination.ends_with_404:
-            return Page(records=[])
-        if answer.status >= 400:
-            raise UnexpectedAnswer(
-                f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
-                hint=_what_to_check(answer.status, first=cursor is None),
-            )
+        ends = self._ends(cursor, answer)
+        if not ends:
+            self._obey(ask, answer, permit)
+            self._raise_for_trouble(ask, answer, permit)
+            self._raise_for_list(cursor, ask, answer)
         try:
-            page = self._page(cursor, ask, answer)
+            page = self._end(answer) if ends else self._page(cursor, ask, answer)
             return attrs.evolve(page, request=self._in_words(cursor, ask, answer))
         except UnexpectedAnswer as error:
             reason = self.client.redactor.text(error.reason)
@@ -151,24 +145,38 @@ class ApiSource:
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
 
-    def _ended(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:
-        """The end of a list, by a rule; UnexpectedAnswer if records would be lost for it."""
-        many = 0
-        if answer.status < 300 and answer.body.strip():
-            try:
-                envelope = open_envelope(answer.body, answer.content_type, self.client.redactor)
-                many = len(raws_at(envelope, self.stream.records, self.client.redactor))
-            except UnexpectedAnswer:
-                many = 0  # no list: what an end looks like
-            except ApiUnavailable as error:
-                raise ApiUnavailable(f"{ask}: {error}") from None
+    def _ends(self, cursor: str | None, answer: Answer) -> bool:
+        """Whether an answer is the end of the list and no page of it, by a rule or by its kind."""
+        if answer.rule is not None:
+            return answer.rule.then == "end"
+        return answer.status == 404 and cursor is not None and self._pagination.ends_with_404
+
+    def _end(self, answer: Answer) -> Page:
+        """The end of a list; UnexpectedAnswer if records would be lost for it."""
+        many = self._records_in(answer)
         if many:
             raise UnexpectedAnswer(
-                f"{ask}: a rule ends the list here, but the answer holds {many} records",
+                f"a rule ends the list here, but the answer holds {many} records",
                 hint='`then = "end"` is for answers without records; what tells that a page is '
                 "the last one stands in `page`",
             )
-        return Page(records=[], request=self._in_words(cursor, ask, answer))
+        return Page(records=[])
+
+    def _records_in(self, answer: Answer) -> int:
+        """How many records a good answer holds; one that is no list holds none."""
+        path, redactor = self.stream.records, self.client.redactor
+        if answer.status >= 300 or looked_into(answer.body).text[:1] not in (b"{", b"["):
+            return 0
+        envelope = open_envelope(answer.body, answer.content_type, redactor)
+        is_list = (envelope.at(path) or b"").lstrip()[:1] == b"["
+        return len(raws_at(envelope, path, redactor)) if is_list else 0
+
+    def _raise_for_list(self, cursor: str | None, ask: Ask, answer: Answer) -> None:
+        if answer.status >= 400:
+            raise UnexpectedAnswer(
+                f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
+                hint=_what_to_check(answer.status, first=cursor is None),
+            )
 
     def _in_words(self, cursor: str | None, ask: Ask, answer: Answer) -> str:
         """Which page was asked for, for people who ask months later.

@@ -283,6 +283,8 @@ ENDS: dict[str, Behaviour] = {
     "a list without records": ok(b'{"data": [], "code": "NO_MORE"}'),
     "no list": ok(b'{"data": null, "code": "NO_MORE"}'),
     "no JSON": answer(404, b"<html>"),
+    "a page for people": ok(b"<html>", x_last="yes"),
+    "null": ok(b"null", x_last="yes"),
 }
 
 
@@ -291,7 +293,11 @@ async def test_a_list_ends_where_a_rule_says_so(
     server: RawServer, permit: NotingPermit, case: str
 ) -> None:
     """CASES 18: after the first page, whatever was to follow."""
-    rules = rule("end", status=("400", "404", "204")), rule("end", body={"code": ("NO_MORE",)})
+    rules = (
+        rule("end", status=("400", "404", "204")),
+        rule("end", body={"code": ("NO_MORE",)}),
+        rule("end", header={"X-Last": ("yes",)}),
+    )
     server.otherwise = ENDS[case]
     async with ApiClient(server.source()) as client:
         page = await source_of(client, *rules).fetch("3", permit)
@@ -309,12 +315,22 @@ async def test_no_record_is_lost_for_an_end(server: RawServer, permit: NotingPer
             await source.fetch("3", permit)
 
 
-async def test_an_end_that_was_cut_is_none(server: RawServer, permit: NotingPermit) -> None:
-    """accounted: what is missing may be records."""
-    server.otherwise = ok(b'{"data": [{"id": "a"}', x_last="yes")
+MAIMED: dict[str, tuple[bytes, type[SyncdError], str]] = {
+    "cut": (b'{"data": [{"id": "a"}', ApiUnavailable, "the JSON of the answer ends early"),
+    "malformed": (b'{"data": [{"id": "a"} {"id": "b"}]}', UnexpectedAnswer, "is malformed"),
+}
+
+
+@pytest.mark.parametrize("case", MAIMED)
+async def test_an_end_that_is_maimed_is_none(
+    server: RawServer, permit: NotingPermit, case: str
+) -> None:
+    """accounted: what is missing, or can't be read, may be records."""
+    body, kind, words = MAIMED[case]
+    server.otherwise = ok(body, x_last="yes")
     async with ApiClient(server.source()) as client:
         source = source_of(client, rule("end", header={"X-Last": ("yes",)}))
-        with pytest.raises(ApiUnavailable, match="GET /campaigns: the JSON of the answer ends"):
+        with pytest.raises(kind, match=f"GET /campaigns: .*{words}"):
             await source.fetch("3", permit)
 
 
