@@ -4,18 +4,21 @@
     ├── ConfigError               the operator corrects the file; lists every fault
     ├── TryAgain                  nobody: we wait, then go on from the checkpoint
     │   ├── ApiUnavailable            timed out, connection lost, 5xx; may carry a hint
-    │   ├── RateLimited               429; may say how long to wait
+    │   │   └── NotNow                    answered, and a rule says that it is worth another try
+    │   ├── RateLimited               429, or a rule's `wait`; may say how long to wait
     │   ├── StoreUnavailable          Postgres is away, or broke off while committing
     │   ├── StoreWentBack             Postgres shows an older state than it had committed
     │   └── NotDelivered              a receiver of notifications did not take one
     ├── StreamBroken              the operator looks at one stream; the others go on
     │   ├── AccessDenied              401, 403, or a login refused
     │   ├── UnexpectedAnswer          the API no longer sends what we were promised
+    │   ├── ParkedByRule              an answer of which a rule says that a person has to act
     │   ├── StoreRefused              Postgres refuses the work: a right, a table, a type
     │   └── CheckpointMoved           someone else is writing to this table
     ├── LeaseHeld                 another syncd runs this source; says who
     ├── SchemaError               the database's schema needs the operator
     ├── CallFailed                one record's call: becomes a dead letter
+    ├── CallSkipped               one record's call, of which a rule leaves the record out
     ├── CallDone                  the ledger has the answer of a call that was to be made
     └── Draining                  a wait that was ended because we are leaving
 
@@ -86,8 +89,18 @@ class ApiUnavailable(TryAgain):
         self.stale_connection = stale_connection
 
 
+class NotNow(ApiUnavailable):
+    """The API has answered, and a rule of the config says that asking again may help.
+
+    That is no word against its health: no 5xx is among these.
+    """
+
+
 class RateLimited(TryAgain):
-    """The API refused a request for its quota's sake (429); nothing was carried out."""
+    """The API refused a request for its quota's sake; nothing was carried out.
+
+    A 429, or what a rule of the config takes for one.
+    """
 
 
 class StoreUnavailable(TryAgain):
@@ -119,6 +132,17 @@ class UnexpectedAnswer(StreamBroken):
     """The API answered with something that the config does not describe."""
 
 
+class ParkedByRule(StreamBroken):
+    """The API gave an answer of which a rule of the config says that a person has to act.
+
+    `refused`: it says as well that nothing was carried out.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "", refused: bool = False) -> None:
+        super().__init__(reason, hint=hint)
+        self.refused = refused
+
+
 class StoreRefused(StreamBroken):
     """Postgres refuses the work: a missing right, a missing table, a full page of bad rows."""
 
@@ -145,6 +169,18 @@ class CallFailed(SyncdError):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+
+
+class CallSkipped(SyncdError):
+    """A rule of the config leaves out a record whose call is answered like this.
+
+    `cause` is the same for all that the rule leaves out.
+    """
+
+    def __init__(self, reason: str, *, cause: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cause = cause
 
 
 class CallDone(SyncdError):

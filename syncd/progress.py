@@ -204,6 +204,8 @@ class Progress:
                 return f"{name}{view.waiting()}" + (f" ({event.reason})" if event.reason else "")
             case events.PutAside(alert=True):
                 return f"{name}put aside {event.key or 'a record without key'}: {event.reason}"
+            case events.LeftOut(alert=True):
+                return f"{name}left out {event.key}: {event.reason}"
             case events.Reconciled():
                 return f"{name}{event.found.words}"
             case events.Parked():

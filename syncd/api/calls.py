@@ -13,7 +13,7 @@ import attrs
 
 from syncd.api.columns import TYPES
 from syncd.api.contract import fault, text_form
-from syncd.api.decode import Envelope, open_envelope
+from syncd.api.decode import Envelope, looked_into, open_envelope, text_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.shown import Redactor, excerpt, shown
 from syncd.config.settings import CallSettings
@@ -59,6 +59,13 @@ class Calls:
         if settings.success is not None:
             self._require(envelope, settings.success, redactor)
         return taken(envelope, settings.keep, self.columns)
+
+    def says_undone(self, answer: Answer) -> bool:
+        """Whether a 2xx says by the call's own flag that nothing was done."""
+        path = self.settings.success
+        if path is None or answer.status >= 300:
+            return False
+        return text_at(looked_into(answer.body), path) == "false"
 
     def _require(self, envelope: Envelope, path: str, redactor: Redactor) -> None:
         value = envelope.at(path)
@@ -141,6 +148,8 @@ def with_fields(
 
 def message(envelope: Envelope, redactor: Redactor) -> str:
     """What an answer says in words, from where APIs usually say it, else its beginning."""
+    if redactor.muted:  # its words may quote what is hidden
+        return excerpt(envelope.text, redactor, MESSAGE)
     for path in ("message", "error.message", "error_description", "error", "detail", "title"):
         value = envelope.at(path)
         if value is not None and value[:1] == b'"':

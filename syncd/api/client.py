@@ -21,6 +21,7 @@ from syncd.api.auth.bought import CLOCKS, Bearer, Bought, Clock, Reread
 from syncd.api.auth.safe import Safe
 from syncd.api.auth.signing import signed_with
 from syncd.api.exchange import Answer, Ask, Heard
+from syncd.api.rules import rule_of, turned_away, with_words
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Transport
 from syncd.config.settings import (
@@ -163,23 +164,25 @@ class ApiClient:
         return self._transport.url(ask)
 
     async def send(self, ask: Ask, permit: Permit) -> Answer:
-        """One attempt: the answer, whatever its status, but never a 401 or 403.
+        """One attempt: the answer, whatever its status, but no 401 or 403 that no rule names.
 
         A request that is refused with a bearer is sent once more with another; that
         takes a second token, for some APIs count what they refuse.
         """
         shared = _OneToken(permit)
         answer, bearer = await self._attempt(ask, shared)
-        refused = (401, 403)
-        if answer.status not in refused:
+        refused = _refused(ask, answer)
+        if refused is None:
             return answer
         auth = self._bought
-        if auth is not None and bearer is not None and auth.renews(bearer, answer.status):
+        if auth is not None and bearer is not None and auth.renews(bearer, refused):
             answer, bearer = await self._attempt(ask, shared)
-            if answer.status not in refused:
+            if _refused(ask, answer) is None:
                 return answer
             if bearer is not None:
                 auth.doubt(bearer)
+        if answer.rule is not None and answer.rule.then != "login":
+            return answer
         raise self._denied(ask, answer)
 
     async def _attempt(self, ask: Ask, permit: "_OneToken") -> tuple[Answer, Bearer | None]:
@@ -188,7 +191,10 @@ class ApiClient:
         async with self._slots:
             await permit.spend()
             signed = _Signed(self._headers, permit, self._static, auth, bearer)
-            return await self._transport.exchange(ask, permit, signing=signed), signed.bearer
+            answer = await self._transport.exchange(ask, permit, signing=signed)
+        if ask.rules:
+            answer = attrs.evolve(answer, rule=rule_of(ask.rules, answer))
+        return answer, signed.bearer
 
     async def _login(self, ask: Ask, permit: Permit) -> Answer:
         if self._login_transport is not None:
@@ -200,12 +206,14 @@ class ApiClient:
 
     def _denied(self, ask: Ask, answer: Answer) -> AccessDenied:
         said = f"{ask} answered {answer.status}: {excerpt(answer.body, self.redactor)}"
+        if answer.rule is not None:
+            said = with_words(answer.rule, said)
         if self.settings.auth is None:
             return AccessDenied(said, hint="The source has no `auth`; the API wants one")
         if self._bought is None and answer.status == 401:
             mended = mended_by(*attrs.asdict(self.settings.auth, recurse=False).values())
             return AccessDenied(said, hint=f"Correct the source's credentials, then {mended}")
-        if answer.status == 403:
+        if answer.status == 403 and answer.rule is None:
             return AccessDenied(said, hint="The account lacks the right to this; the login works")
         return AccessDenied(said, hint="The login works, but its bearer is refused here")
 
@@ -214,6 +222,20 @@ class ApiClient:
             self.redactor.add(value.reveal())
             return value.reveal()
         return value
+
+
+def _refused(ask: Ask, answer: Answer) -> int | None:
+    """As which status an answer refuses the credentials: 401, or the less certain 403.
+
+    A 401 comes before any rule: a bearer that has ended is no matter of theirs.
+    """
+    rule = answer.rule
+    if rule is None:
+        return answer.status if answer.status in (401, 403) else None
+    if rule.then == "login":
+        # Else its call may have been carried out, and is not sent again.
+        return 401 if not ask.once or turned_away(rule, answer.status) else None
+    return 401 if answer.status == 401 else None
 
 
 @attrs.define(eq=False)

@@ -5,12 +5,14 @@ the page is cut along its brackets and each record is judged alone.  No value is
 turned into a Python object on the way, so that none is changed.
 """
 
+import re
+
 import attrs
 import msgspec
 
 from syncd.api import splitting
 from syncd.api.columns import kind_of
-from syncd.api.contract import Contract, Judged, fields_of, judge_all
+from syncd.api.contract import Contract, Judged, fields_of, judge_all, text_form
 from syncd.api.shown import Redactor, excerpt, shown
 from syncd.errors import ApiUnavailable, UnexpectedAnswer
 
@@ -21,6 +23,7 @@ FAILED = {b"false": ("success", "ok"), b'"error"': ("status",), b'"fail"': ("sta
 ERRORS = ("error", "errors")
 NO_ERROR = (b"null", b"false", b"0", b'""', b"[]", b"{}")
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_PLACE = re.compile("[0-9]{1,9}").fullmatch
 _any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -35,6 +38,7 @@ class Envelope:
         """The JSON text at `a.b.c`, or None if there is nothing; "" is the whole answer.
 
         A field that is itself called `a.b.c` comes first: OData has `@odata.nextLink`.
+        In a list a figure names a place, from 0: `errors.0.code`.
         """
         if not path:
             return self.text
@@ -43,7 +47,16 @@ class Envelope:
             return top[path]
         parent, _, name = path.rpartition(".")
         fields = self.fields(parent)
-        return None if fields is None else fields.get(name)
+        return self._element(parent, name) if fields is None else fields.get(name)
+
+    def _element(self, path: str, place: str) -> bytes | None:
+        text = self.at(path) if _PLACE(place) else None
+        if text is None or text.lstrip()[:1] != b"[":
+            return None
+        try:
+            return raws_of(text)[int(place)]
+        except (splitting.MalformedError, IndexError):
+            return None
 
     def fields(self, path: str) -> dict[str, bytes] | None:
         """The fields of the object at a path, or None if there is no object."""
@@ -63,6 +76,19 @@ class Envelope:
             text = self.at(path)
             return "nothing" if text is None else kind_of(text.lstrip())
         return "the keys " + shown(", ".join(fields), 100) if fields else "an empty object"
+
+
+def looked_into(body: bytes) -> Envelope:
+    """A body of any kind: where it is no JSON, nothing stands at any path."""
+    return Envelope(body.removeprefix(BOM).strip(b" \t\r\n"))
+
+
+def text_at(envelope: Envelope, path: str) -> str | None:
+    """What stands at a path, as text; None if nothing does that has such a form."""
+    try:
+        return text_form(envelope.at(path))
+    except (splitting.MalformedError, ValueError):
+        return None
 
 
 def open_envelope(body: bytes, content_type: str, redactor: Redactor) -> Envelope:
@@ -119,16 +145,17 @@ def raws_at(envelope: Envelope, path: str, redactor: Redactor) -> list[bytes]:
             hint="Check `records`",
         )
     try:
-        return list(map(bytes, _list(text)))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _elements(text, named)
-
-
-def _elements(text: bytes, named: str) -> list[bytes]:
-    try:
-        return splitting.elements(text)
+        return raws_of(text)
     except splitting.MalformedError as error:
         raise UnexpectedAnswer(f"the list at {named} is malformed: {error}") from None
+
+
+def raws_of(text: bytes) -> list[bytes]:
+    """The JSON text of each element.  MalformedError if the list can't even be cut."""
+    try:
+        return list(map(bytes, _list(text)))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return splitting.elements(text)
 
 
 def refuse_an_error(envelope: Envelope, path: str, redactor: Redactor, *, empty: bool) -> None:

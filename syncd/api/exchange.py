@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from syncd.config.settings import ErrorRule
 from syncd.sync.events import Purpose, Trouble
 
 
@@ -31,6 +32,12 @@ class Ask:
     key: str | None = attrs.field(default=None, repr=False)
     """The record that it is about, if it is about one."""
 
+    rules: tuple[ErrorRule, ...] = attrs.field(default=(), repr=False)
+    """What the config says of its answers, in their order."""
+
+    once: bool = False
+    """It must not be sent again where it may have been carried out."""
+
     def __str__(self) -> str:
         return f"{self.method} {self.path.partition('?')[0]}"
 
@@ -44,6 +51,8 @@ class Answer:
     """Names in lower case; a header that came twice is joined by commas."""
 
     body: bytes = attrs.field(repr=False)
+    rule: ErrorRule | None = attrs.field(default=None, repr=False)
+    """The one of its request's rules that names it."""
 
     @property
     def content_type(self) -> str:

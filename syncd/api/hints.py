@@ -12,9 +12,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from syncd.api.contract import text_form
-from syncd.api.decode import Envelope
-from syncd.api.splitting import MalformedError
+from syncd.api.decode import Envelope, text_at
 
 LONGEST = 7 * 86_400.0  # seconds; no API means more, and a slip must not stop us for ever
 EPOCH_SECONDS = 1e9  # above this, a number is a point in time (2001 and later) …
@@ -156,7 +154,4 @@ def _at(body: bytes, path: str | None) -> str | None:
     body = body.removeprefix(codecs.BOM_UTF8)
     if path is None or not body.lstrip().startswith(b"{"):
         return None
-    try:
-        return text_form(Envelope(body).at(path))
-    except (MalformedError, ValueError):
-        return None
+    return text_at(Envelope(body), path)

@@ -17,16 +17,18 @@ import attrs
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import ApiClient
 from syncd.api.contract import Contract, Gone, LeftOut
-from syncd.api.decode import open_envelope, records_at
+from syncd.api.decode import looked_into, open_envelope, raws_at, records_at
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
 from syncd.api.hints import clock_of, wait_hint
 from syncd.api.marks import Marks
 from syncd.api.paging import Answered, Pagination, pagination_for
+from syncd.api.rules import NOT_CARRIED_OUT, TIMED_OUT, ruled, rules_for
 from syncd.api.shown import shown
 from syncd.api.verify import Verify
 from syncd.config.settings import (
     CursorPages,
+    ErrorRule,
     KeyAuth,
     KeysetPages,
     NoPages,
@@ -39,8 +41,7 @@ from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
 _NUMBER = re.compile("[0-9]{1,12}").fullmatch  # what a page, an offset or a size is at most
-NOT_CARRIED_OUT = (503, 425)  # the server says that it did not act; with 429
-TRY_AGAIN = (408, 425)  # the only 4xx, beside 429, that are nobody's fault
+TRY_AGAIN = (TIMED_OUT, 425)  # the only 4xx, beside 429, that are nobody's fault
 
 HINTS = {
     404: "Check base_url and path",
@@ -61,6 +62,7 @@ class ApiSource:
     _calls: Calls | None = attrs.field(init=False)
     _verify: Verify | None = attrs.field(init=False)
     _marks: Marks | None = attrs.field(default=None, init=False)
+    _rules: tuple[ErrorRule, ...] = attrs.field(init=False)
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
@@ -84,6 +86,7 @@ class ApiSource:
             self.client.redactor.mute()
         if stream.incremental is not None:
             self._marks = Marks(stream.incremental)
+        self._rules = (*stream.errors, *self.settings.errors)
         self._calls = self._verify = None
         if stream.call is not None:
             self._calls = Calls(settings=stream.call, columns=stream.columns)
@@ -141,22 +144,52 @@ class ApiSource:
     async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
         ask = self._list_request(cursor, since)
         answer = await self.client.send(ask, permit)
-        self._raise_for_trouble(ask, answer, permit)
-        if answer.status == 404 and cursor is not None and self._pagination.ends_with_404:
-            return Page(records=[])
-        if answer.status >= 400:
-            raise UnexpectedAnswer(
-                f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
-                hint=_what_to_check(answer.status, first=cursor is None),
-            )
+        ends = self._ends(cursor, answer)
+        if not ends:
+            self._obey(ask, answer, permit)
+            self._raise_for_trouble(ask, answer, permit)
+            self._raise_for_list(cursor, ask, answer)
         try:
-            page = self._page(cursor, ask, answer)
+            page = self._end(answer) if ends else self._page(cursor, ask, answer)
             return attrs.evolve(page, request=self._in_words(cursor, ask, answer))
         except UnexpectedAnswer as error:
             reason = self.client.redactor.text(error.reason)
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
+
+    def _ends(self, cursor: str | None, answer: Answer) -> bool:
+        """Whether an answer is the end of the list and no page of it, by a rule or by its kind."""
+        if answer.rule is not None:
+            return answer.rule.then == "end"
+        return answer.status == 404 and cursor is not None and self._pagination.ends_with_404
+
+    def _end(self, answer: Answer) -> Page:
+        """The end of a list; UnexpectedAnswer if records would be lost for it."""
+        many = self._records_in(answer)
+        if many:
+            raise UnexpectedAnswer(
+                f"a rule ends the list here, but the answer holds {many} records",
+                hint='`then = "end"` is for answers without records; what tells that a page is '
+                "the last one stands in `page`",
+            )
+        return Page(records=[])
+
+    def _records_in(self, answer: Answer) -> int:
+        """How many records a good answer holds; one that is no list holds none."""
+        path, redactor = self.stream.records, self.client.redactor
+        if answer.status >= 300 or looked_into(answer.body).text[:1] not in (b"{", b"["):
+            return 0
+        envelope = open_envelope(answer.body, answer.content_type, redactor)
+        is_list = (envelope.at(path) or b"").lstrip()[:1] == b"["
+        return len(raws_at(envelope, path, redactor)) if is_list else 0
+
+    def _raise_for_list(self, cursor: str | None, ask: Ask, answer: Answer) -> None:
+        if answer.status >= 400:
+            raise UnexpectedAnswer(
+                f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}",
+                hint=_what_to_check(answer.status, first=cursor is None),
+            )
 
     def _in_words(self, cursor: str | None, ask: Ask, answer: Answer) -> str:
         """Which page was asked for, for people who ask months later.
@@ -191,6 +224,7 @@ class ApiSource:
             headers={} if body is None else {"Content-Type": "application/json"},
             body=body,
             stream=stream.name,
+            rules=rules_for(self._rules, "list", first=cursor is None),
         )
 
     def _page(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:
@@ -286,6 +320,7 @@ class ApiSource:
         ask = self._about(record, self._calls.ask(record, idempotency_key), "call")
         try:
             answer = await self.client.send(ask, permit)
+            self._obey(ask, answer, permit)
             self._raise_for_trouble(ask, answer, permit)
             self._raise_for_call(ask, answer)
             return self._calls.kept(answer, self.client.redactor)
@@ -302,6 +337,7 @@ class ApiSource:
         try:
             ask = self._about(record, self._verify.ask(record, idempotency_key), "verify")
             answer = await self.client.send(ask, permit)
+            self._obey(ask, answer, permit)
             self._raise_for_trouble(ask, answer, permit)
             verdict = self._verify.verdict(
                 record, idempotency_key, ask, answer, self.client.redactor
@@ -312,7 +348,14 @@ class ApiSource:
         return attrs.evolve(verdict, reason=self.client.redactor.text(verdict.reason))
 
     def _about(self, record: Record, ask: Ask, purpose: Purpose) -> Ask:
-        return attrs.evolve(ask, purpose=purpose, stream=self.stream.name, key=record.key)
+        return attrs.evolve(
+            ask,
+            purpose=purpose,
+            stream=self.stream.name,
+            key=record.key,
+            rules=rules_for(self._rules, purpose),
+            once=purpose == "call" and not self.repeatable,
+        )
 
     def _raise_for_call(self, ask: Ask, answer: Answer) -> None:
         """What concerns this record alone is a CallFailed; a wrong method concerns all."""
@@ -323,7 +366,25 @@ class ApiSource:
             raise UnexpectedAnswer(reason, hint="Check `call.method` and `call.path`")
         raise CallFailed("call-failed", reason)
 
-    # --- statuses -----------------------------------------------------------------------------
+    # --- what an answer means -----------------------------------------------------------------
+
+    def _obey(self, ask: Ask, answer: Answer, permit: Permit) -> None:
+        """Raise what a rule of the user's says of the answer, if one names it."""
+        rule = answer.rule
+        if rule is None:
+            return
+        # An API that breaks has not counted the request differently from us.
+        if answer.status == 429 or (rule.then == "wait" and answer.status < 500):
+            permit.refused()
+        call = self._calls if ask.purpose == "call" else None
+        raise ruled(
+            rule,
+            ask,
+            answer,
+            said(answer, self.client.redactor),
+            path=self.settings.retry_after,
+            undone=call is not None and call.says_undone(answer),
+        )
 
     def _raise_for_trouble(self, ask: Ask, answer: Answer, permit: Permit) -> None:
         """Raise what a status means whatever was asked: a refusal, an outage, a redirect."""

@@ -310,6 +310,23 @@ def _is_json(value: object) -> bool:
     return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) <= LARGEST)
 
 
+def as_text(value: object) -> str | None:
+    """As a check: one value as text, the way an answer's is compared or a request's is sent."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if abs(value) <= LARGEST else None
+    return value if isinstance(value, str) else None
+
+
+def as_texts(value: object) -> tuple[str, ...] | None:
+    """As a check: a value, or a list of them, each as text."""
+    values = value if isinstance(value, list) else [value]
+    texts = [str(v) if isinstance(v, float) else as_text(v) for v in values]
+    found = tuple(t for t in texts if t is not None)
+    return found if values and len(found) == len(values) else None
+
+
 def any_text(value: object) -> str | None:
     """As a check: text that may be empty."""
     return value if isinstance(value, str) else None

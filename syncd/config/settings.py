@@ -478,6 +478,31 @@ class DeletedSettings:
     """The values that say so, as text: `is` in the file."""
 
 
+Then = Literal["retry", "wait", "login", "skip", "end", "park", "fail"]
+"""What becomes of a request whose answer a rule names."""
+
+
+@attrs.frozen(kw_only=True)
+class ErrorRule:
+    """What an answer of the API means: all that is said of it must be so."""
+
+    status: tuple[str, ...] = ()
+    """`403`, or `5xx` for a class; empty: any."""
+
+    header: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """Header to the values of which it has one, as text."""
+
+    body: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """Path in the answer to the values of which one stands there, as text."""
+
+    then: Then
+    hold: float | None = None
+    """Seconds to wait where the answer does not say: `for` in the file."""
+
+    says: str = ""
+    """For the operator, before the API's own words."""
+
+
 Hidden = Literal["hash", "mask", "drop"]
 
 
@@ -534,6 +559,9 @@ class StreamSettings:
     """A list that is asked for by POST; None: by GET."""
 
     call: CallSettings | None = None
+    errors: tuple[ErrorRule, ...] = ()
+    """Before those of the source."""
+
     heartbeat: Secret | None = None
     """The address that is asked after each good cycle: who watches it notices a silence."""
 
@@ -565,6 +593,7 @@ class SourceSettings:
     retry_after: str | None = "retry_after"
     """Path of a wait in the body of a 429 or 503, in seconds; a Retry-After header wins."""
 
+    errors: tuple[ErrorRule, ...] = ()
     streams: Mapping[str, StreamSettings] = attrs.field(factory=dict)
 
 

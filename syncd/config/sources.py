@@ -9,6 +9,7 @@ from syncd.config.hosts import check_address
 from syncd.config.names import HEADER, refuse_name
 from syncd.config.pages import sent_by
 from syncd.config.reading import REQUIRED, Node
+from syncd.config.rules import check_rules, read_rules
 from syncd.config.settings import (
     BudgetSettings,
     KeyAuth,
@@ -53,10 +54,12 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
         keepalive=node.duration("keepalive", 4.0, zero=True),
         max_body=node.size("max_body", 64 * 2**20),
         retry_after=node.path_or_none("retry_after", "retry_after"),
+        errors=read_rules(node),
         streams={n: read_stream(n, child) for n, child in node.tables("streams")},
     )
     _check_auth(node, source)
     _check_key_headers(node, source)
+    check_rules(node, source)
     node.finish()
     return source
 

@@ -9,8 +9,9 @@ from syncd.config.hidden import check_hidden, read_hidden
 from syncd.config.incremental import check_incremental, read_deleted, read_incremental
 from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
 from syncd.config.pages import read_page, sent_by
-from syncd.config.reading import LARGEST, REQUIRED, Node, any_text, shown
+from syncd.config.reading import REQUIRED, Node, any_text, as_text, as_texts, shown
 from syncd.config.receivers import read_heartbeat
+from syncd.config.rules import read_rules
 from syncd.config.settings import (
     COLUMN_TYPES,
     CallSettings,
@@ -47,9 +48,9 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         every=node.duration("every", 900.0),
         slow_after=node.duration("slow_after", 300.0),
         reconcile=_reconcile(node),
-        params=node.mapping("params", "text, a whole number, true or false", _param),
+        params=node.mapping("params", "text, a whole number, true or false", as_text),
         records=node.path_or_none("records", "") or "",
-        where=node.mapping("where", 'a value or a list of them, such as ["active"]', _where),
+        where=node.mapping("where", 'a value or a list of them, such as ["active"]', as_texts),
         key=() if key is REQUIRED else key,
         columns=columns,
         paths=paths,
@@ -61,6 +62,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         indexes=indexes,
         page=page,
         call=call,
+        errors=read_rules(node),
         heartbeat=read_heartbeat(node),
         incremental=read_incremental(node),
         deleted=read_deleted(node),
@@ -254,7 +256,7 @@ def _verify(call: Node, kept: Mapping[str, str], repeat: str) -> VerifySettings 
     verify = VerifySettings(
         path=_filled_path(table, "/items/{id}"),
         done=table.path_text("done"),
-        wanted=table.get("is", "true", "text, a whole number, true or false", _param),
+        wanted=table.get("is", "true", "text, a whole number, true or false", as_text),
         not_found=table.choice("not_found", ["not-done", "unknown"], "unknown"),
         keep=keep if table.has("keep") else kept,
     )
@@ -288,18 +290,3 @@ def _named(node: Node) -> Mapping[str, object]:
 
 def _path(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _param(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value) if abs(value) <= LARGEST else None
-    return value if isinstance(value, str) else None
-
-
-def _where(value: Any) -> tuple[str, ...] | None:
-    values = value if isinstance(value, list) else [value]
-    texts = [str(v) if isinstance(v, float) else _param(v) for v in values]
-    found = tuple(t for t in texts if t is not None)
-    return found if values and len(found) == len(values) else None

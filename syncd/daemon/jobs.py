@@ -110,7 +110,7 @@ def _came_to(committed: Committed) -> str:
     parts = [
         (totals.written, "written"),
         (totals.unchanged, "unchanged"),
-        (totals.left_out, "left out by `where`"),
+        (totals.left_out, "left out by a rule"),
         (totals.dead, "put aside (see `syncd dead list`)"),
     ]
     return ", ".join(f"{many} {what}" for many, what in parts if many)

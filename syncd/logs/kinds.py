@@ -48,6 +48,7 @@ RESTING = Kind(
 )
 LOGGED_IN = Kind("logged-in", "INFO", "logged in", "b78281e84dd945c0afde6684e4456d23")
 PUT_ASIDE = Kind("put-aside", "WARNING", "record put aside", "79fb256d043c498aa35046fe214468e4")
+LEFT_OUT = Kind("left-out", "INFO", "record left out by a rule", "48a6c00992dc4c13a10ad787834a9f0c")
 RETRIES_USED_UP = Kind(
     "retries-used-up",
     "ERROR",

@@ -163,6 +163,8 @@ class Teller:
             case events.PutAside(alert=True):
                 fields = _filled(key=event.key, kind=event.kind, reason=event.reason)
                 return kinds.PUT_ASIDE, fields
+            case events.LeftOut(alert=True):
+                return kinds.LEFT_OUT, {"key": event.key, "reason": event.reason}
             case events.CycleEnded():
                 counts = {k: v for k, v in attrs.asdict(event.totals).items() if v}
                 kind = kinds.CYCLE_ENDED if event.outcome == "ok" else kinds.CYCLE_DOUBTFUL

@@ -229,10 +229,12 @@ async def _commit_aside(
         repeats=repeats,
     )
     rows, dead = await make_calls(turn, page)
-    # One that is put aside for another reason now leaves where it lay.
+    # One that is put aside for another reason now, or left out, leaves where it lay.
     kinds = {d.key: d.kind for d in dead}
     gone = {
-        number: None if kinds.get(key, letters[number].kind) != letters[number].kind else key
+        number: None
+        if kinds.get(key, letters[number].kind) != letters[number].kind or key in turn.skipped
+        else key
         for number, key in came_of.items()
     }
     took = Stopwatch()
@@ -242,7 +244,7 @@ async def _commit_aside(
         PageCommit(
             rows=rows,
             dead=dead,
-            left_out=len(page.left_out),
+            left_out=len(page.left_out) + len(turn.skipped),
             folded=0,
             next_cursor=None,
             last_page="",

@@ -32,7 +32,10 @@ import trio
 from syncd.errors import (
     ApiUnavailable,
     CallFailed,
+    CallSkipped,
     Draining,
+    NotNow,
+    ParkedByRule,
     RateLimited,
     SyncdError,
     UnexpectedAnswer,
@@ -178,6 +181,8 @@ class Breaker:
     ) -> None:
         """What an error says of the API's health; some say nothing."""
         match error:
+            case NotNow() | ParkedByRule() | CallSkipped():
+                self._answered(tell, probes=probes)
             case ApiUnavailable(stale_connection=False):
                 self._failed(str(error), error.hint, tell, probes=probes)
             case CallFailed(kind="outcome-unknown"):

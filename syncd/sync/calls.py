@@ -17,10 +17,13 @@ import attrs
 import trio
 
 from syncd.errors import (
+    AccessDenied,
     ApiUnavailable,
     CallDone,
     CallFailed,
+    CallSkipped,
     Draining,
+    ParkedByRule,
     RateLimited,
     StreamBroken,
     SyncdError,
@@ -48,12 +51,15 @@ T = TypeVar("T")
 
 INTERRUPTED = "syncd was stopped while this call was in flight, and it may not be repeated"
 LOST = "the answer to its call never came"
+SKIPPED = "a rule left its record out: "
+"""Before the reason of a call that failed so, in the ledger: it makes no dead letter."""
 
 
 async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLetter]]:
     """Make the calls that the page's records need; returns its rows and its dead letters.
 
-    `turn.begun` is set when the last of them has been begun.
+    `turn.begun` is set when the last of them has been begun, and `turn.skipped` holds the
+    records that a rule left out for what their calls were answered.
     """
     stream = turn.stream
     dead = [
@@ -92,6 +98,17 @@ async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
     return await stream.retry.through_outages(
         lambda: stream.store.differing(stream.table, stream.id.source, rows), stream.on_failure
     )
+
+
+def _turned_away(error: SyncdError) -> bool:
+    """Whether the API has answered that the call was not carried out."""
+    match error:
+        case RateLimited() | AccessDenied():
+            return True
+        case ApiUnavailable(sent="refused") | ParkedByRule(refused=True):
+            return True
+        case _:
+            return False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -145,6 +162,8 @@ class _PageCalls:
         self._answered = True
         if entry.outcome == "done":
             self.rows.append(self.stream.source.row(record, entry.kept))
+        elif entry.reason.startswith(SKIPPED):
+            self.turn.skipped.append(record.key)
         elif entry.outcome == "unknown":
             self._put_aside(record, CallFailed("outcome-unknown", entry.reason))
         else:
@@ -228,6 +247,11 @@ class _PageCalls:
             self._answered = True
             await self._settle(record, error)
             self._put_aside(record, error)
+        except CallSkipped as error:
+            self._answered = True
+            await self._settle(record, CallFailed("call-failed", f"{SKIPPED}{error.reason}"))
+            self.turn.skipped.append(record.key)
+            self.stream.tell_left_out(record.key, error.reason, error.cause)
         else:
             self._answered = True
             await self._settle(record, kept)
@@ -244,10 +268,14 @@ class _PageCalls:
         key = intent.idempotency_key
 
         async def call(permit: Permit) -> bytes:
+            refused = False
             try:
                 return await source.call(record, key, permit)
+            except SyncdError as error:
+                refused = _turned_away(error)
+                raise
             finally:
-                if permit.sent:
+                if permit.sent and not refused:
                     self.stream.unsent.discard(key)
 
         self.stream.unsent.add(key)

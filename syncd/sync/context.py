@@ -159,9 +159,18 @@ class StreamContext:
             )
         )
 
+    def tell_left_out(self, key: str, reason: str, cause: str) -> None:
+        """Say that a rule left a record out; `cause`: the same for all that it leaves out."""
+        told = self.alerts.setdefault("left-out", set())
+        alert = cause not in told and len(told) < ALERTS
+        if alert:
+            told.add(cause)
+        self.report(events.LeftOut(stream=self.id, key=key, reason=reason, alert=alert))
+
     unsent: set[str] = attrs.field(factory=set, init=False)
     """Keys of calls whose intent may be stored, and of which this process knows, for as long as
-    the lease is ours, that not a byte was sent."""
+    the lease is ours, that they were not carried out: not a byte was sent, or the API turned
+    them away."""
 
     @asynccontextmanager
     async def permit(self, spent_on: str, intent: Intent | None = None) -> AsyncIterator[Permit]:

@@ -176,6 +176,16 @@ class PutAside(Event):
 
 
 @attrs.frozen(kw_only=True)
+class LeftOut(Event):
+    """A rule of the user's left out a record, for what its call was answered."""
+
+    key: str
+    reason: str
+    alert: bool = True
+    """Worth a line of its own: a rule is told of once in a cycle."""
+
+
+@attrs.frozen(kw_only=True)
 class PageCommitted(Event):
     checkpoint: Checkpoint
     totals: Counts

@@ -173,7 +173,7 @@ def _told_of_the_whole(
         stream.movement.look(turn.page)
     if checkpoint.reconcile:
         known = [d.key for d in page.dead if d.key is not None]
-        keys = (*(turn.page.left_out if turn.page else ()), *known)
+        keys = (*(turn.page.left_out if turn.page else ()), *turn.skipped, *known)
         page = attrs.evolve(page, keys=keys, keyless=len(page.dead) - len(known))
     page = _marked(stream, checkpoint, turn, page)
     if page.next_cursor is not None:

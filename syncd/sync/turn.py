@@ -57,6 +57,9 @@ class Turn:
     fetched_in: float = attrs.field(default=0.0, init=False)
     """Seconds, waits and further tries included."""
 
+    skipped: list[str] = attrs.field(factory=list, init=False)
+    """Keys of its records that a rule left out for what their calls were answered."""
+
     has_calls: bool = attrs.field(default=False, init=False)
     begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     """The page is there and its last call has been begun; or it has failed."""
@@ -74,7 +77,7 @@ class Turn:
                 rows=rows,
                 gone=tuple(page.gone),
                 dead=dead,
-                left_out=len(page.left_out),
+                left_out=len(page.left_out) + len(self.skipped),
                 folded=page.folded,
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),

@@ -16,6 +16,7 @@ from syncd.config.settings import (
     CallSettings,
     DatabaseSettings,
     DeletedSettings,
+    ErrorRule,
     IncrementalSettings,
     NotifySettings,
     PageSettings,
@@ -51,6 +52,7 @@ TABLES: dict[str, Table | tuple[Table, ...]] = {
     "`[sources.NAME.streams.NAME.search]`": SearchSettings,
     "`[sources.NAME.streams.NAME.call]`": CallSettings,
     "`[sources.NAME.streams.NAME.call.verify]`": VerifySettings,
+    "`[[sources.NAME.errors]]`": ErrorRule,
     "`[[notify]]`": NotifySettings,
     "`[admin]`": AdminSettings,
 }
@@ -62,6 +64,7 @@ NOT_SET_BY_KEY = {
     StreamSettings: {"name", "paths"},
     SearchSettings: {"place"},  # as below
     DeletedSettings: {"wanted"},
+    ErrorRule: {"hold"},
     VerifySettings: {"wanted"},  # a word of Python's own in the file
 }
 BESIDES = {
@@ -70,6 +73,7 @@ BESIDES = {
     SearchSettings: {"in"},
     DeletedSettings: {"is"},
     VerifySettings: {"is"},
+    ErrorRule: {"for"},
 }  # used up while reading
 
 COMPLETE = re.compile(r"^```toml\n(# syncd\.toml\n.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -15,6 +15,7 @@ from syncd.config.settings import (
     CallSettings,
     DatabaseSettings,
     DeletedSettings,
+    ErrorRule,
     IncrementalSettings,
     NumberPages,
     SearchSettings,
@@ -71,6 +72,7 @@ OTHER_STREAM: dict[str, Any] = {
     "deleted": DeletedSettings(field="state"),
     "search": SearchSettings(body={"state": "open"}),
     "call": None,
+    "errors": (ErrorRule(status=("404",), then="skip"),),
 }
 OTHER_SOURCE: dict[str, Any] = {
     "base_url": "http://other.test",
@@ -85,6 +87,7 @@ OTHER_SOURCE: dict[str, Any] = {
     "keepalive": 1.0,
     "max_body": 1000,
     "retry_after": "wait",
+    "errors": (ErrorRule(status=("403",), then="wait"),),
 }
 
 

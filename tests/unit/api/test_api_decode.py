@@ -438,9 +438,12 @@ def test_warnings_beside_records_cost_nothing() -> None:
 
 
 def test_paths_into_an_envelope() -> None:
-    """A path that leads through something that is no object leads nowhere."""
-    envelope = Envelope(b'{"a": {"b": null, "c": {"d": 1}}, "e": [1]}')
-    found = {p: envelope.at(p) for p in ("a.b", "a.c.d", "a.x", "a.b.x", "e.0", "x.y.z")}
-    assert found == {
-        "a.b": b"null", "a.c.d": b"1", "a.x": None, "a.b.x": None, "e.0": None, "x.y.z": None,
+    """Through objects, and by figures through lists; what leads through else leads nowhere."""
+    envelope = Envelope(b'{"a": {"b": null, "c": {"d": 1}}, "e": [1, {"f": [2]}], "0": 3}')
+    found = {
+        "a.b": b"null", "a.c.d": b"1", "a.x": None, "a.b.x": None, "x.y.z": None, "0": b"3",
+        "e.0": b"1", "e.1.f.0": b"2", "e.2": None, "e.-1": None, "e.x": None, "e.0.0": None,
+        "a.0": None, "e.01x": None, "e.9999999999": None,
     }  # fmt: skip
+    assert {path: envelope.at(path) for path in found} == found
+    assert Envelope(b'[{"code": 7}]').at("0.code") == b"7"

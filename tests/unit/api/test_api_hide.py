@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from syncd.api.client import ApiClient
 from syncd.api.hide import Hiding
-from syncd.config.settings import Secret
-from syncd.errors import UnexpectedAnswer
+from syncd.config.settings import ErrorRule, Secret
+from syncd.errors import SyncdError, UnexpectedAnswer
 from syncd.sync.model import Reject
-from tests.unit.api.rawserver import NotingPermit, RawServer, ok
-from tests.unit.api.test_api_source import page, source_of
+from tests.unit.api.rawserver import NotingPermit, RawServer, answer, ok
+from tests.unit.api.test_api_source import page, record, source_of
 
 KEY = Secret("0123456789abcdef", "env HIDE")
 HIDE: Any = {"email": "hash", "phone": "mask", "note": "drop", "address.street": "drop"}
@@ -112,3 +112,21 @@ async def test_no_error_and_no_dead_letter_shows_what_is_hidden(
     assert "canary" not in str(e.value) + reject.reason
     assert isinstance(again, Reject)
     assert again.raw == reject.raw
+
+
+@pytest.mark.parametrize("then", [None, "retry", "wait", "park", "fail", "skip"])
+async def test_no_error_in_words_shows_what_is_hidden(
+    server: RawServer, permit: NotingPermit, then: Any
+) -> None:
+    """APIs quote what they refuse: `canary is taken`; so a rule's own words must do."""
+    server.otherwise = answer(409, b'{"message": "canary is taken"}')
+    rules = (ErrorRule(status=("409",), then=then, says="name it otherwise"),) if then else ()
+    async with ApiClient(server.source()) as client:
+        source = source_of(server, client, hide={"name": "hash"}, hide_key=KEY, errors=rules)
+        with pytest.raises(SyncdError) as listed:
+            await source.fetch(None, permit)
+        with pytest.raises(SyncdError) as called:
+            await source.call(record(id="a"), "key", permit)
+
+    assert "canary" not in f"{listed.value} {called.value}"
+    assert ("name it otherwise" in str(called.value)) == bool(then)
