@@ -13,6 +13,7 @@ from syncd.config.settings import (
     AdminSettings,
     BudgetSettings,
     CallSettings,
+    ContractSettings,
     DatabaseSettings,
     DeletedSettings,
     IncrementalSettings,
@@ -69,6 +70,7 @@ OTHER_STREAM: dict[str, Any] = {
     "page": NumberPages(size=7),
     "incremental": IncrementalSettings(field="n", param="since", kind="number"),
     "deleted": DeletedSettings(field="state"),
+    "contract": ContractSettings(new_fields="evolve"),
     "search": SearchSettings(body={"state": "open"}),
     "call": None,
 }
