@@ -669,7 +669,8 @@ VALUES (%(schema)s, %(table)s, %(column)s, %(type)s, %(field)s, %(instead_of)s, 
 SELECT what, name, found FROM syncd.drift WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: note_drifts
--- A new field of a stream that is new itself needs nobody's look, unless records are put aside.
+-- A new field of a stream that is new itself needs nobody's look, unless records are put aside;
+-- nor does what was accepted, unless they are now and were not before.
 INSERT INTO syncd.drift AS o (source, stream, what, name, found, rule, records, cycle, accepted_at)
 SELECT k.source, k.stream, d.what, d.name, d.found, d.rule, d.records,
        coalesce(%(cycle)s::bigint, k.cycle),
@@ -680,7 +681,9 @@ FROM syncd.checkpoint k, jsonb_to_recordset(%(drifts)s::jsonb)
 WHERE k.source = %(source)s AND k.stream = %(stream)s
 ON CONFLICT (source, stream, what, name, found) DO UPDATE
 SET rule = excluded.rule, records = o.records + excluded.records, cycle = excluded.cycle,
-    last_at = clock_timestamp()
+    last_at = clock_timestamp(),
+    accepted_at = CASE WHEN o.rule = excluded.rule OR excluded.rule <> 'dead-letter'
+                       THEN o.accepted_at END
 RETURNING what, name, found, rule, records, accepted_at IS NOT NULL;
 
 -- name: settle_drifts

@@ -33,6 +33,7 @@ from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
 from syncd.sync.turn import Turn
 
+NOTED = 1000  # drifts that one cycle notes; Postgres remembers no more than 100 of a stream
 TOO_MANY = 20  # dead letters of one cycle …
 TOO_LARGE_A_SHARE = 0.05  # … that are more than this part of its records, park the stream
 
@@ -173,7 +174,8 @@ def _told_of_the_whole(
 ) -> PageCommit:
     """The page with what only a look at the whole cycle tells."""
     # One that is noted need not be again, unless its records are counted.
-    fresh = tuple(d for d in page.drifts if d.records or d.identity not in stream.noted)
+    room = len(stream.noted) < NOTED
+    fresh = tuple(d for d in page.drifts if d.records or (room and d.identity not in stream.noted))
     page = attrs.evolve(page, drifts=fresh)
     if turn.page is not None:
         stream.movement.look(turn.page)

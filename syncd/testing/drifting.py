@@ -60,6 +60,8 @@ class Drifting(Kept):
             before = there.get(drift.identity)
             if before is not None:
                 records = before.drift.records + drift.records
+                harsher = drift.rule == "dead-letter" != before.drift.rule
+                before.accepted = before.accepted and not harsher
                 before.drift = attrs.evolve(drift, records=records)
                 before.cycle = cycle
                 continue

@@ -93,6 +93,14 @@ async def test_what_was_noted_is_not_told_again_and_is_counted(subject: Subject)
     }
 
 
+async def test_what_puts_records_aside_now_is_accepted_no_more(subject: Subject) -> None:
+    """That a field is left out was well; that its records are is another matter."""
+    stream = await running(subject.store)
+    await stream.commit(page(*campaigns("1"), drifts=(new("a"), new("b"))))
+    await stream.commit(page(*campaigns("1"), drifts=(new("a", "dead-letter"), new("b", "evolve"))))
+    assert await subject.drifts() == {"a": ("dead-letter", 0, False), "b": ("evolve", 0, True)}
+
+
 async def test_it_is_over_when_a_whole_cycle_does_not_meet_it(subject: Subject) -> None:
     """Not by one that asks only for what has changed, and not by a page of its own."""
     stream = await opened(subject.store)
@@ -289,6 +297,17 @@ async def test_a_table_that_can_have_no_further_column(real: PostgresSubject) ->
     await real.select(sql.SQL("ALTER TABLE campaigns {}").format(sql.SQL(many)))
     with pytest.raises(StoreRefused, match="can't be made as it is needed: tables can have"):
         await evolve(stream, COLOUR)
+
+
+async def test_a_column_of_the_users_own_is_left_alone(real: PostgresSubject) -> None:
+    """contained: what somebody has added by hand is nobody else's to fill."""
+    stream = await running(real.store)
+    await real.select(sql.SQL("ALTER TABLE campaigns ADD COLUMN \"Colour\" text DEFAULT 'mine'"))
+    done = await evolve(stream, COLOUR)
+    assert [a.column for a in done.columns] == ["colour_2"]
+    await stream.commit(page(coloured("1", colour_2="red")))
+    (found,) = await real.select(sql.SQL('SELECT "Colour", colour_2 FROM campaigns'))
+    assert found == {"Colour": "mine", "colour_2": "red"}
 
 
 async def test_the_sql_that_is_needed_holds_the_columns_that_were_added(

@@ -229,6 +229,19 @@ async def test_an_api_that_sends_ever_new_names_gets_a_hundred_columns(
     assert len([e for e in drifting.heard if isinstance(e, events.Drifted)]) <= 2
 
 
+async def test_ever_new_names_do_not_fill_the_memory(
+    drifting: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    """contained: of a cycle so many are noted; its records are written all the same."""
+    for number, record in enumerate(drifting.api.records.values()):
+        record.update({f"f{number}_{n}": "x" for n in range(90)})
+    drifting.api.page_size = 1
+    async with drifting.process() as stream:
+        await run_cycle(stream)
+        assert len(stream.noted) < 1100
+    assert len(drifting.rows) == 30
+
+
 async def test_a_wrong_type_is_counted_on_each_page(
     drifting: World, autojump_clock: trio.testing.MockClock
 ) -> None:
