@@ -17,6 +17,8 @@ from syncd.config.settings import ContractSettings
 from syncd.sync.drift import Evolution
 from syncd.sync.model import Record, Reject, spoken
 
+LISTED = 10  # new fields that a reason names
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -162,10 +164,12 @@ class Contract:
                 drifts.new(name, value)
         if rule in ("discard", "evolve"):
             return None
-        first, *others = fields
-        more = f" (and {len(others)} more)" if others else ""
-        reason = f"the field {shown(first)}{more} is new: no column names it"
-        reject = Reject(key=key, reason=reason, raw=raw, column=first)
+        names = list(fields)
+        more = f" (and {len(names) - LISTED} more)" if len(names) > LISTED else ""
+        listed = ", ".join(map(shown, names[:LISTED])) + more
+        what = f"the fields {listed} are" if len(names) > 1 else f"the field {listed} is"
+        reason = f"{what} new: no column names {'them' if len(names) > 1 else 'it'}"
+        reject = Reject(key=key, reason=reason, raw=raw, column=names[0])
         return self._frozen(reject, drifts) if rule == "freeze" else reject
 
     def _wrong(self, reject: Reject, value: bytes, drifts: Drifts | None) -> Reject:

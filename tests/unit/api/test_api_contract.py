@@ -82,7 +82,7 @@ def test_a_record_with_a_new_field_is_put_aside_where_that_is_asked_for() -> Non
     page = judged(source(new_fields="dead-letter"), GREEN | {"id": 2, "b": 1, "a": 1}, GREEN)
     (reject,) = page.rejects
     assert (reject.key, reject.column) == ("[2]", "a")
-    assert reject.reason == "the field a (and 1 more) is new: no column names it"
+    assert reject.reason == "the fields a, b are new: no column names them"
     assert [r.key for r in page.records] == ["[1]"]
     assert (page.frozen, {d.rule for d in page.drifts}) == ("", {"dead-letter"})
 
@@ -90,6 +90,12 @@ def test_a_record_with_a_new_field_is_put_aside_where_that_is_asked_for() -> Non
 def test_a_new_field_freezes_the_page_where_that_is_asked_for() -> None:
     page = judged(source(new_fields="freeze"), GREEN, GREEN | {"id": 2, "colour": "red"})
     assert page.frozen == "record 2: the field colour is new: no column names it"
+
+
+def test_a_reason_names_ten_fields_at_most() -> None:
+    many = {f"f{n:02}": n for n in range(12)}
+    page = judged(source(new_fields="freeze"), GREEN | many)
+    assert page.frozen.endswith("f08, f09 (and 2 more) are new: no column names them")
 
 
 def test_fields_that_the_settings_speak_of_are_not_new() -> None:
