@@ -22,10 +22,11 @@ from syncd.sync.ports import Source
 from syncd.sync.retry import Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
-from syncd.views.words import seconds
+from syncd.views.words import plain, seconds
 
 Say = Callable[[str], None]
 
+LISTED = 20  # names on one line
 TRIES = 3  # an API that is unreliable by nature gets another chance
 PATIENCE = 120.0  # seconds for one first page, waits for the budget included
 BUSY = 0.9  # of the time between two starts; a cycle that needs more can't keep its interval
@@ -109,6 +110,7 @@ class Check:
             missing = await store.missing_table(app.table(stream))
             there = "will be made" if missing else "is there and fits"
             self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
+            api.follow(await store.evolution(app.table(stream)))
         except SyncdError as error:
             self.bad(name, error)
 
@@ -152,7 +154,20 @@ class Check:
             self.bad(name, SyncdError(f"a record breaks its contract: {reject.reason}"))
         if len(page.rejects) > 3:
             self.bad(name, SyncdError(f"{len(page.rejects) - 3} more records break theirs"))
+        self._contract(stream, name, page)
         self._interval(source, stream, name, page.total, page.seen)
+
+    def _contract(self, stream: StreamSettings, name: str, page: Page) -> None:
+        """Say what the contract would do to the page."""
+        if page.frozen:
+            self.bad(name, SyncdError(f"the contract would park it: {page.frozen}"))
+        fields = [d.name for d in page.drifts if d.what == "new-field" and d.name]
+        wanted = [f"{added.column} {added.type}" for added in page.wanted]
+        if fields and not page.frozen:
+            rule = "put aside" if stream.contract.new_fields == "dead-letter" else "left out"
+            self.note(f"{name}: fields that no column names ({rule}): {_listed(fields)}")
+        if wanted:
+            self.note(f"{name}: columns that would be added: {_listed(wanted)}")
 
     def _interval(
         self,
@@ -174,3 +189,8 @@ class Check:
                 f"{name}: {requests} requests need {seconds(needs)} of its budget, and `every` is "
                 f"{seconds(stream.every)}: cycles will begin late"
             )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return plain(", ".join(names[:LISTED])) + more

@@ -22,6 +22,7 @@ from rich.console import Console
 from syncd import __version__, app, logs, tracing
 from syncd.check import Check
 from syncd.commands import control
+from syncd.commands.contract import contract
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
 from syncd.commands.init import init
@@ -218,7 +219,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 
 for command in (
     init,
-    *(status, why, cycles, dead),
+    *(status, why, cycles, dead, contract),
     *(control.sync, control.pause, control.resume, control.reset),
     *(control.reconcile, control.reload, notify),
 ):

@@ -114,6 +114,7 @@ STREAM = _object(
     last=_maybe(CYCLE),
     whole=_maybe(CYCLE),
     dead_letters=WHOLE,
+    drifts=WHOLE,
     missing=WHOLE,
     question=_maybe(TEXT),
     reconciled_at=_maybe(AT),

@@ -5,14 +5,16 @@ having begun, is the business of who hears it (`alarms.watch`).  So the rules ar
 after a restart, when what stood before is not known here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from syncd.sync import events
 from syncd.sync.alarm import Alarm, Begun, Change, Ended
+from syncd.sync.drift import Drift
 from syncd.sync.model import StreamId
+from syncd.views.drifts import about, what_is_wrong
 
 PAUSED = "an operator paused it"
 GONE = "it is not in the config any more"
@@ -27,7 +29,7 @@ SURE = (
 """What may come after a cycle that ended well, but that it parks."""
 
 OF_A_STREAM = (
-    "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old",
+    "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old", "contract",
 )  # fmt: skip
 OF_A_SOURCE = ("api-failing", "login-refused")
 AWAY = Alarm("postgres-away")
@@ -43,6 +45,9 @@ class Rules:
 
     letters: dict[StreamId, None] = attrs.field(factory=dict, init=False)
     """Streams whose dead letters are to be counted: those that were due have been tried."""
+
+    contracts: dict[StreamId, None] = attrs.field(factory=dict, init=False)
+    """Streams whose drifts are to be read: some may be new, or over."""
 
     well: dict[StreamId, None] = attrs.field(factory=dict, init=False)
     """Streams whose cycle has ended well, where the next thing is still to come."""
@@ -103,11 +108,23 @@ class Rules:
             return [Ended(alarm=alarm)]
         return [Begun(alarm=alarm, reason=_letters(dead))] if aside else []
 
-    def gone(self, stream: StreamId, *, last: bool) -> list[Change]:
-        """The config has it no more; `last`: nor any other of its source."""
-        for known in (self.whole, self._dead, self.letters, self.well):
+    def drifted(
+        self, stream: StreamId, drifts: Iterable[Drift], standing: Iterable[Alarm]
+    ) -> list[Change]:
+        """So the stream's data leaves its contract; standing: what was told of that."""
+        self.contracts.pop(stream, None)
+        found = {Alarm.of(stream, "contract", about(d)): what_is_wrong(d) for d in drifts}
+        begun = [Begun(alarm=alarm, reason=reason) for alarm, reason in found.items()]
+        return [*begun, *(Ended(alarm=alarm) for alarm in standing if alarm not in found)]
+
+    def gone(self, stream: StreamId, *, last: bool, standing: Iterable[Alarm] = ()) -> list[Change]:
+        """The config has it no more; `last`: nor any other of its source.
+
+        standing: the stream's alarms of which there may be several.
+        """
+        for known in (self.whole, self._dead, self.letters, self.well, self.contracts):
             known.pop(stream, None)
-        alarms = [Alarm.of(stream, kind) for kind in OF_A_STREAM]
+        alarms = [*(Alarm.of(stream, kind) for kind in OF_A_STREAM), *standing]
         if last:
             alarms += [Alarm(kind, stream.source) for kind in OF_A_SOURCE]
         return [Ended(alarm=alarm, why=GONE) for alarm in alarms]
@@ -159,6 +176,12 @@ class Rules:
             yield Ended(alarm=doubt)
             yield Ended(alarm=Alarm.of(event.stream, "data-too-old"))
         self._dead[event.stream] = event.totals.dead
+        self.contracts[event.stream] = None
+
+    def _drifted(self, event: events.Event, _: float) -> Iterator[Change]:
+        self.contracts[event.stream] = None
+        if not self._in_need:
+            yield Ended(alarm=AWAY)
 
     def _reconciled(self, event: events.Reconciled, _: float) -> Iterator[Change]:
         alarm = Alarm.of(event.stream, "deletes-held")
@@ -209,6 +232,8 @@ _RULES: dict[type[events.Event], Callable[[Rules, Any, float], Iterator[Change]]
     events.CycleStarted: Rules._cycle_started,  # noqa: SLF001
     events.Resting: Rules._resting,  # noqa: SLF001
     events.CycleEnded: Rules._cycle_ended,  # noqa: SLF001
+    events.Drifted: Rules._drifted,  # noqa: SLF001
+    events.ColumnAdded: Rules._drifted,  # noqa: SLF001
     events.Reconciled: Rules._reconciled,  # noqa: SLF001
     events.Failing: Rules._failing,  # noqa: SLF001
     events.Paused: Rules._paused,  # noqa: SLF001

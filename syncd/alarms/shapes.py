@@ -46,6 +46,7 @@ def as_object(
         "state": told.state,
         "source": told.alarm.source or None,
         "stream": told.alarm.stream or None,
+        "about": words.safe(told.alarm.about, hide) or None,
         "sentence": plain(words.sentence(told)),
         "reason": words.safe(told.reason, hide),
         "todo": words.safe(words.todo(told), hide),

@@ -131,7 +131,9 @@ class Telling:
         self.heartbeats.addresses = {s: beat for s, beat in streams.items() if beat is not None}
         left, self._streams = self._streams - set(streams), set(streams)
         for stream in left:
-            self._take(self._rules.gone(stream, last=stream.source not in settings.sources))
+            last = stream.source not in settings.sources
+            several = self._several(stream)
+            self._take(self._rules.gone(stream, last=last, standing=several))
         self._follow_receivers({r.key: r for r in settings.notify})
         self._stale = True
         self._take([Ended(alarm=REFUSED_RELOAD)])
@@ -225,6 +227,8 @@ class Telling:
                 await self._load()
             for stream in list(self._rules.letters):
                 await self._count(stream)
+            for stream in list(self._rules.contracts):
+                await self._look_at_contract(stream)
             now = trio.current_time()
             self._look_at_ages(now)
             fresh = [
@@ -337,6 +341,28 @@ class Telling:
             except (StoreUnavailable, StreamBroken) as error:
                 self._later(error)
         self._take(self._rules.counted(stream, dead))
+
+    async def _look_at_contract(self, stream: StreamId) -> None:
+        if self._book is None or not any(
+            "contract" in r.watch.settings.on for r in self._receivers.values()
+        ):
+            self._rules.contracts.pop(stream, None)
+            return
+        try:
+            found = await self._book.drifts(stream)
+        except (StoreUnavailable, StreamBroken) as error:
+            # The next cycle looks again: they are rows, and nothing is lost.
+            self._rules.contracts.pop(stream, None)
+            self._later(error)
+            return
+        self._take(self._rules.drifted(stream, found, self._several(stream)))
+
+    def _several(self, stream: StreamId) -> list[Alarm]:
+        """The stream's alarms of the kind of which it may have several."""
+        told = [a for r in self._receivers.values() for a in r.watch.several(stream, "contract")]
+        of = Alarm.of(stream, "contract")
+        known = [a for a in self._standing if attrs.evolve(a, about="") == of]
+        return list(dict.fromkeys([*told, *known]))
 
     async def _keep(self) -> None:
         """Write down what changed; if that can't be done, later."""

@@ -15,6 +15,7 @@ import attrs
 
 from syncd.config.settings import NotifySettings
 from syncd.sync.alarm import Alarm, Begun, Change, Standing, Told
+from syncd.sync.model import StreamId
 
 TRANSIENT = ("failing", "api-failing", "postgres-away")
 CALM = 6 * 3600.0  # seconds; what comes back after so long is another matter
@@ -63,6 +64,11 @@ class Watch:
         """Whether the receiver was told of it, or is to be, and it is not over."""
         state = self._states.get(alarm)
         return state is not None and state.ended is None
+
+    def several(self, stream: StreamId, kind: str) -> list[Alarm]:
+        """The stream's alarms of this kind that are not over."""
+        of = Alarm.of(stream, kind)
+        return [a for a in self._states if self.stands(a) and attrs.evolve(a, about="") == of]
 
     def take(self, change: Change, now: float) -> None:
         """Take in that an alarm begins or ends."""

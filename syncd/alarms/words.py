@@ -19,6 +19,7 @@ FIRING = {
     "deletes-held": "{}: deletes are held until someone approves them",
     "dead-letters": "{}: records were put aside",
     "data-too-old": "{}: its data is too old",
+    "contract": "{}: what its API sends is not what the config says",
     "api-failing": "{}: its API is failing",
     "login-refused": "{}: its API refuses the login",
     "reload-refused": "the config was refused, the one before goes on",
@@ -31,6 +32,7 @@ RECOVERED = {
     "deletes-held": "{}: no deletes are held any more",
     "dead-letters": "{}: no dead letter lies there any more",
     "data-too-old": "{}: its data is not too old any more",
+    "contract": "{}: what its API sends is as the config says, or somebody has accepted it",
     "api-failing": "{}: its API is well again",
     "login-refused": "{}: its API does not refuse the login any more",
     "reload-refused": "the config was taken up",
@@ -43,6 +45,7 @@ WHAT_TO_DO = {
     "deletes-held": "The rows stay. Should they go: `syncd reconcile {} --approve`.",
     "dead-letters": "See `syncd dead list {}`.",
     "data-too-old": "See `syncd status {}` for what it waits for.",
+    "contract": "See `syncd contract show {}`; `syncd contract accept {}` if it may stay so.",
     "api-failing": "It asks now and then by itself. See what the API's own status page says.",
     "login-refused": "Correct the credentials, then `syncd reload`.",
     "reload-refused": "Correct the file (`syncd check --offline`), then `syncd reload`.",
@@ -62,7 +65,7 @@ def todo(told: Told) -> str:
     """What a person may do; nothing when it is over."""
     if told.state != "firing":
         return ""
-    usual = WHAT_TO_DO[told.alarm.kind].format(shlex.quote(told.alarm.subject))
+    usual = WHAT_TO_DO[told.alarm.kind].replace("{}", shlex.quote(told.alarm.subject))
     if not told.todo:
         return usual
     # "Mend that" stands for what the hint says better.

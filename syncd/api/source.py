@@ -9,15 +9,16 @@ import hashlib
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import ApiClient
-from syncd.api.contract import Contract, Gone, LeftOut
+from syncd.api.contract import Contract, Gone, Judged, LeftOut, judge_all
 from syncd.api.decode import looked_into, open_envelope, raws_at, records_at
+from syncd.api.drifting import Propose, anything
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
 from syncd.api.hints import clock_of, wait_hint
@@ -36,6 +37,7 @@ from syncd.config.settings import (
     StreamSettings,
 )
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
+from syncd.sync.drift import Evolution
 from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
@@ -57,30 +59,23 @@ class ApiSource:
     settings: SourceSettings
     stream: StreamSettings
     client: ApiClient
+    propose: Propose = anything
+    """What a column for a new field would be."""
+
     _pagination: Pagination = attrs.field(init=False)
     _contract: Contract = attrs.field(init=False)
     _calls: Calls | None = attrs.field(init=False)
     _verify: Verify | None = attrs.field(init=False)
     _marks: Marks | None = attrs.field(default=None, init=False)
     _rules: tuple[ErrorRule, ...] = attrs.field(init=False)
+    _evolution: Evolution = attrs.field(factory=Evolution, init=False)
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
     def __attrs_post_init__(self) -> None:
         stream = self.stream
-        keep = stream.call.keep if stream.call is not None else {}
-        own = {name: of for name, of in stream.columns.items() if name not in keep}
         self._pagination = pagination_for(stream.page)
-        self._contract = Contract(
-            key=stream.key,
-            columns=own,
-            where=stream.where,
-            paths=stream.paths,
-            deleted=None
-            if stream.deleted is None
-            else (stream.deleted.field, frozenset(stream.deleted.wanted)),
-            hide=Hiding(stream.hide, stream.hide_key).of if stream.hide else None,
-        )
+        self.follow(Evolution())
         if stream.hide:
             # Bodies are shown in errors: nobody can tell what of theirs is to be hidden.
             self.client.redactor.mute()
@@ -92,8 +87,28 @@ class ApiSource:
             self._calls = Calls(settings=stream.call, columns=stream.columns)
             if stream.call.verify is not None:
                 self._verify = Verify(settings=stream.call.verify, columns=stream.columns)
+
+    def follow(self, evolution: Evolution) -> None:
+        stream = self.stream
+        keep = stream.call.keep if stream.call is not None else {}
+        own = {name: of for name, of in stream.columns.items() if name not in keep}
+        self._evolution = evolution
+        self._contract = Contract(
+            key=stream.key,
+            columns=own,
+            where=stream.where,
+            paths=stream.paths,
+            deleted=None
+            if stream.deleted is None
+            else (stream.deleted.field, frozenset(stream.deleted.wanted)),
+            hide=Hiding(stream.hide, stream.hide_key).of if stream.hide else None,
+            rules=stream.contract,
+            named=stream.named,
+            evolution=evolution,
+        )
+        added = {added.column: added.type for added in evolution.columns}
         self._members = tuple(
-            (name, json.dumps(name).encode() + b":", of) for name, of in own.items()
+            (name, json.dumps(name).encode() + b":", of) for name, of in (own | added).items()
         )
 
     @property
@@ -244,26 +259,50 @@ class ApiSource:
         )
         turn = self._pagination.turn(answered)
         following = self._fit_to_be_kept(turn.next_cursor)
-        rejects = judged.rejects
-        if rejects and redactor.found_in(answer.body):
-            # An API that shows us our own credentials must not have them kept in clear.
-            rejects = [self._redacted(reject) for reject in rejects]
         return Page(
-            records=judged.records,
-            rejects=rejects,
-            left_out=judged.left_out,
-            gone=judged.gone,
-            folded=judged.folded,
             next_cursor=following,
             total=turn.total,
             mark=None if self._marks is None else self._marks.highest(judged.marks),
             clock=None if self._marks is None else clock_of(answer.headers),
+            **self._of_records(judged, answer.body),
         )
 
     @property
     def by_place(self) -> bool:
         # A link may be to a page of a number, too.
         return not isinstance(self.stream.page, CursorPages | KeysetPages | NoPages)
+
+    def look_again(self, page: Page) -> Page:
+        judged = judge_all(self._contract, page.raws)
+        return attrs.evolve(page, **self._of_records(judged, None))
+
+    def _of_records(self, judged: Judged, body: bytes | None) -> dict[str, Any]:
+        """What a page is of its records; they came in `body`, if that is still there."""
+        redactor, rejects, drifts = self.client.redactor, judged.rejects, judged.drifts
+        if (rejects or drifts.names) and (body is None or redactor.found_in(body)):
+            # An API that shows us our own credentials must not have them kept in clear.
+            rejects = [self._redacted(reject) for reject in rejects]
+            for name in drifts.names:
+                if redactor.text(name) != name:
+                    drifts.forget(name)
+        rule = self.stream.contract.new_fields
+        if rule == "evolve" and not self._evolution.full:
+            drifts.forget_nulls()  # a column for them is worth nothing yet
+            wanted = drifts.wanted(self.propose)
+        else:
+            wanted = drifts.wanted(_no_column)
+        return {
+            "records": judged.records,
+            "rejects": rejects,
+            "left_out": judged.left_out,
+            "gone": judged.gone,
+            "folded": judged.folded,
+            # What gets a column is nothing new when the page is looked at again.
+            "drifts": drifts.all("discard" if rule == "evolve" else rule),
+            "frozen": redactor.text(drifts.frozen),
+            "wanted": wanted,
+            "raws": judged.raws if wanted else (),
+        }
 
     def higher(self, one: str | None, other: str | None) -> str | None:
         return one if self._marks is None else self._marks.higher(one, other)
@@ -410,6 +449,10 @@ class ApiSource:
             hint=hint,
             sent="refused" if status in NOT_CARRIED_OUT else "unknown",
         )
+
+
+def _no_column(_: str, __: Sequence[bytes]) -> None:
+    """New fields get none."""
 
 
 def _what_to_check(status: int, *, first: bool) -> str:

@@ -10,6 +10,7 @@ from syncd.api.source import ApiSource
 from syncd.config.settings import AuthSettings, Secret, Settings, SourceSettings, StreamSettings
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
+from syncd.survey.proposed import proposed
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.model import Table
 from syncd.sync.ports import Store
@@ -46,6 +47,8 @@ def table(stream: StreamSettings) -> Table:
         volatile=stream.volatile,
         kept=frozenset(stream.call.keep) if stream.call else frozenset(),
         indexes=stream.indexes,
+        named=stream.named,
+        evolves="evolve" in (stream.contract.new_fields, stream.contract.wrong_types),
     )
 
 
@@ -74,7 +77,7 @@ def safe(source: SourceSettings, settings: Settings, vault: Vault) -> Safe | Non
 
 def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) -> ApiSource:
     """One stream of a source, as the loop sees it."""
-    return ApiSource(settings, stream, http)
+    return ApiSource(settings, stream, http, proposed)
 
 
 def budget(source: SourceSettings, settings: Settings, store: Store) -> TokenBucket | Unlimited:

@@ -147,8 +147,17 @@ def _line(seen: Seen, now: float, settings: Settings, *, runs: bool) -> Line:
     return Line(
         cells=(plain(str(seen.stream)), found.words, *counts, str(seen.dead)),
         style=STYLES.get(found.state, ""),
-        beneath=[plain(s) for s in (found.reason, found.todo) if s],
+        beneath=[plain(s) for s in (found.reason, found.todo, _drifts(seen)) if s],
     )
+
+
+def _drifts(seen: Seen) -> str:
+    """That its data leaves its contract."""
+    if not seen.drifts:
+        return ""
+    many = number(seen.drifts, "thing")
+    name = shlex.quote(str(seen.stream))
+    return f"contract: {many} that the config does not say: `syncd contract show {name}`"
 
 
 def _with_progress(

@@ -8,6 +8,7 @@ import base64
 import binascii
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -503,6 +504,20 @@ class ErrorRule:
     """For the operator, before the API's own words."""
 
 
+NewFields = Literal["discard", "evolve", "freeze", "dead-letter"]
+WrongTypes = Literal["dead-letter", "freeze", "discard", "evolve"]
+
+
+@attrs.frozen(kw_only=True)
+class ContractSettings:
+    """What becomes of records that the config does not describe."""
+
+    new_fields: NewFields = "discard"
+    wrong_types: WrongTypes = "dead-letter"
+    ignore: tuple[str, ...] = ()
+    """Top-level fields that are known, and wanted by no column."""
+
+
 Hidden = Literal["hash", "mask", "drop"]
 
 
@@ -562,8 +577,23 @@ class StreamSettings:
     errors: tuple[ErrorRule, ...] = ()
     """Before those of the source."""
 
+    contract: ContractSettings = attrs.field(factory=ContractSettings)
     heartbeat: Secret | None = None
     """The address that is asked after each good cycle: who watches it notices a silence."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Top-level fields that these settings speak of: none of them is ever new."""
+        paths = [*self.columns, *self.paths.values(), *self.hide, *self.where]
+        paths += [of.field for of in (self.incremental, self.deleted) if of is not None]
+        paths += [self.page.field] if isinstance(self.page, KeysetPages) else []
+        if self.call is not None:
+            verify = self.call.verify
+            texts = [self.call.path, *([verify.path, verify.wanted] if verify else [])]
+            paths += [name for text in texts for name in re.findall(r"\{([^{}]+)\}", text)]
+        # A field that is itself called `a.b` is reached by that path as well.
+        tops = {path.partition(".")[0] for path in paths}
+        return frozenset({*paths, *tops, *self.contract.ignore})
 
 
 @attrs.frozen(kw_only=True)
@@ -599,7 +629,7 @@ class SourceSettings:
 
 ALARMS = (
     "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old",
-    "api-failing", "login-refused", "reload-refused", "postgres-away",
+    "contract", "api-failing", "login-refused", "reload-refused", "postgres-away",
 )  # fmt: skip
 """What a receiver can be told of."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from syncd.config import units
+from syncd.config.contract import check_contract, read_contract
 from syncd.config.hidden import check_hidden, read_hidden
 from syncd.config.incremental import check_incremental, read_deleted, read_incremental
 from syncd.config.names import HEADER, SYSTEM_COLUMNS, refuse_name
@@ -63,6 +64,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         page=page,
         call=call,
         errors=read_rules(node),
+        contract=read_contract(node),
         heartbeat=read_heartbeat(node),
         incremental=read_incremental(node),
         deleted=read_deleted(node),
@@ -72,6 +74,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
     _refuse_sent_twice(node, stream)
     check_hidden(node, stream)
     check_incremental(node, stream)
+    check_contract(node, stream)
     node.finish()
     return stream
 

@@ -18,6 +18,7 @@ from syncd.daemon.jobs import Job
 from syncd.errors import (
     Draining,
     SchemaError,
+    StoreRefused,
     StoreUnavailable,
     StreamBroken,
     SyncdError,
@@ -284,8 +285,9 @@ class Runner:
     async def _open(self) -> None:
         stream = self.stream
         checkpoint = await stream.store.open_stream(
-            stream.id, stream.table, stream.lease, every=stream.every
+            stream.id, stream.configured, stream.lease, every=stream.every
         )
+        stream.follow(await stream.store.evolution(stream.configured))
         self._paused = checkpoint.paused
         if self._at is not None and self._at.seq != checkpoint.seq:
             self._at = None
@@ -321,6 +323,8 @@ class Runner:
     async def _park(self, error: StreamBroken | SchemaError) -> None:
         """Someone has to act; until then, and until somebody says so, nothing is done."""
         self.state, self.result, self._at = "parked", error, None
+        if isinstance(error, StoreRefused):
+            self._opened = False  # whoever mends the table may have altered it
         reason, hint = str(error), ""
         if isinstance(error, StreamBroken):
             reason, hint = error.reason, error.hint

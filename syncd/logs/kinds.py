@@ -49,6 +49,16 @@ RESTING = Kind(
 LOGGED_IN = Kind("logged-in", "INFO", "logged in", "b78281e84dd945c0afde6684e4456d23")
 PUT_ASIDE = Kind("put-aside", "WARNING", "record put aside", "79fb256d043c498aa35046fe214468e4")
 LEFT_OUT = Kind("left-out", "INFO", "record left out by a rule", "48a6c00992dc4c13a10ad787834a9f0c")
+FIELDS_LEFT_OUT = Kind(
+    "fields-left-out", "INFO", "fields that no column names", "8c6159ab67b94f07af5a9b50c23a8211"
+)
+DRIFTED = Kind(
+    "drifted",
+    "WARNING",
+    "the API's data has left the contract",
+    "7e90655b3df94017bb689ba07e73111b",
+)
+COLUMN_ADDED = Kind("column-added", "INFO", "column added", "d7f701e64adb4635b6d5a3af52e07fe4")
 RETRIES_USED_UP = Kind(
     "retries-used-up",
     "ERROR",

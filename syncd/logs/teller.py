@@ -4,7 +4,7 @@ Keeps of each stream the cycle and the page that it is at, so that every line sa
 where it happened, and which troubles it has (`trouble`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -19,6 +19,8 @@ FAILING = Words(starts=kinds.FAILING, lasts=kinds.STILL_FAILING, ends=kinds.FAIL
 AWAY = Words(starts=kinds.AWAY, lasts=kinds.STILL_AWAY, ends=kinds.BACK)
 DOWN = Words(starts=kinds.API_FAILING, lasts=kinds.API_STILL_FAILING, ends=kinds.API_WELL)
 HELD = Words(starts=kinds.HELD, lasts=kinds.STILL_HELD, ends=kinds.HELD_NO_MORE)
+
+LISTED = 20  # fields that one line names
 
 OF_THE_CYCLE = (
     kinds.CYCLE_STARTED,
@@ -165,6 +167,15 @@ class Teller:
                 return kinds.PUT_ASIDE, fields
             case events.LeftOut(alert=True):
                 return kinds.LEFT_OUT, {"key": event.key, "reason": event.reason}
+            case events.FieldsLeftOut(fields=fields):
+                return kinds.FIELDS_LEFT_OUT, {"fields": _listed(fields)}
+            # What is put aside, or parks the stream, has a line that says so.
+            case events.Drifted(drift=drift) if drift.rule in ("discard", "evolve"):
+                what = {"what": drift.what, "name": drift.name or "others", "found": drift.found}
+                return kinds.DRIFTED, {**_filled(**what), "rule": drift.rule}
+            case events.ColumnAdded(added=added):
+                beside = _filled(field=added.field, instead_of=added.instead_of)
+                return kinds.COLUMN_ADDED, {"column": added.column, "type": added.type, **beside}
             case events.CycleEnded():
                 counts = {k: v for k, v in attrs.asdict(event.totals).items() if v}
                 kind = kinds.CYCLE_ENDED if event.outcome == "ok" else kinds.CYCLE_DOUBTFUL
@@ -193,6 +204,11 @@ class Teller:
                 return kinds.LOGGED_IN, {"expires_in": round(event.expires_in)}
             case _:
                 return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _filled(**fields: Any) -> dict[str, Any]:

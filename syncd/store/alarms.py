@@ -6,11 +6,12 @@ from typing import Any
 
 import attrs
 
-from syncd.store import letters
+from syncd.store import drifts, letters
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import storable
 from syncd.sync.alarm import Alarm, Kept, Message, Standing
+from syncd.sync.drift import Drift
 from syncd.sync.model import StreamId
 
 
@@ -85,6 +86,10 @@ class AlarmBook:
         """How many dead letters of a stream lie there."""
         return await self._connections.run(lambda c: letters.count(c, stream))
 
+    async def drifts(self, stream: StreamId) -> Sequence[Drift]:
+        """How a stream's data leaves its contract, as far as nobody has seen it."""
+        return await self._connections.run(lambda c: drifts.unaccepted(c, stream))
+
     async def ages(self, sources: Collection[str]) -> Mapping[StreamId, float]:
         """Seconds since a cycle ended well, of each stream that had one and is not paused."""
 
@@ -97,8 +102,8 @@ class AlarmBook:
 
 
 def _standing(row: tuple[Any, ...]) -> tuple[str, Standing]:
-    receiver, kind, source, stream, reason, since, told, ended, times = row
-    alarm = Alarm(kind, source, stream)
+    receiver, kind, source, stream, about, reason, since, told, ended, times = row
+    alarm = Alarm(kind, source, stream, about)
     return receiver, Standing(
         alarm=alarm, reason=reason, since=since, told=told, ended=ended, times=times
     )
@@ -110,6 +115,7 @@ def _named(receiver: str, alarm: Alarm) -> dict[str, Any]:
         "kind": alarm.kind,
         "source": alarm.source,
         "stream": alarm.stream,
+        "about": alarm.about,
     }
 
 

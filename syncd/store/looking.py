@@ -10,10 +10,11 @@ import attrs
 import psycopg
 
 from syncd.errors import SchemaError
-from syncd.store import leases, migrate, pages, stories
+from syncd.store import evolution, leases, migrate, pages, stories
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.sql import sql
 from syncd.sync import ranges
+from syncd.sync.drift import Drift
 from syncd.sync.model import Counts, StreamId, Table
 from syncd.sync.picture import (
     SHOWN,
@@ -22,6 +23,7 @@ from syncd.sync.picture import (
     Failing,
     Holder,
     Letter,
+    Noted,
     Picture,
     Seen,
     Story,
@@ -96,6 +98,17 @@ class Looking:
 
         return await self._look(read, lambda _: [])
 
+    async def drifts(self, streams: Collection[StreamId]) -> tuple[float, list[Noted]]:
+        """The moment, and how the streams' data leaves their contracts; the newest first."""
+        return await self._look(lambda c: (_now(c), _drifts(c, streams)), lambda now: (now, []))
+
+    async def added(self, table: Table) -> Table:
+        """The table with those columns alone that were added to it."""
+        return await self._look(
+            lambda c: attrs.evolve(table, columns=evolution.added(c, table)),
+            lambda _: attrs.evolve(table, columns={}),
+        )
+
     async def story(self, stream: StreamId, table: Table, key: str) -> Story:
         """All that is known of one record; key: as a person says it, or a JSON array."""
         return await self._look(
@@ -143,7 +156,7 @@ def _picture(
     for stream in streams:
         parked, paused, paused_by, next_start, turned, *of_cycles, dead = found[stream][:9]
         running, last, whole = of_cycles
-        question, reconciled, extra, missing = found[stream][9:]
+        question, reconciled, extra, missing, drifts = found[stream][9:]
         seen.append(
             Seen(
                 stream=stream,
@@ -160,6 +173,7 @@ def _picture(
                 reconciled=reconciled,
                 extra=extra,
                 missing=missing,
+                drifts=drifts,
                 usual=ranges.learned(pages.past(cursor, stream)) if last else ranges.Usual(),
             )
         )
@@ -263,6 +277,21 @@ def _letters(cursor: Cursor, statement: str, values: dict[str, Any]) -> list[Let
             **dict(zip(names, [number, *rest], strict=False)),
         )
         for number, source, stream, *rest in cursor
+    ]
+
+
+def _drifts(cursor: Cursor, streams: Collection[StreamId]) -> list[Noted]:
+    values = {"sources": [s.source for s in streams], "streams": [s.stream for s in streams]}
+    cursor.execute(sql("look_at_drifts"), values)
+    return [
+        Noted(
+            stream=StreamId(source=source, stream=stream),
+            drift=Drift(what=what, name=name, found=found, rule=rule, records=records),
+            first=first,
+            last=last,
+            accepted=accepted,
+        )
+        for source, stream, what, name, found, rule, records, first, last, accepted in cursor
     ]
 
 

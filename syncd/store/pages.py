@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import StoreRefused
-from syncd.store import history, letters, scans
+from syncd.store import drifts, history, letters, scans
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.history import Moment
@@ -24,6 +24,7 @@ from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.statements import as_page, statements
 from syncd.sync import ranges
 from syncd.sync.displaced import displaced
+from syncd.sync.drift import Drift
 from syncd.sync.model import (
     REFUSED_WHOLE,
     Checkpoint,
@@ -55,9 +56,9 @@ def commit_page(
             moved, *wrote = cursor.fetchone() or (0,)
             if not moved:
                 raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-            _finish(cursor, table, checkpoint, page, rows, _Written(*wrote), [])
+            news = _finish(cursor, table, checkpoint, page, rows, _Written(*wrote), [])
             # Read before COMMIT: afterwards the answer could get lost a second time.
-            return _committed(cursor, checkpoint)
+            return attrs.evolve(_committed(cursor, checkpoint), drifts=news)
     except (psycopg.Error, ValueError) as error:
         if not is_of_the_record(error) or not rows:
             raise
@@ -93,8 +94,8 @@ def _commit_by_halves(
         dead = [_refused(row, reason, checkpoint) for row, reason in halves.refused]
         bad = {id(row) for row, _ in halves.refused}
         good = [row for row in rows if id(row) not in bad]
-        _finish(cursor, table, checkpoint, page, good, halves.done, dead)
-        return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead))
+        news = _finish(cursor, table, checkpoint, page, good, halves.done, dead)
+        return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead), drifts=news)
 
 
 def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
@@ -168,8 +169,11 @@ def _finish(
     rows: Sequence[Row],
     done: _Written,
     refused: Sequence[DeadLetter],
-) -> None:
-    """Dead letters, history and counters, in the transaction that has written the rows."""
+) -> tuple[Drift, ...]:
+    """Dead letters, history and counters, in the transaction that has written the rows.
+
+    The drifts that were never noted before come back.
+    """
     dead = [*page.dead, *refused]
     moment = Moment(
         stream=checkpoint.stream,
@@ -181,11 +185,13 @@ def _finish(
     letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
     _mark_gone(cursor, table, moment, page.gone, done)
+    news = drifts.note(cursor, checkpoint.stream, page.drifts, checkpoint.cycle)
     outcome, reason = _outcome(cursor, checkpoint, page, done.many)
     whole = outcome == "ok" and not page.aside
     if whole and checkpoint.follows is None and checkpoint.since is None:
         # It has met all that there is: whose key nobody can tell, leaves as well.
         cursor.execute(sql("drop_keyless"), moment.values)
+        drifts.settle(cursor, checkpoint.stream, checkpoint.cycle)
     if outcome == "ok" and page.high_water is not None:
         stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
         cursor.execute(sql("reach"), {**stream, "high_water": clean(page.high_water)})
@@ -214,6 +220,7 @@ def _finish(
             "refused": page.refused,
         },
     )
+    return news
 
 
 def _mark_gone(

@@ -12,6 +12,7 @@ from psycopg import sql as composed
 from syncd.errors import SchemaError, StoreUnavailable
 from syncd.store import (
     checkpoints,
+    evolution,
     history,
     leases,
     letters,
@@ -27,6 +28,7 @@ from syncd.store.connections import Connection, Connections, clear_text_host, tr
 from syncd.store.listening import Listener
 from syncd.store.sql import sql
 from syncd.store.statements import DELETED, SOURCE, named
+from syncd.sync.drift import Added, Evolution
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -169,6 +171,16 @@ class PostgresStore:
     ) -> Checkpoint:
         return await self.connections.run(lambda c: _open_stream(c, stream, table, lease, every))
 
+    async def evolution(self, table: Table) -> Evolution:
+        return await self.connections.run(lambda c: evolution.known(c, table))
+
+    async def evolve(
+        self, stream: StreamId, table: Table, lease: Lease, wanted: Sequence[Added]
+    ) -> Evolution:
+        return await self.connections.run(
+            lambda c: evolution.evolve(c, stream, table, lease, wanted)
+        )
+
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         return await self.connections.run(
             lambda c: checkpoints.read(c, stream, lock=True), fresh=True
@@ -287,11 +299,11 @@ class PostgresStore:
 
     async def make_table(self, table: Table) -> list[str]:
         """Make a user's table be there; the SQL that was run."""
-        return await self.connections.run(lambda c: tables.create(c, table))
+        return await self.connections.run(lambda c: tables.create(c, evolution.widened(c, table)))
 
     async def missing_table(self, table: Table) -> list[str]:
         """The SQL that would make a user's table; StoreRefused if it is another one."""
-        return await self.connections.run(lambda c: tables.missing(c, table))
+        return await self.connections.run(lambda c: tables.missing(c, evolution.widened(c, table)))
 
     async def version(self) -> str:
         """The server's version in words, such as `15.18`; SchemaError if it is too old."""
@@ -345,6 +357,7 @@ def _open_stream(
     names = {"source": stream.source, "stream": stream.stream, "fence": lease.fence}
     with transaction(c) as cursor:
         cursor.execute(sql("ensure_checkpoint"), names)
+    table = evolution.widened(c, table)
     todo = tables.missing(c, table)
     if todo:
         try:

@@ -646,6 +646,68 @@ SELECT current_user::text, has_schema_privilege(n.oid, 'USAGE'), ARRAY(
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s;
 
+-- name: evolved_exists
+-- Whether the migration that remembers added columns was applied.
+SELECT to_regclass('syncd.evolved') IS NOT NULL;
+
+-- name: evolved
+-- The columns that were added to a table, in order, and whether each is there.
+SELECT e.column_name, e.type, e.field, e.instead_of, EXISTS (
+    SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = e.schema_name AND c.relname = e.table_name AND a.attname = e.column_name
+      AND a.attnum > 0 AND NOT a.attisdropped)
+FROM syncd.evolved e
+WHERE e.schema_name = %(schema)s AND e.table_name = %(table)s ORDER BY e.number;
+
+-- name: note_evolved
+INSERT INTO syncd.evolved (schema_name, table_name, column_name, type, field, instead_of, source,
+                           stream)
+VALUES (%(schema)s, %(table)s, %(column)s, %(type)s, %(field)s, %(instead_of)s, %(source)s,
+        %(stream)s);
+
+-- name: noted_drifts
+SELECT what, name, found FROM syncd.drift WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: note_drifts
+-- A new field of a stream that is new itself needs nobody's look, unless records are put aside;
+-- nor does what was accepted, unless they are now and were not before.
+INSERT INTO syncd.drift AS o (source, stream, what, name, found, rule, records, cycle, accepted_at)
+SELECT k.source, k.stream, d.what, d.name, d.found, d.rule, d.records,
+       coalesce(%(cycle)s::bigint, k.cycle),
+       CASE WHEN d.what = 'new-field' AND d.rule IN ('discard', 'evolve') AND NOT k.fields_known
+            THEN clock_timestamp() END
+FROM syncd.checkpoint k, jsonb_to_recordset(%(drifts)s::jsonb)
+     AS d (what text, name text, found text, rule text, records bigint)
+WHERE k.source = %(source)s AND k.stream = %(stream)s
+ON CONFLICT (source, stream, what, name, found) DO UPDATE
+SET rule = excluded.rule, records = o.records + excluded.records, cycle = excluded.cycle,
+    last_at = clock_timestamp(),
+    accepted_at = CASE WHEN o.rule = excluded.rule OR excluded.rule <> 'dead-letter'
+                       THEN o.accepted_at END
+RETURNING what, name, found, rule, records, accepted_at IS NOT NULL;
+
+-- name: settle_drifts
+-- What a whole cycle of the whole list did not meet is true no more.
+WITH known AS (
+    UPDATE syncd.checkpoint SET fields_known = true
+    WHERE source = %(source)s AND stream = %(stream)s AND NOT fields_known
+)
+DELETE FROM syncd.drift
+WHERE source = %(source)s AND stream = %(stream)s AND coalesce(cycle, 0) < %(cycle)s;
+
+-- name: unaccepted_drifts
+SELECT what, name, found, rule, records FROM syncd.drift
+WHERE source = %(source)s AND stream = %(stream)s AND accepted_at IS NULL
+ORDER BY first_at, what, name, found;
+
+-- name: accept_drifts
+-- Somebody has seen them; all, if no names are given.
+UPDATE syncd.drift SET accepted_at = clock_timestamp()
+WHERE source = %(source)s AND stream = %(stream)s AND accepted_at IS NULL
+  AND (%(names)s::text[] = '{}' OR name = ANY (%(names)s))
+RETURNING name;
+
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
 
@@ -660,6 +722,10 @@ SELECT number, checksum FROM syncd.migration ORDER BY number;
 -- name: lock_migrations
 -- One migration at a time in this database; ends with the transaction.
 SELECT pg_advisory_xact_lock(7095427108);
+
+-- name: lock_briefly
+-- Who waits for a lock on a table that is altered has all its readers wait behind him.
+SET LOCAL lock_timeout = '2s';
 
 -- name: first_migration
 CREATE SCHEMA IF NOT EXISTS syncd;
@@ -693,7 +759,9 @@ SELECT s.source, s.stream, k.parked, extract(epoch FROM k.paused_at)::float8, k.
         ORDER BY id DESC LIMIT 1),
        (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream),
        k.question, extract(epoch FROM k.reconciled_at)::float8, k.extra_due,
-       (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream)
+       (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream),
+       (SELECT count(*) FROM syncd.drift r WHERE r.source = s.source AND r.stream = s.stream
+          AND r.accepted_at IS NULL)
 FROM unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
 LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
 
@@ -834,6 +902,15 @@ UNION SELECT source, stream FROM syncd.event WHERE keys && %(keys)s
 UNION SELECT source, stream FROM syncd.page WHERE changed && %(keys)s
 ORDER BY source, stream LIMIT 20;
 
+-- name: look_at_drifts
+SELECT d.source, d.stream, d.what, d.name, d.found, d.rule, d.records,
+       extract(epoch FROM d.first_at)::float8, extract(epoch FROM d.last_at)::float8,
+       extract(epoch FROM d.accepted_at)::float8
+FROM syncd.drift d
+JOIN unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
+  ON s.source = d.source AND s.stream = d.stream
+ORDER BY d.source, d.stream, d.first_at DESC, d.what, d.name, d.found;
+
 -- name: discard_dead
 DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s)
 RETURNING id, source, stream, kind, key;
@@ -934,7 +1011,7 @@ WHERE made_at < clock_timestamp() - interval '2 days'
        AND NOT receiver = ANY (%(receivers)s));
 
 -- name: alarms
-SELECT receiver, kind, source, stream, reason,
+SELECT receiver, kind, source, stream, about, reason,
        extract(epoch FROM clock_timestamp() - since)::float8,
        extract(epoch FROM clock_timestamp() - told_at)::float8,
        extract(epoch FROM clock_timestamp() - ended_at)::float8, times
@@ -950,23 +1027,25 @@ ORDER BY number;
 
 -- name: keep_alarms
 INSERT INTO syncd.alarm
-    (receiver, instance, kind, source, stream, reason, since, told_at, ended_at, times)
-SELECT receiver, CASE source WHEN '' THEN %(instance)s ELSE '' END, kind, source, stream, reason,
+    (receiver, instance, kind, source, stream, about, reason, since, told_at, ended_at, times)
+SELECT receiver, CASE source WHEN '' THEN %(instance)s ELSE '' END, kind, source, stream, about,
+       reason,
        clock_timestamp() - make_interval(secs => since),
        clock_timestamp() - make_interval(secs => told),
        clock_timestamp() - make_interval(secs => ended), times
 FROM jsonb_to_recordset(%(alarms)s::jsonb) AS a (receiver text, kind text, source text,
-     stream text, reason text, since float8, told float8, ended float8, times integer)
-ORDER BY receiver, kind, source, stream
-ON CONFLICT (receiver, instance, kind, source, stream) DO UPDATE
+     stream text, about text, reason text, since float8, told float8, ended float8, times integer)
+ORDER BY receiver, kind, source, stream, about
+ON CONFLICT (receiver, instance, kind, source, stream, about) DO UPDATE
 SET reason = excluded.reason, since = excluded.since, told_at = excluded.told_at,
     ended_at = excluded.ended_at, times = excluded.times;
 
 -- name: forget_alarms
 DELETE FROM syncd.alarm a
-USING jsonb_to_recordset(%(alarms)s::jsonb) AS f (receiver text, kind text, source text, stream text)
+USING jsonb_to_recordset(%(alarms)s::jsonb)
+    AS f (receiver text, kind text, source text, stream text, about text)
 WHERE a.receiver = f.receiver AND a.kind = f.kind AND a.source = f.source AND a.stream = f.stream
-  AND a.instance = CASE f.source WHEN '' THEN %(instance)s ELSE '' END;
+  AND a.about = f.about AND a.instance = CASE f.source WHEN '' THEN %(instance)s ELSE '' END;
 
 -- name: keep_notices
 INSERT INTO syncd.notice (id, receiver, instance, source, made_at, what, body)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from syncd.store import audit, letters
+from syncd.store import audit, drifts, letters
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.leases import arrays
 from syncd.store.sql import sql
@@ -79,6 +79,20 @@ class Asking:
                 deed = Deed(asker=asked_by, what="discard", subject=subject, ok=True, answer=answer)
                 audit.note(cursor, deed)
                 return gone
+
+        return await self._connections.run(write)
+
+    async def accept(self, stream: StreamId, names: Sequence[str], *, asked_by: Asker) -> list[str]:
+        """Somebody has seen how a stream's data leaves its contract; the names that were new."""
+
+        def write(connection: Connection) -> list[str]:
+            with transaction(connection) as cursor:
+                done = drifts.accept(cursor, stream, [storable(name) for name in names])
+                subject = " ".join([str(stream), *names])
+                answer = f"{len(done)} accepted"
+                deed = Deed(asker=asked_by, what="accept", subject=subject, ok=True, answer=answer)
+                audit.note(cursor, deed)
+                return done
 
         return await self._connections.run(write)
 

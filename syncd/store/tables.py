@@ -12,6 +12,7 @@ from psycopg import sql
 from syncd.errors import SchemaError, StoreRefused
 from syncd.store import sql as queries
 from syncd.store.connections import Connection, transaction
+from syncd.store.sqlstate import is_of_the_record, words
 from syncd.store.statements import CHANGED, DELETED, SOURCE
 from syncd.sync.model import Table
 
@@ -130,18 +131,30 @@ def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
 
 def create(connection: Connection, table: Table) -> list[str]:
     """Make the table be there; returns the SQL that was run."""
-    with transaction(connection) as cursor:
-        # Two streams, or two hosts, may come for the same schema or table at once.
-        cursor.execute(queries.sql("lock_migrations"))
-        todo = _missing(cursor, table)
-        for statement in todo:
-            cursor.execute(statement)
+    try:
+        with transaction(connection) as cursor:
+            # Two streams, or two hosts, may come for the same schema or table at once.
+            cursor.execute(queries.sql("lock_migrations"))
+            todo = _missing(cursor, table)
+            cursor.execute(queries.sql("lock_briefly"))
+            for statement in todo:
+                cursor.execute(statement)
+    except psycopg.Error as error:
+        if not is_of_the_record(error):
+            raise
+        # No record is in it: a limit of Postgres's (1600 columns), or a trigger of the owner's.
+        raise StoreRefused(
+            f"table {table.schema}.{table.name} can't be made as it is needed: {words(error)}",
+            hint="change `columns`, or `contract`",
+        ) from error
     return todo
 
 
 def must_be_made(table: Table, todo: Sequence[str]) -> SchemaError:
     """What to say when the role may not make a table."""
+    columns = all(statement.startswith("ALTER") for statement in todo)
+    state, make = ("lacks columns", "add them") if columns else ("is not there", "make it")
     return SchemaError(
-        f"table {table.schema}.{table.name} is not there, and this role may not make it; run "
+        f"table {table.schema}.{table.name} {state}, and this role may not {make}; run "
         "`syncd schema --apply` with the owner's `database.url`, or this:\n" + ";\n".join(todo)
     )

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import attrs
 
 from syncd.config.settings import NotifySettings, Secret
+from syncd.sync.drift import Drift
 from syncd.sync.model import StreamId
 
 TESTING = "test"  # the alarm of a message that `syncd notify test` sends
@@ -26,10 +27,13 @@ class Alarm:
     stream: str = ""
     """Empty when it concerns a whole source."""
 
+    about: str = ""
+    """Which one it is, where a stream may have several of a kind."""
+
     @classmethod
-    def of(cls, stream: StreamId, kind: str) -> "Alarm":
+    def of(cls, stream: StreamId, kind: str, about: str = "") -> "Alarm":
         """The alarm of this kind that concerns one stream."""
-        return cls(kind, stream.source, stream.stream)
+        return cls(kind, stream.source, stream.stream, about)
 
     @property
     def subject(self) -> str:
@@ -145,6 +149,9 @@ class Book(Protocol):
 
     async def dead(self, stream: StreamId) -> int:
         """How many dead letters of a stream lie there."""
+
+    async def drifts(self, stream: StreamId) -> Sequence[Drift]:
+        """How a stream's data leaves its contract, as far as nobody has seen it."""
 
     async def ages(self, sources: Collection[str]) -> Mapping[StreamId, float]:
         """Seconds since a cycle ended well, of each stream that had one and is not paused."""

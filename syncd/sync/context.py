@@ -4,7 +4,7 @@ Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
 are functions over it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -14,6 +14,7 @@ from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import events
 from syncd.sync.breaker import Breaker, Closed, Open
 from syncd.sync.clocks import Stopwatch
+from syncd.sync.drift import Drift, Evolution, What
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Counts, DeadLetter, Intent, Lease, PageCommit, StreamId, Table
 from syncd.sync.moves import Movement
@@ -112,6 +113,12 @@ class StreamContext:
     """Of rows, in the running cycle."""
 
     tally: Tally = attrs.field(factory=Tally, init=False)
+    configured: Table = attrs.field(init=False)
+    """The table without the columns that were added."""
+
+    noted: set[tuple[What, str, str]] = attrs.field(factory=set, init=False)
+    """Drifts that are noted in the running cycle, by their identity."""
+
     alerts: dict[str, set[str]] = attrs.field(factory=dict, init=False)
     """Why the running cycle has put records aside, as far as it was told, by kind."""
 
@@ -120,6 +127,7 @@ class StreamContext:
 
     def __attrs_post_init__(self) -> None:
         self._until_halt = Waits(self.waits)
+        self.configured = self.table
 
     def stop_at_boundary(self) -> None:
         """Have `run_cycle` return at the page boundary, or where nothing can be done."""
@@ -142,6 +150,20 @@ class StreamContext:
         self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
         self.alerts, self.turned = before.alerts, before.turned
+
+    def follow(self, evolution: Evolution) -> None:
+        """Fill the columns that were added to the table, too."""
+        self.table = self.configured.widened(evolution)
+        self.source.follow(evolution)
+
+    def tell_of_drifts(self, drifts: Sequence[Drift]) -> None:
+        """Say what was never noted before; what was so from the start in one line."""
+        usual = [drift.name for drift in drifts if drift.expected]
+        if usual:
+            self.report(events.FieldsLeftOut(stream=self.id, fields=tuple(usual)))
+        for drift in drifts:
+            if not drift.expected:
+                self.report(events.Drifted(stream=self.id, drift=drift))
 
     def tell_of(self, letter: DeadLetter, column: str = "") -> None:
         """Say that a record was put aside; `column`: the one that is to blame."""

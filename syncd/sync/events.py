@@ -9,6 +9,7 @@ from typing import Literal
 
 import attrs
 
+from syncd.sync.drift import Added, Drift
 from syncd.sync.model import Checkpoint, Counts, Outcome, StreamId
 from syncd.sync.scans import Reconciled as Found
 
@@ -183,6 +184,27 @@ class LeftOut(Event):
     reason: str
     alert: bool = True
     """Worth a line of its own: a rule is told of once in a cycle."""
+
+
+@attrs.frozen(kw_only=True)
+class FieldsLeftOut(Event):
+    """A stream that is new has fields that no column names; told once."""
+
+    fields: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Drifted(Event):
+    """The data has left the contract in a way that it never had before."""
+
+    drift: Drift
+
+
+@attrs.frozen(kw_only=True)
+class ColumnAdded(Event):
+    """The table has a column more."""
+
+    added: Added
 
 
 @attrs.frozen(kw_only=True)

@@ -6,10 +6,12 @@ passes through a float on its way to Postgres.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import attrs
+
+from syncd.sync.drift import Added, Drift, Evolution
 
 REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
 LETTER_TRIES = 6  # times that a call is made again by itself after it was put aside
@@ -50,6 +52,31 @@ class Table:
     """Columns filled from the answer of a record's call; volatile as well."""
 
     indexes: tuple[tuple[str, ...], ...] = ()
+    named: frozenset[str] = frozenset()
+    """Fields that the config speaks of: no column is added for them."""
+
+    evolves: bool = False
+    """Columns are added to it; else those that were are filled as long as they are there."""
+
+    def filled(self, found: Sequence[tuple[Added, bool]]) -> tuple[Added, ...]:
+        """Those of the columns that were added which a stream fills.
+
+        found: with each, whether it is in the table, and not only to be.
+        """
+        ours = [
+            added
+            for added, there in found
+            if (there or self.evolves)
+            and added.column not in self.columns
+            and added.field not in self.named
+        ]
+        filled = {*self.columns, *(added.column for added in ours if added.field)}
+        return tuple(a for a in ours if a.field or a.instead_of in filled)
+
+    def widened(self, evolution: Evolution) -> "Table":
+        """The same with the columns that were added."""
+        added = {added.column: added.type for added in evolution.columns}
+        return attrs.evolve(self, columns={**self.columns, **added}) if added else self
 
 
 @attrs.frozen(kw_only=True)
@@ -117,6 +144,18 @@ class Page:
 
     clock: float | None = None
     """The API's own, when it answered: epoch seconds."""
+
+    drifts: tuple[Drift, ...] = ()
+    """How its records leave the contract."""
+
+    frozen: str = ""
+    """Why nothing of it may be written, where the contract says so."""
+
+    wanted: tuple[Added, ...] = ()
+    """Columns that its records need, and that are not there."""
+
+    raws: tuple[bytes, ...] = ()
+    """All of its records, where columns are wanted: they are judged again then."""
 
     @property
     def seen(self) -> int:
@@ -308,6 +347,9 @@ class PageCommit:
     extra_due: str | None = None
     """With the end of a cycle: why another one begins at once."""
 
+    drifts: tuple[Drift, ...] = ()
+    """How its records leave the contract, as far as that is not noted in this cycle already."""
+
     letters: Mapping[int, str | None] = attrs.field(factory=dict)
     """Dead letters tried again here, each with the record key that it was found to hold: it
     leaves if that row is written, or at once if a rule leaves it out now (None)."""
@@ -338,6 +380,9 @@ class Committed:
 
     refused: tuple[DeadLetter, ...] = ()
     """Records of the page that Postgres did not take; unknown where the answer was lost."""
+
+    drifts: tuple[Drift, ...] = ()
+    """Those that were never noted before; unknown where the answer was lost."""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import attrs
 
 from syncd.sync import ranges
+from syncd.sync.drift import Drift
 from syncd.sync.model import Counts, StreamId, Table
 
 SHOWN = 200  # spent tokens of one budget that a picture holds
@@ -93,6 +94,20 @@ class Seen:
     """Rows that the last complete scan did not meet, and that are there still."""
 
     usual: ranges.Usual = attrs.field(factory=ranges.Usual)
+    drifts: int = 0
+    """Ways in which its data leaves its contract that nobody has accepted."""
+
+
+@attrs.frozen(kw_only=True)
+class Noted:
+    """One way in which a stream's data leaves its contract."""
+
+    stream: StreamId
+    drift: Drift
+    first: float
+    last: float
+    accepted: float | None
+    """Since when nobody needs to be told."""
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from syncd.sync.drift import Added, Evolution
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -279,6 +280,18 @@ class Store(TokenStore, Protocol):
         The next start becomes `every` seconds after the start of the last whole cycle.
         """
 
+    async def evolution(self, table: Table) -> Evolution:
+        """The columns that were added to a table beside those that the config names."""
+
+    async def evolve(
+        self, stream: StreamId, table: Table, lease: Lease, wanted: Sequence[Added]
+    ) -> Evolution:
+        """Add columns, as far as there is room, and remember them with what brought them.
+
+        Those that somebody has added meanwhile are taken as they are.  StoreRefused if the role
+        may not: then they are remembered, and added as soon as somebody does who may.
+        """
+
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         """On a new connection and FOR UPDATE: what it says is committed or never will be."""
 
@@ -445,6 +458,12 @@ class Source(Protocol):
 
     async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
         """Ask what became of the record's call that was made with this key."""
+
+    def follow(self, evolution: Evolution) -> None:
+        """From now on fill these columns as well."""
+
+    def look_again(self, page: Page) -> Page:
+        """The page that wanted columns, its records judged with those that there are now."""
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         """A record that was put aside, looked at anew; None if a rule leaves it out now."""

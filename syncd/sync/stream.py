@@ -33,6 +33,7 @@ from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
 from syncd.sync.turn import Turn
 
+NOTED = 1000  # drifts that one cycle notes; Postgres remembers no more than 100 of a stream
 TOO_MANY = 20  # dead letters of one cycle …
 TOO_LARGE_A_SHARE = 0.05  # … that are more than this part of its records, park the stream
 
@@ -71,6 +72,7 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
         at, totals, abandoned = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
         stream.movement, stream.alerts, stream.turned = Movement(), {}, set()
+        stream.noted = set()
         if at.follows is None:
             stream.in_turn = None if at.resumed else stream.began
         stream.report(
@@ -154,6 +156,8 @@ async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) ->
     seconds = took.elapsed
     for letter in committed.refused:
         stream.tell_of(letter)
+    stream.noted |= {drift.identity for drift in page.drifts}
+    stream.tell_of_drifts(committed.drifts)
     stream.report(
         events.PageCommitted(
             stream=stream.id,
@@ -169,6 +173,10 @@ def _told_of_the_whole(
     stream: StreamContext, checkpoint: Checkpoint, turn: Turn, page: PageCommit
 ) -> PageCommit:
     """The page with what only a look at the whole cycle tells."""
+    # One that is noted need not be again, unless its records are counted.
+    room = len(stream.noted) < NOTED
+    fresh = tuple(d for d in page.drifts if d.records or (room and d.identity not in stream.noted))
+    page = attrs.evolve(page, drifts=fresh)
     if turn.page is not None:
         stream.movement.look(turn.page)
     if checkpoint.reconcile:

@@ -22,6 +22,7 @@ from syncd.errors import (
 from syncd.sync.calls import make_calls
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
+from syncd.sync.evolution import evolved
 from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
 
 
@@ -83,6 +84,7 @@ class Turn:
                 last_page=page.fingerprint(),
                 request=page.request,
                 rest=self.stream.every if page.next_cursor is None else None,
+                drifts=page.drifts,
             )
         except (TryAgain, StreamBroken, Draining) as error:
             self._trouble = error
@@ -110,6 +112,9 @@ class Turn:
         took = Stopwatch()
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
+        self._refuse_what_is_frozen(page)
+        page = await evolved(self.stream, page)
+        self._refuse_what_is_frozen(page)
         self._refuse_what_never_ends(page)
         self.page = page
         return page
@@ -145,6 +150,14 @@ class Turn:
     def only_changed(self) -> bool:
         """Make calls for records that are new or differ, not for all."""
         return self.stream.only_changed
+
+    def _refuse_what_is_frozen(self, page: Page) -> None:
+        if page.frozen:
+            raise UnexpectedAnswer(
+                f"page {self.number}, {page.frozen}; the contract says `freeze`",
+                hint="compare `columns` with what the API sends (a field may be named in "
+                "`contract.ignore`), then reload; nothing was written",
+            )
 
     def _refuse_what_never_ends(self, page: Page) -> None:
         if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:

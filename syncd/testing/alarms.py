@@ -6,6 +6,7 @@ import attrs
 import trio
 
 from syncd.sync.alarm import Alarm, Kept, Message, Standing
+from syncd.sync.drift import Drift
 from syncd.sync.model import StreamId
 
 Key = tuple[str, str, Alarm]
@@ -29,6 +30,9 @@ class FakeBook:
 
     messages: dict[str, _Notice] = attrs.field(factory=dict)
     letters: dict[StreamId, int] = attrs.field(factory=dict)
+    drifting: dict[StreamId, list[Drift]] = attrs.field(factory=dict)
+    """How each stream's data leaves its contract, as far as nobody has seen it."""
+
     whole: dict[StreamId, float] = attrs.field(factory=dict)
     """When a cycle of each stream ended well."""
 
@@ -108,6 +112,10 @@ class FakeBook:
     async def dead(self, stream: StreamId) -> int:
         await self._ask()
         return self.letters.get(stream, 0)
+
+    async def drifts(self, stream: StreamId) -> Sequence[Drift]:
+        await self._ask()
+        return self.drifting.get(stream, [])
 
     async def ages(self, sources: Collection[str]) -> Mapping[StreamId, float]:
         now = await self._ask()

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited
+from syncd.sync.drift import Evolution
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
@@ -103,6 +104,9 @@ class FakeSource:
     version: str = "1"
     """Part of the fingerprint: change it as if the config had changed the path."""
 
+    evolution: Evolution = attrs.field(factory=Evolution)
+    """The columns that it was told to fill as well."""
+
     @property
     def verifiable(self) -> bool:
         return self.has_verify and not self.repeatable
@@ -186,6 +190,12 @@ class FakeSource:
             raise
         permit.answered()
         return answer
+
+    def follow(self, evolution: Evolution) -> None:
+        self.evolution = evolution
+
+    def look_again(self, page: Page) -> Page:
+        return attrs.evolve(page, wanted=())
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         return record(json.loads(raw))

@@ -10,14 +10,23 @@ import attrs
 import trio
 
 from syncd.errors import StoreUnavailable
+from syncd.sync.drift import Added
 from syncd.sync.model import Checkpoint, StreamId
 from syncd.sync.ports import Request
-from syncd.testing.rows import FakeBudget, FakeCall, FakeCycle, FakeDeadLetter, FakeLease, FakeScans
+from syncd.testing.rows import (
+    FakeBudget,
+    FakeCall,
+    FakeCycle,
+    FakeDeadLetter,
+    FakeDrift,
+    FakeLease,
+    FakeScans,
+)
 from syncd.testing.values import Key, Values
 
 COMMITTED = (
     *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
-    *("calls", "budgets", "leases", "scans", "_next_starts"),
+    *("calls", "budgets", "leases", "scans", "_next_starts", "evolved", "drifts", "fields_known"),
 )
 """Attributes that hold what was committed."""
 
@@ -46,6 +55,21 @@ class Kept:
     put_aside: dict[tuple[Any, ...], FakeDeadLetter] = attrs.field(factory=dict, init=False)
     parked: dict[StreamId, str] = attrs.field(factory=dict, init=False)
     paused: set[StreamId] = attrs.field(factory=set, init=False)
+    evolved: dict[tuple[str, str], list[Added]] = attrs.field(
+        factory=lambda: defaultdict(list), init=False
+    )
+    """By table: the columns that were added to it."""
+
+    dropped: set[str] = attrs.field(factory=set, init=False)
+    """Added columns that somebody has dropped from their table."""
+
+    may_alter: bool = attrs.field(default=True, init=False)
+    drifts: dict[StreamId, dict[Any, FakeDrift]] = attrs.field(
+        factory=lambda: defaultdict(dict), init=False
+    )
+    fields_known: set[StreamId] = attrs.field(factory=set, init=False)
+    """Streams of which a whole cycle has ended."""
+
     requests: list[Request] = attrs.field(factory=list, init=False)
     """Asked for, and not taken yet."""
 

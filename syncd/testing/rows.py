@@ -2,6 +2,7 @@
 
 import attrs
 
+from syncd.sync.drift import Drift
 from syncd.sync.model import Counts, DeadLetter, Intent, Outcome, StreamId
 from syncd.sync.ports import ApiFailing
 from syncd.testing.values import Key
@@ -107,6 +108,15 @@ class FakeDeadLetter:
     last_at: float
     next_try: float | None = None
     attempts: int = 1
+
+
+@attrs.define(kw_only=True)
+class FakeDrift:
+    drift: Drift
+    cycle: int
+    """The last that met it."""
+
+    accepted: bool
 
 
 @attrs.define(kw_only=True)

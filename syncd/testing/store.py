@@ -25,6 +25,7 @@ from syncd.sync.model import (
 from syncd.sync.ranges import Past, unusual
 from syncd.sync.scans import Reconciled, broken_in
 from syncd.testing.asked import Requests
+from syncd.testing.drifting import Drifting
 from syncd.testing.letters import Letters
 from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED, conclude, note
@@ -41,7 +42,7 @@ from syncd.testing.values import (
 
 
 @attrs.define(eq=False)
-class FakeStore(Tokens, Letters, Requests):
+class FakeStore(Tokens, Letters, Requests, Drifting):
     """Everything that lasts, until the test ends."""
 
     def hurry(self) -> None: ...
@@ -201,8 +202,11 @@ class FakeStore(Tokens, Letters, Requests):
                 self._drop_keyless(now.stream, cycle.id)
             if ended and page.high_water is not None:
                 self.high_water[now.stream] = page.high_water
+            news = self._note_drifts(now.stream, page.drifts, cycle.id)
+            if ended and cycle.follows is None and cycle.since is None:
+                self._settle_drifts(now.stream, cycle.id)
             self._move(now, page)
-            return attrs.evolve(self._committed(now), refused=tuple(refused))
+            return attrs.evolve(self._committed(now), refused=tuple(refused), drifts=news)
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         async with self._at("begin_aside"):

@@ -97,6 +97,7 @@ def _stream_object(
         "last": seen.last and cycle_object(seen.last),
         "whole": seen.whole and cycle_object(seen.whole),
         "dead_letters": seen.dead,
+        "drifts": seen.drifts,
         "missing": seen.missing,
         "question": seen.question,
         "reconciled_at": moment(seen.reconciled),

@@ -88,6 +88,12 @@ class Subject(Protocol):
 
     async def dead(self, stream: StreamId = ADS) -> list[Aside]: ...
 
+    async def drifts(self, stream: StreamId = ADS) -> dict[str, tuple[str, int, bool]]:
+        """By name and what was found: the rule, how many records, whether it was accepted."""
+
+    async def drop(self, column: str) -> None:
+        """Somebody drops a column that was added."""
+
     async def cycle(self, number: int) -> Ended: ...
 
     async def held_elsewhere(self, source: str) -> None:
@@ -127,6 +133,15 @@ class FakeSubject:
     async def forget_seen(self) -> None:
         for scans in self.store.scans.values():
             scans.seen.clear()
+
+    async def drifts(self, stream: StreamId = ADS) -> dict[str, tuple[str, int, bool]]:
+        return {
+            f"{n.drift.name} {n.drift.found}".rstrip(): (n.drift.rule, n.drift.records, n.accepted)
+            for n in self.store.drifts[stream].values()
+        }
+
+    async def drop(self, column: str) -> None:
+        self.store.dropped.add(column)
 
     async def dead(self, stream: StreamId = ADS) -> list[Aside]:
         return [
@@ -199,6 +214,25 @@ class PostgresSubject:
 
     async def forget_seen(self) -> None:
         await self.select(sql.SQL("TRUNCATE syncd.seen"))
+
+    async def drifts(self, stream: StreamId = ADS) -> dict[str, tuple[str, int, bool]]:
+        found = await self.select(
+            sql.SQL("SELECT * FROM syncd.drift WHERE source = %s AND stream = %s"),
+            stream.source,
+            stream.stream,
+        )
+        return {
+            f"{row['name']} {row['found']}".rstrip(): (
+                row["rule"],
+                row["records"],
+                row["accepted_at"] is not None,
+            )
+            for row in found
+        }
+
+    async def drop(self, column: str) -> None:
+        alter = sql.SQL("ALTER TABLE campaigns DROP COLUMN {}")
+        await self.select(alter.format(sql.Identifier(column)))
 
     async def dead(self, stream: StreamId = ADS) -> list[Aside]:
         found = await self.select(

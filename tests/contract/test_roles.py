@@ -14,7 +14,8 @@ from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.store.requests import Asking
 from syncd.sync.asking import Asker
-from syncd.sync.model import Counts, Table
+from syncd.sync.drift import Added
+from syncd.sync.model import Counts, Row, Table
 from syncd.sync.ports import ApiFailing, Settlement, Taken
 from tests.contract.subjects import (
     ADS,
@@ -149,6 +150,35 @@ async def test_writer_may_not_make_a_table(logins: Logins) -> None:
         lease = await store.acquire_lease("ads")
         with pytest.raises(SchemaError, match=r'CREATE TABLE "public"\."campaigns"'):
             await store.open_stream(ADS, TABLE, lease, every=900)
+
+
+async def test_writer_may_not_add_a_column(logins: Logins) -> None:
+    """contained: the stream is told what to run; the owner runs it, and the column is there.
+
+    A start before that ends with the same words, as for a migration.
+    """
+    await made(logins, TABLE)
+    evolves = attrs.evolve(TABLE, evolves=True)
+    colour = Added(column="colour", type="text", field="colour")
+    async with open_store(logins.writer) as store:
+        stream = await opened(store, ADS, evolves)
+        await stream.begin()
+        with pytest.raises(StoreRefused, match="syncd schema --apply") as caught:
+            await store.evolve(ADS, evolves, stream.lease, [colour])
+        assert 'ALTER TABLE "public"."campaigns" ADD COLUMN "colour" text' in caught.value.hint
+        with pytest.raises(SchemaError, match=r"lacks columns(.|\n)*ADD COLUMN"):
+            await store.open_stream(ADS, evolves, stream.lease, every=900)
+        # One that evolves no more goes on without it.
+        await store.open_stream(ADS, TABLE, stream.lease, every=900)
+        assert (await store.evolution(TABLE)).columns == ()
+        async with open_store(logins.owner) as owners:
+            await owners.make_table(evolves)
+        await store.open_stream(ADS, evolves, stream.lease, every=900)
+        assert (await store.evolution(evolves)).columns == (colour,)
+        stream.table = evolves.widened(await store.evolution(evolves))
+        await stream.begin()
+        done = await stream.commit(page(Row(key='["1"]', json=b'{"id": "1", "colour": "red"}')))
+        assert done.totals.written == 1
 
 
 @pytest.mark.parametrize(

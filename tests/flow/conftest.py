@@ -39,6 +39,7 @@ class World:
     api: FakeApi = attrs.field(factory=FakeApi)
     store: FakeStore = attrs.field(factory=FakeStore)
     source: FakeSource = attrs.field(init=False)
+    table: Table = TABLE
     requests: int | None = 10
     retries: int = 5
     concurrency: int = 5
@@ -65,10 +66,10 @@ class World:
             budget = TokenBucket(settings, self.store, self.source.timeout)
         lease = await self.store.acquire_lease("ads")
         await budget.open()
-        await self.store.open_stream(CAMPAIGNS, TABLE, lease, every=900)
+        await self.store.open_stream(CAMPAIGNS, self.table, lease, every=900)
         stream = StreamContext(
             id=CAMPAIGNS,
-            table=TABLE,
+            table=self.table,
             every=900,
             concurrency=self.concurrency,
             only_changed=self.only_changed,

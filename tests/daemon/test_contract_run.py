@@ -1,0 +1,110 @@
+"""The contract in a real run: an API that changes, a real table, and the commands."""
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+from psycopg.rows import dict_row
+
+from mock_api.testing import running_mock
+from tests.daemon.conftest import Syncd, config
+
+SPEED = 100.0
+EVOLVE = 'contract = { new_fields = "evolve", wrong_types = "evolve" }'
+
+
+async def table(postgres: str) -> dict[str, dict[str, Any]]:
+    def read() -> dict[str, dict[str, Any]]:
+        with psycopg.connect(postgres, row_factory=dict_row) as connection:
+            found = connection.execute('SELECT * FROM public."campaigns"').fetchall()
+        return {row["id"]: row for row in found}
+
+    return await trio.to_thread.run_sync(read)
+
+
+async def once(syncd: Syncd, status: int = 0) -> str:
+    done = await syncd.command("once")
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def shown(syncd: Syncd) -> dict[str, Any]:
+    done = await syncd.command("contract", "show", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+async def test_a_contract_that_evolves(postgres: str, syncd: Syncd) -> None:
+    """page-atomic, accounted: not a value is lost, and no type changes beneath a view."""
+    async with running_mock(speed=SPEED, campaigns=30, fail_every=0, hang_every=0) as mock:
+        ids = [c["id"] for c in await mock.campaigns()]
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None, stream=EVOLVE))
+        await once(syncd)
+
+        def view() -> None:
+            with psycopg.connect(postgres, autocommit=True) as connection:
+                connection.execute("CREATE VIEW spent AS SELECT id, budget FROM campaigns")
+
+        await trio.to_thread.run_sync(view)
+        await mock.change(ids[14], tags=["a", "b"], _syncd_note="x", Name="N")
+        await mock.change(ids[20], budget="much", clicks=1.5)
+        await once(syncd)
+        rows = await table(postgres)
+        assert rows[ids[14]]["tags"] == ["a", "b"]
+        assert (rows[ids[14]]["syncd_note"], rows[ids[14]]["Name_2"]) == ("x", "N")
+        assert rows[ids[0]]["tags"] is None
+        assert (rows[ids[20]]["budget"], rows[ids[20]]["budget_text"]) == (None, "much")
+        assert str(rows[ids[20]]["clicks_numeric"]) == "1.5"
+        found = await shown(syncd)
+        told = {(d["name"], d["found"], d["rule"]) for d in found["drifts"]}
+        assert told >= {
+            ("tags", None, "evolve"),
+            ("Name", None, "evolve"),
+            ("budget", "a string", "evolve"),
+        }
+        assert {c["column"] for c in found["columns"]} >= {"tags", "Name_2", "budget_text"}
+        assert "syncd contract show adplatform.campaigns" in (await syncd.command("status")).stdout
+        # What is there is known by the next process, and nothing differs.
+        await once(syncd)
+        counts = json.loads((await syncd.command("cycles", "--json")).stdout)[0]
+        assert (counts["written"], counts["unchanged"], counts["dead"]) == (0, 30, 0)
+        assert "as this syncd needs it" in (await syncd.command("schema")).stdout
+        done = await syncd.command("contract", "accept", "campaigns", "budget", "nothing")
+        assert "nothing: nothing is told of it" in done.stderr
+        left = [d for d in (await shown(syncd))["drifts"] if d["name"] == "budget"]
+        assert left[0]["accepted_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": "red"}, "the field colour is new"),
+        ({"budget": "much"}, "column budget: found"),
+    ],
+)
+async def test_a_contract_that_freezes(
+    postgres: str, syncd: Syncd, change: dict[str, Any], said: str
+) -> None:
+    """contained, resume: the page is not written; once it is mended, it is the next one."""
+    frozen = 'contract = { new_fields = "freeze", wrong_types = "freeze" }'
+    async with running_mock(speed=SPEED, campaigns=30, fail_every=0, hang_every=0) as mock:
+        ids = [c["id"] for c in await mock.campaigns()]
+        unnamed = sorted(set((await mock.campaigns())[0]) - set(NAMED))
+        frozen = frozen.replace(" }", f", ignore = {json.dumps(unnamed)} }}")
+        await mock.change(ids[14], **change)
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None, stream=frozen))
+        text = await once(syncd, 1)
+        assert said in text
+        assert f"record {ids[14]}" in text
+        assert len(await table(postgres)) == 10
+        check = await syncd.command("check")
+        assert check.returncode == 0, check.stdout  # the first page is good
+        await mock.restore(ids[14])
+        await once(syncd)
+        assert len(await table(postgres)) == 30
+
+
+NAMED = (*("id", "name", "status", "budget", "impressions", "clicks", "conversions", "created_at"),)
