@@ -84,7 +84,13 @@ class Check:
         self, source: SourceSettings, store: PostgresStore, stack: AsyncExitStack
     ) -> None:
         client = await stack.enter_async_context(
-            app.client(source, safe=app.safe(source, self.settings, store))
+            app.client(
+                source,
+                safe=app.safe(source, self.settings, store),
+                misread=lambda said: self.note(
+                    f"{source.name}: a limit that can't be meant is not heeded: {said}"
+                ),
+            )
         )
         budget = app.budget(source, self.settings, store)
         await budget.open()

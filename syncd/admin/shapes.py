@@ -136,6 +136,7 @@ BUDGET = _object(
     free=WHOLE,
     next_free_at=_maybe(AT),
     held_until=_maybe(AT),
+    told=_maybe(_object(left=WHOLE, until=AT)),
     counted_from={"enum": ["answers", "writing"]},
     spent=_list(_object(token=WHOLE, counted_at=_maybe(AT), free_at=AT, spent_on=TEXT)),
 )

@@ -9,7 +9,7 @@ An ApiClient belongs to one source and is shared by its streams.
 """
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +21,7 @@ from syncd.api.auth.bought import CLOCKS, Bearer, Bought, Clock, Reread
 from syncd.api.auth.safe import Safe
 from syncd.api.auth.signing import signed_with
 from syncd.api.exchange import Answer, Ask, Heard
+from syncd.api.quotas import told
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Transport
 from syncd.config.settings import (
@@ -33,7 +34,7 @@ from syncd.config.settings import (
 )
 from syncd.errors import AccessDenied
 from syncd.sync.events import Purpose
-from syncd.sync.ports import Permit
+from syncd.sync.ports import Permit, Quota
 
 MARGIN = 30.0  # seconds beyond its deadline for which a login is still one process's own
 
@@ -64,6 +65,9 @@ class ApiClient:
 
     heard: Heard | None = attrs.field(default=None, kw_only=True)
     """Hears of each request when it has come to its end."""
+
+    misread: Callable[[str], None] | None = attrs.field(default=None, kw_only=True)
+    """Hears, once, of a header with a limit that can't be meant."""
 
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """The credentials as they stand now, asked for when a login is refused."""
@@ -188,15 +192,30 @@ class ApiClient:
         async with self._slots:
             await permit.spend()
             signed = _Signed(self._headers, permit, self._static, auth, bearer)
-            return await self._transport.exchange(ask, permit, signing=signed), signed.bearer
+            answer = await self._transport.exchange(ask, permit, signing=signed)
+            self._heed(answer, permit)
+            return answer, signed.bearer
+
+    def _heed(self, answer: Answer, permit: Permit) -> None:
+        """Pass on what the answer says is left; of a refusal the retry says what follows."""
+        if not self.settings.ratelimit_headers or answer.status == 429 or answer.status >= 500:
+            return
+        said = told(answer.headers)
+        if said.quotas:
+            permit.told(said.quotas)
+        if said.nonsense and self.misread is not None:
+            hear, self.misread = self.misread, None
+            hear(self.redactor.text(said.nonsense))
 
     async def _login(self, ask: Ask, permit: Permit) -> Answer:
         if self._login_transport is not None:
             # Another server: our headers, which may hold secrets, are none of its business.
             return await self._login_transport.exchange(ask, permit)
-        return await self._transport.exchange(
+        answer = await self._transport.exchange(
             ask, permit, signing=_Signed(self._headers, permit, None)
         )
+        self._heed(answer, permit)
+        return answer
 
     def _denied(self, ask: Ask, answer: Answer) -> AccessDenied:
         said = f"{ask} answered {answer.status}: {excerpt(answer.body, self.redactor)}"
@@ -271,3 +290,6 @@ class _OneToken:
 
     def refused(self) -> None:
         self._permit.refused()
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        self._permit.told(quotas)

@@ -180,6 +180,9 @@ class App:
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
+        def misread(said: str) -> None:
+            self.report(events.LimitMisread(stream=first, said=said))
+
         server, port = server_of(settings.base_url)
         safe = wiring.safe(settings, of_all, self.store)
 
@@ -208,7 +211,7 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        made = wiring.client(settings, logged_in, credentials, heard, safe)
+        made = wiring.client(settings, logged_in, credentials, heard, safe, misread)
         self.clients[settings.name] = made
         return _Shared(made)
 

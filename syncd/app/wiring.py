@@ -55,14 +55,18 @@ def client(
     reread: Callable[[], Awaitable[AuthSettings | None]] | None = None,
     heard: Heard | None = None,
     safe: Safe | None = None,
+    misread: Callable[[str], None] | None = None,
 ) -> ApiClient:
     """The HTTP client of a source.
 
+    misread: hears, once, of a header with a limit that can't be meant.
     safe: where the tokens that it buys outlast this process.
     heard: hears of each request when it has come to its end.
     reread: gives the credentials as they stand now.
     """
-    return ApiClient(settings, on_login=on_login, reread=reread, heard=heard, safe=safe)
+    return ApiClient(
+        settings, on_login=on_login, reread=reread, heard=heard, safe=safe, misread=misread
+    )
 
 
 def safe(source: SourceSettings, settings: Settings, vault: Vault) -> Safe | None:

@@ -17,7 +17,7 @@ from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
 from syncd.views.objects import as_object, budgets_of, configured
 from syncd.views.standing import standing
-from syncd.views.words import ago, ahead, number, plain, span
+from syncd.views.words import ago, ahead, number, plain, span, time_of_day
 
 NARROW = 64  # columns; on a screen of fewer the counts have no room
 BAR = 20  # columns of a running cycle's bar
@@ -217,6 +217,9 @@ def _budget(settings: BudgetSettings, found: Budget | None, now: float) -> str:
         sentence += f", the next in {ahead(found.next_free - now)}"
     if found.held_until is not None:
         sentence += f"; held for {ahead(found.held_until - now)}, because the API asked for it"
+    if found.quota_until is not None:
+        until = time_of_day(found.quota_until, now)
+        sentence += f"; the API says {found.quota_left} left until {until}"
     if found.from_answers:
         sentence += "; counted from each answer, since a request was refused unexplained"
     return sentence

@@ -565,6 +565,9 @@ class SourceSettings:
     retry_after: str | None = "retry_after"
     """Path of a wait in the body of a 429 or 503, in seconds; a Retry-After header wins."""
 
+    ratelimit_headers: bool = True
+    """Whether what the API's headers say is left lowers the budget."""
+
     streams: Mapping[str, StreamSettings] = attrs.field(factory=dict)
 
 

@@ -53,6 +53,7 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
         keepalive=node.duration("keepalive", 4.0, zero=True),
         max_body=node.size("max_body", 64 * 2**20),
         retry_after=node.path_or_none("retry_after", "retry_after"),
+        ratelimit_headers=node.flag("ratelimit_headers", default=True),
         streams={n: read_stream(n, child) for n, child in node.tables("streams")},
     )
     _check_auth(node, source)

@@ -55,6 +55,8 @@ def tell_picture(
             samples.add(kinds.TOKENS_FREE, budget.free, budget.name)
             held = (budget.held_until or 0.0) - picture.now - age
             samples.add(kinds.BUDGET_HELD, max(0.0, held), budget.name)
+            if budget.quota_left is not None:
+                samples.add(kinds.BUDGET_TOLD, budget.quota_left, budget.name)
     samples.add(kinds.PICTURE_AGE, age)
 
 

@@ -46,6 +46,7 @@ from syncd.sync.vault import Sealed
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
+LARGEST = 2**62  # that an API can say is left
 PURGES = 200  # batches of old calls, or of history, that leave after one another
 RARELY = 3600.0  # seconds between two purges of one stream's history
 
@@ -117,6 +118,19 @@ class PostgresStore:
         # Longer than any API means it, and short enough for an interval.
         values = {"budget": budget, "seconds": min(seconds, LONGEST_HOLD)}
         await self.connections.run(lambda c: tokens.change_budget(c, "hold_budget", values))
+
+    async def note_quota(
+        self, budget: str, token: Taken, *, left: int, seconds: float, since: float
+    ) -> None:
+        values = {
+            "budget": budget,
+            "number": token.number,
+            "version": token.version,
+            "left": min(left, LARGEST),
+            "seconds": min(seconds, LONGEST_HOLD),
+            "since": since,
+        }
+        await self.connections.run(lambda c: tokens.change_budget(c, "note_quota", values))
 
     async def count_from_answers(self, budget: str) -> None:
         values = {"budget": budget}

@@ -50,10 +50,11 @@ WITH lease AS (
 ), taken AS (
     UPDATE syncd.token
     SET version = version + 1, counted_at = NULL, spent_on = %(spent_on)s,
-        free_at = clock_timestamp() + make_interval(secs => %(lifetime)s)
+        free_at = clock_timestamp() + make_interval(secs => %(lifetime)s),
+        withheld_until = (SELECT quota_until FROM syncd.budget WHERE name = %(budget)s)
     WHERE budget = %(budget)s AND number = (
         SELECT number FROM syncd.token
-        WHERE budget = %(budget)s AND NOT retired
+        WHERE budget = %(budget)s AND NOT retired AND withheld_until <= clock_timestamp()
           AND (free_at <= clock_timestamp()
                OR (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[])))
           AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM hold)
@@ -72,8 +73,9 @@ SELECT EXISTS (SELECT FROM lease), EXISTS (SELECT FROM done),
 FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
 
 -- name: tokens_in_use
--- What nobody can take now, and for how long.
-SELECT number, version, extract(epoch FROM free_at - clock_timestamp())::float8
+-- What nobody can take now, and for how long: for what was spent, and for what the API says.
+SELECT number, version, extract(epoch FROM free_at - clock_timestamp())::float8,
+       extract(epoch FROM withheld_until - clock_timestamp())::float8
 FROM syncd.token WHERE budget = %(budget)s AND NOT retired ORDER BY free_at LIMIT 1000;
 
 -- name: settle_tokens
@@ -87,7 +89,8 @@ WHERE t.budget = %(budget)s AND t.number = s.number AND t.version = s.version;
 
 -- name: give_back
 -- The token was never written: it is free now.
-UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL
+UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL,
+       withheld_until = 'epoch'
 WHERE budget = %(budget)s AND number = %(number)s AND version = %(version)s;
 
 -- name: ensure_budget
@@ -134,6 +137,43 @@ FROM (SELECT coalesce(max(number), 0) AS last, count(*) AS many
 UPDATE syncd.budget
 SET hold_until = greatest(hold_until, clock_timestamp() + make_interval(secs => %(seconds)s))
 WHERE name = %(budget)s;
+
+-- name: note_quota
+-- The API says how many are left until a moment.  Of those go the requests that it counts later
+-- than the one that was answered so: those in flight, and those counted since.  The tokens that
+-- are free the soonest can be had, each once until then; the others are withheld.  What was said
+-- of a later request stands; but none can lie in the future, unless the clock was stepped back.
+WITH answered AS (
+    SELECT clock_timestamp() - make_interval(secs => %(since)s) AS counted,
+           clock_timestamp() + make_interval(secs => %(seconds)s) AS until
+), later AS (
+    SELECT count(*) AS spent
+    FROM syncd.token t, answered a
+    WHERE t.budget = %(budget)s AND (t.number, t.version) <> (%(number)s, %(version)s)
+      AND (t.counted_at > a.counted OR (t.counted_at IS NULL AND t.free_at > clock_timestamp()))
+), there AS (
+    SELECT number, row_number() OVER (ORDER BY free_at, number) AS rank, count(*) OVER () AS many
+    FROM syncd.token WHERE budget = %(budget)s AND NOT retired
+), lowered AS (
+    SELECT greatest(0, %(left)s - l.spent) AS usable,
+           greatest(0, %(left)s - l.spent) <= coalesce((SELECT max(many) FROM there), 0) AS binds
+    FROM later l
+), noted AS (
+    UPDATE syncd.budget b
+    SET quota_left = %(left)s, quota_as_of = a.counted,
+        quota_until = CASE WHEN l.binds THEN a.until ELSE 'epoch' END,
+        hold_until = CASE WHEN %(left)s = 0 THEN greatest(b.hold_until, a.until)
+                     ELSE b.hold_until END
+    FROM answered a, lowered l
+    WHERE b.name = %(budget)s
+      AND (b.quota_as_of <= a.counted OR b.quota_as_of > clock_timestamp() + interval '1 minute')
+    RETURNING b.quota_until, l.usable
+)
+UPDATE syncd.token t
+SET withheld_until = CASE WHEN there.rank > noted.usable THEN noted.quota_until ELSE 'epoch' END
+FROM noted, there
+WHERE t.budget = %(budget)s AND t.number = there.number
+  AND t.withheld_until <> CASE WHEN there.rank > noted.usable THEN noted.quota_until ELSE 'epoch' END;
 
 -- name: count_from_answers
 UPDATE syncd.budget SET from_answers = true WHERE name = %(budget)s;
@@ -733,9 +773,12 @@ WHERE rank <= %(most)s ORDER BY budget, free_at;
 -- name: look_at_budgets
 SELECT b.name, b.per, b.from_answers, extract(epoch FROM b.hold_until)::float8,
        count(t.number) FILTER (WHERE NOT t.retired),
-       count(t.number) FILTER (WHERE NOT t.retired AND t.free_at <= clock_timestamp()),
-       extract(epoch FROM min(t.free_at) FILTER (WHERE NOT t.retired
-                                                 AND t.free_at > clock_timestamp()))::float8
+       count(t.number) FILTER (WHERE NOT t.retired AND t.free_at <= clock_timestamp()
+                                                   AND t.withheld_until <= clock_timestamp()),
+       extract(epoch FROM min(greatest(t.free_at, t.withheld_until)) FILTER (
+           WHERE NOT t.retired
+             AND greatest(t.free_at, t.withheld_until) > clock_timestamp()))::float8,
+       b.quota_left, extract(epoch FROM b.quota_until)::float8
 FROM syncd.budget b LEFT JOIN syncd.token t ON t.budget = b.name
 WHERE b.name = ANY (%(budgets)s) GROUP BY b.name;
 

@@ -60,13 +60,16 @@ def take_token(
         if number is not None:
             return Taken(number=number, version=version, from_answers=from_answers)
         cursor.execute(sql("tokens_in_use"), {"budget": budget})
-        tokens = tuple(TokenState(number=n, version=v, free_in=free_in) for n, v, free_in in cursor)
+        tokens = tuple(
+            TokenState(number=n, version=v, free_in=free_in, withheld_for=withheld_for)
+            for n, v, free_in, withheld_for in cursor
+        )
     if not tokens and held is None:
         raise StoreRefused(
             f"the budget {budget!r} has no tokens any more",
             hint="was the database restored or cleaned? restart syncd, which makes them anew",
         )
-    first = held if held is not None else min(max(0.0, t.free_in) for t in tokens)
+    first = held if held is not None else min(max(0.0, t.free_in, t.withheld_for) for t in tokens)
     return NotYet(seconds=first, held=held is not None, tokens=tokens, from_answers=from_answers)
 
 
@@ -87,7 +90,7 @@ def settle_tokens(
 
 
 def change_budget(connection: Connection, statement: str, values: Mapping[str, object]) -> None:
-    """Run one of give_back, hold_budget, count_from_answers."""
+    """Run one of give_back, hold_budget, note_quota, count_from_answers."""
     with transaction(connection) as cursor:
         cursor.execute(sql(statement), values)
 

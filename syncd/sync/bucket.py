@@ -14,11 +14,14 @@ The store's clock may be stepped, ours cannot: a token that this process spent i
 checked by our monotonic clock as well, and one that was watched unchanged for as
 long as it can be in use is free whatever the store's clock says.
 
+What the API itself says is left can lower it: tokens beyond that are withheld until the
+API's limit begins anew.
+
 It knows nothing of HTTP and never retries: `sync.retry` decides whether to ask
 again, and reports a Retry-After with `hold_off()`.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -28,10 +31,11 @@ from syncd.config.settings import BudgetSettings
 from syncd.errors import StoreUnavailable, StreamBroken
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.model import DRIFT, Intent, Lease
-from syncd.sync.ports import NotYet, Taken, TokenStore
+from syncd.sync.ports import NotYet, Quota, Taken, TokenStore
 from syncd.sync.waits import Waits
 
 POLL = 30.0  # seconds; a longer hold is looked at again, since someone may have ended it
+WHOLE = 1.0  # seconds; an API that tells an end in whole ones may mean one so much earlier
 GIVE_BACK = 2.0  # seconds that leaving may take to return or settle what it holds
 
 OnWait = Callable[[float], None]
@@ -68,6 +72,13 @@ class TokenBucket:
     _settling: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _remembered: bool = attrs.field(default=True, init=False)
     """Whether the store knows of `from_answers`."""
+
+    _quota: "_Heard | None" = attrs.field(default=None, init=False)
+    """What the API said of the request that it counted last."""
+
+    _unposted: "_Heard | None" = attrs.field(default=None, init=False)
+    _lowered_until: float = attrs.field(default=float("-inf"), init=False)
+    """Our time until which tokens are withheld, as far as we know."""
 
     @property
     def takes(self) -> float:
@@ -148,12 +159,72 @@ class TokenBucket:
         if requests <= 0:
             return 0.0
         now = trio.current_time()
-        free_at = {**self._seen_free_at, **{n: at for n, (_, at) in self._spent.items()}}
+        free_at = self._free_at()
         # One that is in flight can be counted now, at the earliest.
         waits = sorted(min(max(0.0, at - now), self.takes) for at in free_at.values())
         waits = [0.0] * (self.settings.requests - len(waits)) + waits
         rounds, last = divmod(requests - 1, self.settings.requests)
         return max(waits[last] + rounds * self.takes, self._held_until - now)
+
+    def told(self, spending: "Spending", quotas: Sequence[Quota]) -> None:
+        """Lower the budget to what is left, as the answer to that request has it.
+
+        It is nobody's business but ours where it changes nothing: then no statement is made.
+        """
+        lowest = min(quotas, key=lambda q: (q.left, -q.seconds))
+        now = trio.current_time()
+        heard = _Heard(
+            token=spending.token,
+            left=lowest.left,
+            until=now + lowest.seconds,
+            counted=spending.counted_at(self),
+        )
+        if self._quota is not None and heard.counted < self._quota.counted:
+            return  # it is older than what we know
+        lowers = self._lowers(heard, now)
+        if not lowers and self._lowered_until <= now:
+            return
+        self._quota = self._unposted = heard
+        self._lowered_until = heard.until if lowers else now
+        if lowers and heard.left == 0:
+            self._held_until = max(self._held_until, heard.until)
+        self._news.set()
+        self._look_again.set()
+
+    def _lowers(self, heard: "_Heard", now: float) -> bool:
+        """Whether more than that could be sent until then, as far as this process knows."""
+        # Our own tokens come back after the API's limit has begun anew.
+        until = max(now, heard.until - WHOLE)
+        # With fewer in flight than there are tokens it can't come down to what we have.
+        if heard.left > 2 * self.settings.requests:
+            return False
+        each = 1 + int((until - now) / self.takes)
+        if heard.left >= each * self.settings.requests:
+            return False
+        busy = [at for at in self._free_at().values() if at > now]
+        uses = [1 + int((until - at) / self.takes) for at in busy if at <= until]
+        return heard.left < sum(uses) + each * (self.settings.requests - len(busy))
+
+    def _free_at(self) -> dict[int, float]:
+        """Our time at which tokens are free that were spent, as far as we know of them."""
+        return {**self._seen_free_at, **{n: at for n, (_, at) in self._spent.items()}}
+
+    async def _post_quota(self) -> None:
+        heard, self._unposted = self._unposted, None
+        now = trio.current_time()
+        if heard is None or heard.until <= now:
+            return
+        try:
+            await self.store.note_quota(
+                self.settings.name,
+                heard.token,
+                left=heard.left,
+                seconds=heard.until - now,
+                since=now - heard.counted,
+            )
+        except (StoreUnavailable, StreamBroken):
+            self._unposted = self._unposted or heard
+            raise
 
     def refused(self) -> None:
         """Count from answers from now on: the server counted something later than we thought."""
@@ -174,6 +245,7 @@ class TokenBucket:
             overdue: dict[int, int] = {}
             while True:
                 self._look_again = trio.Event()
+                await self._post_quota()
                 # The store's stamp lies between here and its answer.
                 asked_at = trio.current_time()
                 answer = await self.store.take_token(
@@ -222,7 +294,9 @@ class TokenBucket:
     def _look_at(self, answer: NotYet, now: float) -> None:
         """Remember what others hold, and since when we see them hold it."""
         self._held_until = now + answer.seconds if answer.held else now
-        self._seen_free_at = {s.number: now + s.free_in for s in answer.tokens}
+        self._seen_free_at = {s.number: now + max(s.free_in, s.withheld_for) for s in answer.tokens}
+        withheld = max((s.withheld_for for s in answer.tokens), default=0.0)
+        self._lowered_until = max(self._lowered_until, now + withheld)
         seen = {}
         for state in answer.tokens:
             if self._spent.get(state.number, (state.version, 0.0))[0] < state.version:
@@ -233,7 +307,7 @@ class TokenBucket:
             seen[state.number] = (state.version, since if version == state.version else now)
         self._watched = seen
 
-    def _free_by_our_clock(self, answer: NotYet) -> dict[int, tuple[int, float]]:
+    def _free_by_our_clock(self, answer: NotYet, now: float) -> dict[int, tuple[int, float]]:
         """Token to (version, our time at which it is free whatever the store's clock says)."""
         moments = {}
         for state in answer.tokens:
@@ -242,28 +316,36 @@ class TokenBucket:
             ours = self._spent.get(state.number)
             if ours and ours[0] == state.version:
                 moments[state.number] = ours
+            version, at = moments[state.number]
+            moments[state.number] = version, max(at, now + state.withheld_for)
         return moments
 
     def _overdue(self, answer: NotYet, now: float) -> dict[int, int]:
         if answer.held:
             return {}
-        moments = self._free_by_our_clock(answer)
+        moments = self._free_by_our_clock(answer, now)
         return {n: version for n, (version, at) in moments.items() if at <= now}
 
     def _until_free(self, answer: NotYet, now: float) -> float:
         """Seconds until a token can be had, as far as can be told."""
         if answer.held:
             return max(answer.seconds, 0.0)
-        moments = [at - now for _, at in self._free_by_our_clock(answer).values()]
+        moments = [at - now for _, at in self._free_by_our_clock(answer, now).values()]
         # One that is not settled yet is shown with its latest moment; once settled it
         # is free `takes` after it was counted, which may be now.
-        return min([answer.seconds, self.takes, *moments])
+        soonest = min([answer.seconds, self.takes, *moments])
+        return max(soonest, self._withheld(answer))
 
     def _until_worth_asking(self, answer: NotYet, now: float) -> float:
         pause = self._until_free(answer, now)
         # A token may be free and its row locked by another taker: ask again soon, but
         # never spin.
-        return min(pause, POLL) if answer.held else max(pause, 0.001)
+        ends_early = answer.held or self._withheld(answer) > 0
+        return max(min(pause, POLL) if ends_early else pause, 0.001)
+
+    def _withheld(self, answer: NotYet) -> float:
+        """Seconds for which the API says that nothing is left, or that it is on its way."""
+        return min((s.withheld_for for s in answer.tokens), default=0.0)
 
     # --- settling -------------------------------------------------------------------------
 
@@ -296,7 +378,9 @@ class TokenBucket:
     async def _settle_what_is_due(self) -> None:
         await self._remember()
         now = trio.current_time()
+        # First what the API has counted, then what it says is left without that.
         await self._settle([s for s, at in self._due.items() if at <= now])
+        await self._post_quota()
 
     async def _remember(self) -> None:
         if not self._remembered:
@@ -308,6 +392,7 @@ class TokenBucket:
         try:
             await self._remember()
             await self._settle(list(self._due))
+            await self._post_quota()
         except (StoreUnavailable, StreamBroken):
             return
 
@@ -327,6 +412,18 @@ class TokenBucket:
                 token = spending.token
                 if self._spent.get(token.number, (0, 0.0))[0] == token.version:
                     self._spent[token.number] = (token.version, at + self.takes)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Heard:
+    """What an answer said is left; times are ours."""
+
+    token: Taken
+    """That its request was spent on."""
+
+    left: int
+    until: float
+    counted: float
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -404,6 +501,10 @@ class TokenPermit:
 
     def refused(self) -> None:
         self._bucket.refused()
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        if quotas:
+            self._bucket.told(self._current, quotas)
 
     @property
     def _current(self) -> Spending:

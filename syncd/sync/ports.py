@@ -39,6 +39,19 @@ from syncd.sync.waits import Waits
 # --- the token bucket -----------------------------------------------------------------
 
 
+@attrs.frozen(kw_only=True)
+class Quota:
+    """What an answer says is left of a limit of the API's, until it begins anew."""
+
+    left: int
+    seconds: float
+    limit: int | None = None
+    """Of so many, where that is said."""
+
+    window: float | None = None
+    """In any or each stretch of so many seconds, where that is said."""
+
+
 class Permit(Protocol):
     """The right to send one request, spent as late as can be.
 
@@ -64,6 +77,9 @@ class Permit(Protocol):
 
     def refused(self) -> None:
         """The answer was a 429: from now on this budget counts from answers."""
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        """What the answer says is left.  It lowers the budget until then, and never raises it."""
 
 
 class Spender(Permit, Protocol):
@@ -126,6 +142,10 @@ class TokenState:
 
     free_in: float
     """Seconds until it is free, on the store's clock."""
+
+    withheld_for: float = 0.0
+    """Seconds for which nobody takes it though it is free, since the API says that fewer are
+    left; 0 or less if it does not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -193,6 +213,18 @@ class TokenStore(Protocol):
         """The token was never written: it is free now."""
 
     async def hold_budget(self, budget: str, seconds: float) -> None: ...
+
+    async def note_quota(
+        self, budget: str, token: Taken, *, left: int, seconds: float, since: float
+    ) -> None:
+        """The API says that `left` are left for so many seconds, as it stood when it counted
+        the request that `token` was spent on, `since` seconds ago.
+
+        From that go those that it counts later.  What then can be had until the end is `left`
+        tokens, each once; the others are withheld, and with 0 left everybody waits.  What was
+        said of a later request stands, and what is said of a later one replaces it, be it more
+        or less.  More than the budget has tokens withholds none.
+        """
 
     async def count_from_answers(self, budget: str) -> None:
         """Remember, for good, that this budget's tokens count from the answer."""

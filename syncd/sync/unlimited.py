@@ -4,16 +4,19 @@ Requests go at once, unless the API asked everybody to hold off; that hold outli
 restart, as a budget's does.  Of a call only the intent is stored.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
+from syncd.errors import StoreUnavailable, StreamBroken
 from syncd.sync.bucket import OnWait
 from syncd.sync.model import Intent, Lease
-from syncd.sync.ports import TokenStore
+from syncd.sync.ports import Quota, TokenStore
 from syncd.sync.waits import Waits
+
+PAUSE = 1.0  # seconds; until a store that is away is told again
 
 
 @attrs.define(eq=False)
@@ -23,14 +26,35 @@ class Unlimited:
     name: str
     store: TokenStore
     _held_until: float = attrs.field(default=float("-inf"), init=False)
+    _unposted: bool = attrs.field(default=False, init=False)
+    """An answer said that nothing is left, and the store does not know."""
+
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def open(self) -> None:
         state = await self.store.open_budget(self.name, requests=0, per=0.0)
         self._held_until = trio.current_time() + state.held_for
 
     async def run(self) -> None:
-        """Nothing is ever due."""
-        await trio.sleep_forever()
+        """Have the store know of a hold that an answer's headers asked for."""
+        while True:
+            self._news = trio.Event()
+            if self._unposted and self.held:
+                self._unposted = False
+                try:
+                    await self.hold_off(self._held_until - trio.current_time())
+                except (StoreUnavailable, StreamBroken):
+                    self._unposted = True
+                    await trio.sleep(PAUSE)
+                    continue
+            await self._news.wait()
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        """Hold off if nothing is left; there is no budget that could be lowered to a few."""
+        until = max((q.seconds for q in quotas if q.left == 0), default=0.0) + trio.current_time()
+        if until > max(self._held_until, trio.current_time()):
+            self._held_until, self._unposted = until, True
+            self._news.set()
 
     @asynccontextmanager
     async def permit(
@@ -91,3 +115,6 @@ class FreePermit:
     def answered(self) -> None: ...
 
     def refused(self) -> None: ...
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        self._budget.told(quotas)

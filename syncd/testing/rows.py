@@ -16,6 +16,9 @@ class FakeToken:
     retired: bool = False
     """The budget allows fewer now: nobody takes it, and it goes when it is free."""
 
+    withheld_until: float = float("-inf")
+    """The API says that fewer are left: nobody takes it until then."""
+
 
 @attrs.define(kw_only=True)
 class FakeBudget:
@@ -23,6 +26,9 @@ class FakeBudget:
     tokens: dict[int, FakeToken] = attrs.field(factory=dict)
     held_until: float = float("-inf")
     from_answers: bool = False
+    quota_left: int | None = None
+    quota_until: float = float("-inf")
+    quota_as_of: float = float("-inf")
 
     @property
     def allowed(self) -> dict[int, FakeToken]:

@@ -50,7 +50,8 @@ class Tokens(Calls):
             free = [
                 (token.free_at, number)
                 for number, token in found.allowed.items()
-                if token.free_at <= now or overdue.get(number) == token.version
+                if token.withheld_until <= now
+                and (token.free_at <= now or overdue.get(number) == token.version)
             ]
             if free and held <= 0:
                 number = min(free)[1]
@@ -58,16 +59,22 @@ class Tokens(Calls):
                 token.version += 1
                 token.free_at, token.counted_at = now + lifetime, None
                 token.spent_on = spent_on
+                token.withheld_until = found.quota_until
                 if intent is not None:
                     self.calls.setdefault(intent.idempotency_key, FakeCall(intent=intent))
                 return Taken(number=number, version=token.version, from_answers=found.from_answers)
             tokens = tuple(
-                TokenState(number=n, version=t.version, free_in=t.free_at - now)
+                TokenState(
+                    number=n,
+                    version=t.version,
+                    free_in=t.free_at - now,
+                    withheld_for=t.withheld_until - now,
+                )
                 for n, t in found.allowed.items()
             )
             if not tokens:
                 raise StoreRefused(f"the budget {budget!r} has no tokens any more")
-            first = min(max(0.0, t.free_in) for t in tokens)
+            first = min(max(0.0, t.free_in, t.withheld_for) for t in tokens)
             return NotYet(
                 seconds=held if held > 0 else first,
                 held=held > 0,
@@ -92,11 +99,36 @@ class Tokens(Calls):
             if found is not None and found.version == token.version:
                 found.version += 1
                 found.free_at = self._now()
+                found.withheld_until = float("-inf")
 
     async def hold_budget(self, budget: str, seconds: float) -> None:
         async with self._at("hold_budget"):
             found = self.budgets[budget]
             found.held_until = max(found.held_until, self._now() + seconds)
+
+    async def note_quota(
+        self, budget: str, token: Taken, *, left: int, seconds: float, since: float
+    ) -> None:
+        async with self._at("note_quota"):
+            found, now = self.budgets[budget], self._now()
+            counted = now - since
+            if counted < found.quota_as_of <= now + 60:
+                return
+            later = sum(
+                t.free_at > now if t.counted_at is None else t.counted_at > counted
+                for n, t in found.tokens.items()
+                if (n, t.version) != (token.number, token.version)
+            )
+            usable = max(0, left - later)
+            binds = usable <= len(found.allowed)
+            found.quota_left, found.quota_as_of = left, counted
+            found.quota_until = now + seconds if binds else float("-inf")
+            if left == 0:
+                found.held_until = max(found.held_until, now + seconds)
+            by_freedom = sorted((t.free_at, n) for n, t in found.allowed.items())
+            for place, (_, number) in enumerate(by_freedom):
+                until = found.quota_until if place >= usable else float("-inf")
+                found.tokens[number].withheld_until = until
 
     async def count_from_answers(self, budget: str) -> None:
         async with self._at("count_from_answers"):

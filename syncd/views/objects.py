@@ -160,6 +160,9 @@ def _budget_object(settings: BudgetSettings, found: Budget | None) -> dict[str, 
         "free": found.free if found and found.tokens else settings.requests,
         "next_free_at": moment(found.next_free) if found else None,
         "held_until": moment(found.held_until) if found else None,
+        "told": None
+        if found is None or found.quota_until is None
+        else {"left": found.quota_left, "until": moment(found.quota_until)},
         "counted_from": "answers" if found and found.from_answers else "writing",
         "spent": [_token_object(token) for token in found.spent] if found else [],
     }

@@ -110,6 +110,12 @@ def clock(value: float) -> str:
     return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def time_of_day(value: float, now: float) -> str:
+    """The same, without the date where that is today's: `12:00:05 UTC`."""
+    day, _, time = clock(value).partition(" ")
+    return f"{time} UTC" if clock(now).startswith(day) else f"{day} {time} UTC"
+
+
 def number(count: int, what: str) -> str:
     """`1 page`, `2 pages`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -82,6 +82,8 @@ def picture(of: Settings) -> Picture:
                 next_free=NOW + 3,
                 held_until=None,
                 from_answers=False,
+                quota_left=4,
+                quota_until=NOW + 9,
             )
             for s in of.sources
         ],

@@ -11,7 +11,7 @@ was refused, never a newer one that somebody else has bought meanwhile.
 
 import copy
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import httpx
@@ -33,7 +33,7 @@ from syncd.errors import (
     UnexpectedAnswer,
 )
 from syncd.sync.clocks import boot_time
-from syncd.sync.ports import Permit
+from syncd.sync.ports import Permit, Quota
 
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
@@ -95,6 +95,8 @@ class NoPermit:
     def answered(self) -> None: ...
 
     def refused(self) -> None: ...
+
+    def told(self, quotas: Sequence[Quota]) -> None: ...
 
 
 @attrs.define(eq=False)
