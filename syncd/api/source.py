@@ -179,6 +179,7 @@ class ApiSource:
             headers={} if body is None else {"Content-Type": "application/json"},
             body=body,
             stream=stream.name,
+            cost=stream.cost,
         )
 
     def _page(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:

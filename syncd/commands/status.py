@@ -15,7 +15,7 @@ from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
-from syncd.views.objects import as_object, budgets_of, configured
+from syncd.views.objects import as_object, budgets_for, budgets_of, configured
 from syncd.views.standing import standing
 from syncd.views.words import ago, ahead, number, plain, span, time_of_day
 
@@ -159,8 +159,7 @@ def _with_progress(
     if found is None or seen.parked is not None or seen.paused is not None:
         return line
     drawn = "" if found.share is None else bar(found.share, BAR) + " "
-    budget = settings.sources[seen.stream.source].budget
-    waiting = waits(seen, there.get(budget.name) if budget else None, now)
+    waiting = waits(seen, budgets_for(seen.stream, settings, there), now)
     state = line.cells[1].partition(":")[0].partition(" at ")[0]
     return attrs.evolve(
         line,

@@ -48,7 +48,7 @@ def tell_picture(
             if seen.running is not None and state in ("running", "failing"):
                 running = picture.now - seen.running.started + age
             samples.add(kinds.RUNNING_FOR, max(0.0, running), *names)
-    spent_from = {s.budget.name for s in settings.sources.values() if s.budget is not None}
+    spent_from = {limit.name for s in settings.sources.values() for limit in s.budget}
     for budget in picture.budgets:
         if budget.name in spent_from:
             samples.add(kinds.TOKENS, budget.tokens, budget.name)

@@ -40,7 +40,16 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
+from syncd.sync.ports import (
+    ApiFailing,
+    BudgetState,
+    Granted,
+    NotYet,
+    Request,
+    Settlement,
+    Taken,
+    Want,
+)
 from syncd.sync.scans import Reconciled
 from syncd.sync.vault import Sealed
 
@@ -88,21 +97,23 @@ class PostgresStore:
 
     # --- tokens and the ledger -------------------------------------------------------------
 
-    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
-        return await self.connections.run(lambda c: tokens.open_budget(c, budget, requests, per))
+    async def open_budget(
+        self, budget: str, *, requests: int, per: float, seed: str | None = None
+    ) -> BudgetState:
+        return await self.connections.run(
+            lambda c: tokens.open_budget(c, budget, requests, per, seed)
+        )
 
-    async def take_token(
+    async def take_tokens(
         self,
-        budget: str,
+        wants: Sequence[Want],
         *,
-        lifetime: float,
         spent_on: str,
         lease: Lease | None,
         intent: Intent | None,
-        overdue: Mapping[int, int],
-    ) -> Taken | NotYet:
+    ) -> Granted | Sequence[NotYet]:
         return await self.connections.run(
-            lambda c: tokens.take_token(c, budget, lifetime, spent_on, lease, intent, overdue)
+            lambda c: tokens.take_tokens(c, wants, spent_on, lease, intent)
         )
 
     async def settle_tokens(
@@ -110,9 +121,8 @@ class PostgresStore:
     ) -> None:
         await self.connections.run(lambda c: tokens.settle_tokens(c, budget, settlements))
 
-    async def give_back(self, budget: str, token: Taken) -> None:
-        values = {"budget": budget, "number": token.number, "version": token.version}
-        await self.connections.run(lambda c: tokens.change_budget(c, "give_back", values))
+    async def give_back(self, budget: str, *tokens_: Taken) -> None:
+        await self.connections.run(lambda c: tokens.give_back(c, budget, tokens_))
 
     async def hold_budget(self, budget: str, seconds: float) -> None:
         # Longer than any API means it, and short enough for an interval.

@@ -35,48 +35,60 @@ RELEASE SAVEPOINT half;
 -- name: keep_half
 RELEASE SAVEPOINT half;
 
--- name: take_token
--- Takes the token that has been free the longest; with it the intent of a call is stored.
--- Nothing happens if the lease is no longer ours, the budget is held, or the call is done.
+-- name: take_tokens
+-- Takes of each budget as many tokens as the request costs, those that have been free the longest;
+-- of all of them, or of none.  With them the intent of a call is stored.  Nothing happens if the
+-- lease is no longer ours, a budget is held, or the call is done.  A row that another taker has
+-- locked counts as taken: nobody waits for a lock, so that no two can wait for each other.
 WITH lease AS (
     SELECT 1 WHERE %(source)s::text IS NULL
     UNION ALL
     SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s
 ), done AS (
     SELECT 1 FROM syncd.call WHERE idempotency_key = %(key)s AND outcome = 'done'
-), hold AS (
-    SELECT extract(epoch FROM hold_until - clock_timestamp())::float8 AS seconds
-    FROM syncd.budget WHERE name = %(budget)s AND hold_until > clock_timestamp()
-), taken AS (
-    UPDATE syncd.token
-    SET version = version + 1, counted_at = NULL, spent_on = %(spent_on)s,
-        free_at = clock_timestamp() + make_interval(secs => %(lifetime)s),
-        withheld_until = (SELECT quota_until FROM syncd.budget WHERE name = %(budget)s)
-    WHERE budget = %(budget)s AND number = (
+), wanted AS (
+    SELECT w.budget, w.cost, w.lifetime, b.from_answers, b.quota_until,
+           CASE WHEN b.hold_until > clock_timestamp()
+                THEN extract(epoch FROM b.hold_until - clock_timestamp())::float8 END AS held
+    FROM unnest(%(budgets)s::text[], %(costs)s::int[], %(lifetimes)s::float8[])
+         AS w (budget, cost, lifetime) LEFT JOIN syncd.budget b ON b.name = w.budget
+), picked AS (
+    SELECT w.budget, w.lifetime, w.quota_until, t.number
+    FROM wanted w CROSS JOIN LATERAL (
         SELECT number FROM syncd.token
-        WHERE budget = %(budget)s AND NOT retired AND withheld_until <= clock_timestamp()
+        WHERE budget = w.budget AND NOT retired AND withheld_until <= clock_timestamp()
           AND (free_at <= clock_timestamp()
-               OR (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[])))
-          AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM hold)
-          AND NOT EXISTS (SELECT FROM done)
-        ORDER BY free_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING number, version
+               OR (budget, number, version) IN (SELECT * FROM unnest(
+                   %(watched)s::text[], %(numbers)s::int[], %(versions)s::bigint[])))
+          AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM done)
+          AND NOT EXISTS (SELECT FROM wanted WHERE held IS NOT NULL)
+        ORDER BY free_at LIMIT w.cost FOR UPDATE SKIP LOCKED) AS t
+), taken AS (
+    UPDATE syncd.token t
+    SET version = t.version + 1, counted_at = NULL, spent_on = %(spent_on)s,
+        free_at = clock_timestamp() + make_interval(secs => p.lifetime),
+        withheld_until = p.quota_until
+    FROM picked p
+    WHERE t.budget = p.budget AND t.number = p.number
+      AND (SELECT count(*) FROM picked) = (SELECT sum(cost) FROM wanted)
+    RETURNING t.budget, t.number, t.version
 ), intent AS (
     INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key)
     SELECT %(key)s, %(source)s, %(stream)s, %(cycle)s, %(record_key)s
-    FROM taken WHERE %(key)s::text IS NOT NULL
+    WHERE %(key)s::text IS NOT NULL AND EXISTS (SELECT FROM taken)
     ON CONFLICT (idempotency_key) DO NOTHING
 )
 SELECT EXISTS (SELECT FROM lease), EXISTS (SELECT FROM done),
-       (SELECT seconds FROM hold), number, version,
-       coalesce((SELECT from_answers FROM syncd.budget WHERE name = %(budget)s), false)
-FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
+       w.budget, w.held, w.from_answers, taken.number, taken.version
+FROM wanted w LEFT JOIN taken ON taken.budget = w.budget;
 
 -- name: tokens_in_use
 -- What nobody can take now, and for how long: for what was spent, and for what the API says.
-SELECT number, version, extract(epoch FROM free_at - clock_timestamp())::float8,
-       extract(epoch FROM withheld_until - clock_timestamp())::float8
-FROM syncd.token WHERE budget = %(budget)s AND NOT retired ORDER BY free_at LIMIT 1000;
+SELECT w.budget, t.number, t.version, extract(epoch FROM t.free_at - clock_timestamp())::float8,
+       extract(epoch FROM t.withheld_until - clock_timestamp())::float8
+FROM unnest(%(budgets)s::text[]) AS w (budget) CROSS JOIN LATERAL (
+    SELECT * FROM syncd.token
+    WHERE budget = w.budget AND NOT retired ORDER BY free_at LIMIT 1000) AS t;
 
 -- name: settle_tokens
 -- When each request was counted, and so when its token is free.
@@ -88,13 +100,23 @@ FROM unnest(%(numbers)s::int[], %(versions)s::bigint[], %(since)s::float8[], %(t
 WHERE t.budget = %(budget)s AND t.number = s.number AND t.version = s.version;
 
 -- name: give_back
--- The token was never written: it is free now.
+-- The tokens were never written: they are free now.
 UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL,
        withheld_until = 'epoch'
-WHERE budget = %(budget)s AND number = %(number)s AND version = %(version)s;
+WHERE budget = %(budget)s
+  AND (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[]));
 
 -- name: ensure_budget
 INSERT INTO syncd.budget (name, per) VALUES (%(budget)s, %(per)s) ON CONFLICT DO NOTHING;
+
+-- name: seed_budget
+-- What the same requests were spent from has counted in the last `per`, or has in flight.
+INSERT INTO syncd.token (budget, number, counted_at, free_at, spent_on)
+SELECT %(budget)s, row_number() OVER (ORDER BY t.number), t.counted_at, t.owes_until, t.spent_on
+FROM (SELECT *, CASE WHEN counted_at IS NULL THEN free_at
+                ELSE counted_at + make_interval(secs => %(takes)s) END AS owes_until
+      FROM syncd.token WHERE budget = %(seed)s) AS t
+WHERE t.owes_until > clock_timestamp();
 
 -- name: lock_budget
 -- As it stood, and nobody else changes it meanwhile.

@@ -4,7 +4,7 @@ Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
 are functions over it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -17,7 +17,7 @@ from syncd.sync.clocks import Stopwatch
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Counts, DeadLetter, Intent, Lease, PageCommit, StreamId, Table
 from syncd.sync.moves import Movement
-from syncd.sync.ports import Budget, Permit, Source, Store
+from syncd.sync.ports import PLAIN, Budget, Permit, Price, Source, Store
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
 
@@ -68,6 +68,9 @@ class StreamContext:
     store: Store
     ledger: Ledger
     budget: Budget
+    prices: Mapping[events.Purpose, Price] = attrs.field(factory=dict)
+    """What its requests cost, where that is more than one token of each limit."""
+
     retry: Retry
     breaker: Breaker = attrs.field(factory=Breaker)
     """The source's: all its streams share it."""
@@ -142,6 +145,12 @@ class StreamContext:
         self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
         self.alerts, self.turned = before.alerts, before.turned
+
+    def outlook(self, pages: int, calls: int) -> float:
+        """Seconds until so many further requests could have been sent, at the earliest."""
+        return self.budget.outlook(
+            (self.prices.get("list", PLAIN), pages), (self.prices.get("call", PLAIN), calls)
+        )
 
     def tell_of(self, letter: DeadLetter, column: str = "") -> None:
         """Say that a record was put aside; `column`: the one that is to blame."""

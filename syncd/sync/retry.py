@@ -118,8 +118,9 @@ class Retry:
     """Tries after the first."""
 
     base: float
-    window: float | None
-    """The budget's `per`: how long an unexplained refusal holds everybody, in seconds."""
+    windows: tuple[float, ...]
+    """Each limit's `per`, the shortest first: how long an unexplained refusal holds everybody, in
+    seconds.  The first one the shortest, and each that follows it the next longer one."""
 
     budget: Budget
     waits: Waits
@@ -160,7 +161,7 @@ class Retry:
         own = backoff(failures, base=self.base, cap=CAP, rng=self.rng)
         hint = error.hint
         if hint is None and isinstance(error, RateLimited):
-            hint = self.window
+            hint = self.windows[min(failures, len(self.windows)) - 1] if self.windows else None
         if hint is None:
             on_failure(failures, error, own)
             await self.waits.sleep(own)

@@ -34,6 +34,21 @@ class FakeBudget:
     def allowed(self) -> dict[int, FakeToken]:
         return {number: token for number, token in self.tokens.items() if not token.retired}
 
+    def owe(self, other: "FakeBudget", takes: float, now: float) -> None:
+        """Begin with what another has counted lately, or has in flight."""
+        owed = [
+            attrs.evolve(
+                token,
+                version=0,
+                free_at=token.free_at if token.counted_at is None else token.counted_at + takes,
+                retired=False,
+                withheld_until=float("-inf"),
+            )
+            for _, token in sorted(other.tokens.items())
+        ]
+        left = [token for token in owed if token.free_at > now]
+        self.tokens = dict(enumerate(left, 1))
+
     def make(self, requests: int, now: float) -> None:
         """Be of so many tokens; whatever is owed stays, in case the number grows again."""
         for number, token in list(self.tokens.items()):

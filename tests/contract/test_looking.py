@@ -19,6 +19,7 @@ from tests.contract.subjects import (
     campaigns,
     key,
     letter,
+    one_token,
     opened,
     page,
     running,
@@ -129,8 +130,11 @@ async def test_a_budget_shows_its_tokens_and_its_hold(real: PostgresSubject) -> 
     (budget,) = (await look(real)).budgets
     assert (budget.tokens, budget.free, budget.next_free) == (3, 3, None)
     assert (budget.held_until, budget.from_answers) == (None, False)
-    taken = await real.store.take_token(
-        "b", lifetime=60, spent_on="GET /", lease=None, intent=None, overdue={}
+    taken = await one_token(
+        real.store,
+        "b",
+        lifetime=60,
+        spent_on="GET /",
     )
     assert isinstance(taken, Taken)
     await real.store.hold_budget("b", 90)
@@ -145,8 +149,11 @@ async def test_a_budget_shows_its_tokens_and_its_hold(real: PostgresSubject) -> 
 
 async def test_a_budget_shows_what_the_api_says_is_left(real: PostgresSubject) -> None:
     await real.store.open_budget("b", requests=3, per=60)
-    taken = await real.store.take_token(
-        "b", lifetime=60, spent_on="GET /", lease=None, intent=None, overdue={}
+    taken = await one_token(
+        real.store,
+        "b",
+        lifetime=60,
+        spent_on="GET /",
     )
     assert isinstance(taken, Taken)
     await real.store.settle_tokens("b", [(taken, 0.0, 60.0)])

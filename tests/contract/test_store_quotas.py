@@ -4,20 +4,14 @@ import pytest
 import trio
 
 from syncd.sync.ports import NotYet, Store, Taken
-from tests.contract.subjects import Subject
+from tests.contract.subjects import Subject, one_token
 
 LONG = 60.0  # seconds that no test waits out
 SHORT = 0.2  # seconds of real time; only "not before" is asked of it
 
 
-async def take(store: Store) -> Taken | NotYet:
-    return await store.take_token(
-        "b", lifetime=LONG, spent_on="a test", lease=None, intent=None, overdue={}
-    )
-
-
 async def taken(store: Store) -> Taken:
-    found = await take(store)
+    found = await one_token(store)
     assert isinstance(found, Taken)
     return found
 
@@ -32,7 +26,7 @@ async def spent(store: Store, *, since: float = 0.0, takes: float = LONG) -> Tak
 async def to_be_had(store: Store) -> int:
     """How many can be taken, one after the other."""
     many = 0
-    while isinstance(await take(store), Taken):
+    while isinstance(await one_token(store), Taken):
         many += 1
     return many
 
@@ -48,7 +42,7 @@ async def test_budget_no_more_than_is_left_can_be_had(subject: Subject) -> None:
     await told(subject.store, token, 3)
     for _ in range(3):
         await spent(subject.store, since=1.0, takes=0.1)  # its own stretch is over at once
-    none = await take(subject.store)
+    none = await one_token(subject.store)
     assert isinstance(none, NotYet)
     assert not none.held
     assert 10 < none.seconds <= LONG
@@ -60,7 +54,7 @@ async def test_budget_with_nothing_left_everybody_waits(subject: Subject) -> Non
     await subject.store.open_budget("b", requests=3, per=LONG)
     token = await spent(subject.store)
     await told(subject.store, token, 0, of=30.0)
-    none = await take(subject.store)
+    none = await one_token(subject.store)
     assert isinstance(none, NotYet)
     assert none.held
     assert 10 < none.seconds <= 30
@@ -73,10 +67,10 @@ async def test_budget_what_was_left_is_over_at_its_end(subject: Subject) -> None
     token = await spent(subject.store)
     began = trio.current_time()
     await told(subject.store, token, 0, of=SHORT)
-    none = await take(subject.store)
+    none = await one_token(subject.store)
     assert isinstance(none, NotYet)
     await trio.sleep(none.seconds)
-    assert isinstance(await take(subject.store), Taken)
+    assert isinstance(await one_token(subject.store), Taken)
     assert trio.current_time() - began >= SHORT * 0.9
     assert await to_be_had(subject.store) == 1
 
@@ -144,9 +138,7 @@ async def test_budget_watched_for_long_it_is_withheld_all_the_same(subject: Subj
     await told(subject.store, token, 1)
     last = await taken(subject.store)
     overdue = {t.number: t.version for t in (token, last)}
-    found = await subject.store.take_token(
-        "b", lifetime=LONG, spent_on="a test", lease=None, intent=None, overdue=overdue
-    )
+    found = await one_token(subject.store, overdue=overdue)
     assert isinstance(found, NotYet)
 
 

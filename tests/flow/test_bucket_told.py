@@ -11,6 +11,7 @@ import trio.testing
 from syncd.config.settings import BudgetSettings
 from syncd.errors import StoreUnavailable
 from syncd.sync.bucket import TokenBucket
+from syncd.sync.limits import Limits
 from syncd.sync.ports import Quota
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
@@ -68,7 +69,8 @@ async def request(
     budget: TokenBucket | Unlimited, answer: Quota | FixedWindows, takes: float = 0.1
 ) -> None:
     """One request, counted as it arrives."""
-    permits = budget.permit(lease=None, spent_on="a test", waits=Waits())
+    limits = Limits([budget]) if isinstance(budget, TokenBucket) else Limits([], budget)
+    permits = limits.permit(lease=None, spent_on="a test", waits=Waits())
     async with permits as permit:
         await permit.spend()
         await permit.confirm()
@@ -127,7 +129,9 @@ async def test_answers_that_never_come_use_up_what_is_left(autojump_clock: Clock
         await request(bucket, Quota(left=2, seconds=3600))
         began = trio.current_time()
         for _ in range(3):
-            async with bucket.permit(lease=None, spent_on="lost", waits=Waits()) as permit:
+            async with Limits([bucket]).permit(
+                lease=None, spent_on="lost", waits=Waits()
+            ) as permit:
                 await permit.spend()
                 await permit.confirm()
                 permit.written()
@@ -189,7 +193,7 @@ async def test_answers_that_come_in_another_order_are_taken_in_that_of_their_req
         await request(bucket, Quota(left=1, seconds=600))
         await trio.sleep(6)
         began = trio.current_time()
-        async with bucket.permit(lease=None, spent_on="last", waits=Waits()) as permit:
+        async with Limits([bucket]).permit(lease=None, spent_on="last", waits=Waits()) as permit:
             await permit.spend()
             await permit.confirm()
             permit.written()
@@ -201,7 +205,7 @@ async def test_a_store_that_is_away_hears_of_it_later(autojump_clock: Clock) -> 
     """budget: and as long as it is away no token can be had."""
     store = FakeStore()
     async with process(store) as bucket:
-        async with bucket.permit(lease=None, spent_on="a test", waits=Waits()) as permit:
+        async with Limits([bucket]).permit(lease=None, spent_on="a test", waits=Waits()) as permit:
             await permit.spend()
             await permit.confirm()
             permit.written()
@@ -240,7 +244,7 @@ async def test_of_several_the_one_with_the_fewest_left_counts(
 ) -> None:
     """budget: a minute that has enough does not help where the day is used up."""
     async with process(FakeStore()) as bucket:
-        async with bucket.permit(lease=None, spent_on="a test", waits=Waits()) as permit:
+        async with Limits([bucket]).permit(lease=None, spent_on="a test", waits=Waits()) as permit:
             await permit.spend()
             await permit.confirm()
             permit.written()

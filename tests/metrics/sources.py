@@ -29,7 +29,7 @@ def source(name: str, *streams: str, call: bool = True) -> SourceSettings:
     return SourceSettings(
         name=name,
         base_url="http://127.0.0.1:9",
-        budget=BudgetSettings(name=f"source {name}", requests=10, per=60.0),
+        budget=(BudgetSettings(name=f"source {name}", requests=10, per=60.0),),
         streams={
             stream: StreamSettings(
                 name=stream,

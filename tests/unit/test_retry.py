@@ -28,7 +28,7 @@ def a_retry(*, retries: int = 5, window: float | None = 60.0, patience: float = 
     return Retry(
         retries=retries,
         base=1.0,
-        window=window,
+        windows=() if window is None else (window,),
         budget=Holds(),  # type: ignore[arg-type]  # only hold_off is called
         waits=Waits(),
         rng=random.Random(7),

@@ -30,14 +30,13 @@ export class Strip {
   }
 
   update(budget, now) {
-    this.node.hidden = !budget;
-    if (!budget) return;
     const { requests, per_seconds: per } = budget;
     // Tokens come back between two status objects, too.
     const spent = budget.spent.filter((token) => at(token.free_at) > now);
     const free = budget.free + budget.spent.length - spent.length;
     const next = Math.min(...spent.map((token) => at(token.free_at)));
-    say(this.title, `Budget: ${number(requests, "request")} in any ${windowOf(per)}`);
+    const under = budget.paths?.length ? `, under ${budget.paths.join(", ")}` : "";
+    say(this.title, `Budget: ${number(requests, "request")} in any ${windowOf(per)}${under}`);
     say(this.left, joined([
       free ? `${count(free)} of ${count(requests)} free` : "Used up",
       free < requests && spent.length ? `the next is free in ${ahead((next - now) / 1000)}` : "",
