@@ -68,7 +68,10 @@ WITH lease AS (
     SET version = t.version + 1, counted_at = NULL, spent_on = %(spent_on)s,
         free_at = clock_timestamp() + make_interval(secs => p.lifetime),
         withheld_until = p.quota_until
-    FROM picked p
+    -- By arrays: a planner that can't tell how few these are would read the whole table.
+    FROM unnest(ARRAY(SELECT budget FROM picked), ARRAY(SELECT number FROM picked),
+                ARRAY(SELECT lifetime FROM picked), ARRAY(SELECT quota_until FROM picked))
+         AS p (budget, number, lifetime, quota_until)
     WHERE t.budget = p.budget AND t.number = p.number
       AND (SELECT count(*) FROM picked) = (SELECT sum(cost) FROM wanted)
     RETURNING t.budget, t.number, t.version
