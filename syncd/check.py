@@ -13,16 +13,15 @@ import attrs
 import trio
 
 from syncd import app
-from syncd.config.settings import Settings, SourceSettings, StreamSettings
+from syncd.config.settings import BudgetSettings, Settings, SourceSettings, StreamSettings
 from syncd.errors import ConfigError, SyncdError, TryAgain
 from syncd.store.postgres import PostgresStore
-from syncd.sync.bucket import TokenBucket
+from syncd.sync.limits import Limits
 from syncd.sync.model import Page, StreamId
 from syncd.sync.ports import Source
 from syncd.sync.retry import Retry
-from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
-from syncd.views.words import plain, seconds
+from syncd.views.words import limit_words, plain, seconds
 
 Say = Callable[[str], None]
 
@@ -85,9 +84,18 @@ class Check:
         self, source: SourceSettings, store: PostgresStore, stack: AsyncExitStack
     ) -> None:
         client = await stack.enter_async_context(
-            app.client(source, safe=app.safe(source, self.settings, store))
+            app.client(
+                source,
+                safe=app.safe(source, self.settings, store),
+                misread=lambda said: self.note(
+                    f"{source.name}: a limit that can't be meant is not heeded: {said}"
+                ),
+            )
         )
-        budget = app.budget(source, self.settings, store)
+        if len(source.budget) > 1:
+            told = "; ".join(limit_words(limit) for limit in source.budget)
+            self.good(plain(f"{source.name}: {len(source.budget)} limits: {told}"))
+        budget = app.limits(source, self.settings, store)
         await budget.open()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(budget.run)
@@ -103,7 +111,7 @@ class Check:
         stream: StreamSettings,
         store: PostgresStore,
         api: Source,
-        budget: TokenBucket | Unlimited,
+        budget: Limits,
     ) -> None:
         name = str(StreamId(source=source.name, stream=stream.name))
         try:
@@ -126,7 +134,7 @@ class Check:
         retry = Retry(
             retries=TRIES - 1,
             base=source.backoff,
-            window=source.budget.per if source.budget else None,
+            windows=tuple(sorted(limit.per for limit in source.budget)),
             budget=budget,
             waits=Waits(),
             rng=random.Random(),  # noqa: S311 - jitter is no secret
@@ -178,12 +186,12 @@ class Check:
         seen: int,
     ) -> None:
         """Say so when the budget can't keep the interval."""
-        if source.budget is None or total is None or not seen:
+        if total is None or not seen:
             return
         pages = -(-total // seen)
         always = stream.call is not None and stream.call.when == "always"
         requests = pages + (total if always else 0)
-        needs = (requests - 1) // source.budget.requests * source.budget.per
+        needs = max((_needs(limit, stream, pages, total) for limit in source.budget), default=0.0)
         if needs > BUSY * stream.every:
             self.note(
                 f"{name}: {requests} requests need {seconds(needs)} of its budget, and `every` is "
@@ -194,3 +202,12 @@ class Check:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return plain(", ".join(names[:LISTED])) + more
+
+
+def _needs(limit: BudgetSettings, stream: StreamSettings, pages: int, records: int) -> float:
+    """Seconds that one limit alone makes a whole cycle take."""
+    tokens = pages * stream.cost if limit.counts(stream.path) else 0
+    call = stream.call
+    if call is not None and call.when == "always" and limit.counts(call.path):
+        tokens += records * call.cost
+    return max(0, tokens - 1) // limit.requests * limit.per

@@ -100,8 +100,8 @@ class View:
         under_way = self.page_answered if self.page_calls else 0
         return self.totals.seen + under_way
 
-    def requests_left(self) -> int | None:
-        """Requests until the end of the cycle if nothing fails; None if that cannot be told."""
+    def requests_left(self) -> tuple[int, int] | None:
+        """Pages and calls to the end of the cycle if nothing fails; None if that can't be told."""
         if self.total is None or not self.page_size:
             return None
         after = max(0, self.total - self.totals.seen - self.page_records)
@@ -109,12 +109,12 @@ class View:
         calls = self.page_calls - self.page_answered
         if self.context.source.has_call and not self.context.only_changed:
             calls += after
-        return pages + calls
+        return pages, calls
 
     def arrival(self) -> float | None:
         """Seconds until the cycle can have ended, by the budget alone."""
         left = self.requests_left()
-        return None if left is None else self.context.budget.outlook(left)
+        return None if left is None else self.context.outlook(*left)
 
     def waiting(self) -> str:
         """What is being waited for, in words; empty when nothing is."""

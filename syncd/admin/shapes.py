@@ -123,6 +123,7 @@ STREAM = _object(
 SOURCE = _object(
     source=TEXT,
     budget=_maybe(TEXT),
+    budgets=_list(TEXT),
     running=FLAG,
     host=_maybe(TEXT),
     pid=_maybe(WHOLE),
@@ -134,9 +135,11 @@ BUDGET = _object(
     budget=TEXT,
     requests=WHOLE,
     per_seconds=NUMBER,
+    paths=_list(TEXT),
     free=WHOLE,
     next_free_at=_maybe(AT),
     held_until=_maybe(AT),
+    told=_maybe(_object(left=WHOLE, until=AT)),
     counted_from={"enum": ["answers", "writing"]},
     spent=_list(_object(token=WHOLE, counted_at=_maybe(AT), free_at=AT, spent_on=TEXT)),
 )

@@ -41,6 +41,7 @@ class Calls:
             method=settings.method,
             path=filled(settings.path, record.fields),
             headers=key,
+            cost=settings.cost,
         )
 
     def kept(self, answer: Answer, redactor: Redactor) -> bytes:

@@ -9,7 +9,7 @@ An ApiClient belongs to one source and is shared by its streams.
 """
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -21,12 +21,14 @@ from syncd.api.auth.bought import CLOCKS, Bearer, Bought, Clock, Reread
 from syncd.api.auth.safe import Safe
 from syncd.api.auth.signing import signed_with
 from syncd.api.exchange import Answer, Ask, Heard
+from syncd.api.quotas import told
 from syncd.api.rules import rule_of, turned_away, with_words
 from syncd.api.shown import Redactor, excerpt
 from syncd.api.transport import Transport
 from syncd.config.settings import (
     BasicAuth,
     BearerAuth,
+    BudgetSettings,
     KeyAuth,
     Secret,
     SourceSettings,
@@ -34,7 +36,7 @@ from syncd.config.settings import (
 )
 from syncd.errors import AccessDenied
 from syncd.sync.events import Purpose
-from syncd.sync.ports import Permit
+from syncd.sync.ports import PLAIN, Permit, Price, Quota
 
 MARGIN = 30.0  # seconds beyond its deadline for which a login is still one process's own
 
@@ -65,6 +67,9 @@ class ApiClient:
 
     heard: Heard | None = attrs.field(default=None, kw_only=True)
     """Hears of each request when it has come to its end."""
+
+    misread: Callable[[str], None] | None = attrs.field(default=None, kw_only=True)
+    """Hears, once, of a header with a limit that can't be meant."""
 
     reread: Reread | None = attrs.field(default=None, kw_only=True)
     """The credentials as they stand now, asked for when a login is refused."""
@@ -159,6 +164,14 @@ class ApiClient:
             pools_rebuilt=self._transport.rebuilt,
         )
 
+    def price(self, ask: Ask) -> Price:
+        """What a request costs, and of which limits."""
+        path = ask.path
+        if ask.rooted:
+            base = httpx.URL(self.settings.base_url).path.rstrip("/")
+            path = path.removeprefix(base) if path.startswith(f"{base}/") else path
+        return Price(path=path, cost=ask.cost)
+
     def url(self, ask: Ask) -> str:
         """The whole address of a request."""
         return self._transport.url(ask)
@@ -169,7 +182,7 @@ class ApiClient:
         A request that is refused with a bearer is sent once more with another; that
         takes a second token, for some APIs count what they refuse.
         """
-        shared = _OneToken(permit)
+        shared = _OneToken(permit, self.price(ask), self.settings.budget)
         answer, bearer = await self._attempt(ask, shared)
         refused = _refused(ask, answer)
         if refused is None:
@@ -189,20 +202,34 @@ class ApiClient:
         auth = self._bought
         bearer = None if auth is None else await auth.bearer(permit)
         async with self._slots:
-            await permit.spend()
-            signed = _Signed(self._headers, permit, self._static, auth, bearer)
+            await permit.spend(permit.price)
+            signed = _Signed(self._headers, permit, self._static, auth, bearer, permit.price)
             answer = await self._transport.exchange(ask, permit, signing=signed)
+            self._heed(answer, permit)
         if ask.rules:
             answer = attrs.evolve(answer, rule=rule_of(ask.rules, answer))
         return answer, signed.bearer
+
+    def _heed(self, answer: Answer, permit: Permit) -> None:
+        """Pass on what the answer says is left; of a refusal the retry says what follows."""
+        if not self.settings.ratelimit_headers or answer.status == 429 or answer.status >= 500:
+            return
+        said = told(answer.headers)
+        if said.quotas:
+            permit.told(said.quotas)
+        if said.nonsense and self.misread is not None:
+            hear, self.misread = self.misread, None
+            hear(self.redactor.text(said.nonsense))
 
     async def _login(self, ask: Ask, permit: Permit) -> Answer:
         if self._login_transport is not None:
             # Another server: our headers, which may hold secrets, are none of its business.
             return await self._login_transport.exchange(ask, permit)
-        return await self._transport.exchange(
+        answer = await self._transport.exchange(
             ask, permit, signing=_Signed(self._headers, permit, None)
         )
+        self._heed(answer, permit)
+        return answer
 
     def _denied(self, ask: Ask, answer: Answer) -> AccessDenied:
         said = f"{ask} answered {answer.status}: {excerpt(answer.body, self.redactor)}"
@@ -251,6 +278,7 @@ class _Signed:
     _static: httpx.Auth | None
     _bought: Bought | None = None
     bearer: Bearer | None = None
+    _price: Price = PLAIN
 
     @property
     def holds(self) -> bool:
@@ -260,36 +288,52 @@ class _Signed:
         if self._bought is not None and not self.holds:
             # A login that costs budget takes the token we have, and we another.
             self.bearer = await self._bought.bearer(self._permit)
-            await self._permit.spend()
+            await self._permit.spend(self._price)
         return self._static if self.bearer is None else self.bearer.auth
 
 
 @attrs.define(eq=False)
 class _OneToken:
-    """Lets a login and the request after it share one permit: spends only if nothing is held."""
+    """Lets a login and the request after it share one permit: spends only if nothing is held.
+
+    What costs something else, or of other limits, is no use: it is given back.
+    """
 
     _permit: Permit
-    _held: bool = attrs.field(default=False, init=False)
+    price: Price
+    """The request's own."""
+
+    _limits: Sequence[BudgetSettings] = ()
+    _held: Price | None = attrs.field(default=None, init=False)
 
     @property
     def sent(self) -> int:
         return self._permit.sent
 
-    async def spend(self) -> None:
-        if not self._held:
-            await self._permit.spend()
-            self._held = True
+    async def spend(self, price: Price = PLAIN) -> None:
+        if self._held is None or not self._same(self._held, price):
+            self._held = None
+            await self._permit.spend(price)
+            self._held = price
+
+    def _same(self, one: Price, other: Price) -> bool:
+        """Whether both take as many tokens of the same limits."""
+        counted = (limit.counts(one.path) == limit.counts(other.path) for limit in self._limits)
+        return one.cost == other.cost and all(counted)
 
     async def confirm(self) -> None:
         await self._permit.confirm()
 
     def written(self) -> None:
-        self._held = False
+        self._held = None
         self._permit.written()
 
     def answered(self) -> None:
-        self._held = False
+        self._held = None
         self._permit.answered()
 
     def refused(self) -> None:
         self._permit.refused()
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        self._permit.told(quotas)

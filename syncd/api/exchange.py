@@ -26,6 +26,9 @@ class Ask:
     body: bytes | None = attrs.field(default=None, repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     purpose: Purpose = "list"
+    cost: int = 1
+    """Tokens of each limit that counts it."""
+
     stream: str = ""
     """Whose it is; empty: the whole source's."""
 

@@ -47,7 +47,7 @@ def wait_hint(
     now: our wall clock, used only where the answer has no Date: the server's dates are
     measured by the server's clock.
     """
-    reference = _date(headers.get("date", ""))
+    reference = date_of(headers.get("date", ""))
     if reference is None:
         reference = time.time() if now is None else now
     spent = any(headers.get(name, "").strip() == "0" for name in REMAINING)
@@ -71,8 +71,8 @@ def _combined(headers: Mapping[str, str], reference: float, *, refused: bool) ->
     `limit=10, remaining=0, reset=30`, of one.  Where no end is told, RateLimit-Policy tells how
     long the window is.
     """
-    quotas = _quotas(headers.get("ratelimit", ""))
-    windows = {name: of.get("w") for name, of in _members(headers.get("ratelimit-policy", ""))}
+    quotas = quotas_of(headers.get("ratelimit", ""))
+    windows = {name: of.get("w") for name, of in members(headers.get("ratelimit-policy", ""))}
     spent = [name for name, of in quotas.items() if of.get("r") == "0"]
     if not spent and refused and len(quotas) == 1:
         spent = [*quotas]  # a refusal says itself that nothing is left, though not of which
@@ -81,18 +81,18 @@ def _combined(headers: Mapping[str, str], reference: float, *, refused: bool) ->
     return max((wait for wait in waits if wait is not None), default=None)
 
 
-def _quotas(header: str) -> dict[str, dict[str, str]]:
+def quotas_of(header: str) -> dict[str, dict[str, str]]:
     """By name, what is left (`r`) and when that changes (`t`)."""
-    members = _members(header)
-    told = {name: of["="] for name, of in members if "=" in of}
+    found = members(header)
+    told = {name: of["="] for name, of in found if "=" in of}
     if not told:
-        return dict(members)
+        return dict(found)
     older = {"r": told.get("remaining"), "t": told.get("reset")}
     # A policy of that form has its limit for a name: `RateLimit-Policy: 10;w=60`.
     return {told.get("limit", ""): {k: v for k, v in older.items() if v is not None}}
 
 
-def _members(header: str) -> list[tuple[str, dict[str, str]]]:
+def members(header: str) -> list[tuple[str, dict[str, str]]]:
     """The members of a structured list with their parameters; none if any of it is malformed."""
     found: list[tuple[str, dict[str, str]]] = []
     at = 0
@@ -110,6 +110,12 @@ def _members(header: str) -> list[tuple[str, dict[str, str]]]:
 
 def seconds(text: str, reference: float) -> float | None:
     """The wait that a number or a date stands for, seen from `reference` (epoch seconds)."""
+    value = ahead(text, reference)
+    return None if value is None or value <= 0 else min(value, LONGEST)
+
+
+def ahead(text: str, reference: float) -> float | None:
+    """How far ahead a number or a date is, as it is written; None if it is neither."""
     text = text.strip()
     if _NUMBER.fullmatch(text):
         value = float(text)
@@ -118,20 +124,20 @@ def seconds(text: str, reference: float) -> float | None:
         elif value > EPOCH_SECONDS:
             value -= reference
     else:
-        moment = _date(text)
+        moment = date_of(text)
         if moment is None:
             return None
         value = moment - reference
-    return min(value, LONGEST) if value > 0 and math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def clock_of(headers: Mapping[str, str]) -> float:
     """The server's clock when it answered, in epoch seconds; ours if it does not say."""
-    said = _date(headers.get("date", ""))
+    said = date_of(headers.get("date", ""))
     return time.time() if said is None else said
 
 
-def _date(text: str) -> float | None:
+def date_of(text: str) -> float | None:
     """An HTTP date, with or without "GMT", or an ISO 8601 one, as epoch seconds."""
     if not text or len(text) > 100:
         return None

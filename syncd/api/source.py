@@ -240,6 +240,7 @@ class ApiSource:
             body=body,
             stream=stream.name,
             rules=rules_for(self._rules, "list", first=cursor is None),
+            cost=stream.cost,
         )
 
     def _page(self, cursor: str | None, ask: Ask, answer: Answer) -> Page:

@@ -32,14 +32,11 @@ from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.retry import Outage, Retry
-from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 GOODBYE = 5.0  # seconds that giving the leases back may take
 STAGGER = 0.05  # seconds for each stream, over which the first cycles of many are spread …
 STAGGER_SHARE = 0.1  # … but no more than this part of the interval
-
-Budget = TokenBucket | Unlimited
 
 
 @attrs.define(eq=False)
@@ -74,7 +71,7 @@ class App:
     rng: random.Random = attrs.field(factory=random.Random)
     supervisor: Supervisor = attrs.field(init=False)
     _waits: Waits = attrs.field(factory=Waits, init=False)
-    _budgets: dict[str, Budget] = attrs.field(factory=dict, init=False)
+    _budgets: dict[str, wiring.Part] = attrs.field(factory=dict, init=False)
     _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
     """By source; they outlive a reload, as what they know of the API does."""
 
@@ -133,7 +130,7 @@ class App:
     ) -> StreamContext:
         of_source = settings.sources[stream.source]
         of_stream = of_source.streams[stream.stream]
-        budget = self._budgets[_budget_name(of_source)]
+        budget = wiring.limits_of(of_source, self._budgets)
         shared.users += 1
         return StreamContext(
             id=stream,
@@ -146,10 +143,11 @@ class App:
             store=self.store,
             ledger=self._ledger,
             budget=budget,
+            prices=wiring.prices(of_stream),
             retry=Retry(
                 retries=of_source.retries,
                 base=of_source.backoff,
-                window=of_source.budget.per if of_source.budget else None,
+                windows=tuple(sorted(limit.per for limit in of_source.budget)),
                 budget=budget,
                 waits=waits,
                 rng=self.rng,
@@ -180,6 +178,9 @@ class App:
         def logged_in(life: float) -> None:
             self.report(events.LoggedIn(stream=first, expires_in=life))
 
+        def misread(said: str) -> None:
+            self.report(events.LimitMisread(stream=first, said=said))
+
         server, port = server_of(settings.base_url)
         safe = wiring.safe(settings, of_all, self.store)
 
@@ -208,19 +209,18 @@ class App:
             there = now and now.sources.get(settings.name)
             return there.auth if there else None
 
-        made = wiring.client(settings, logged_in, credentials, heard, safe)
+        made = wiring.client(settings, logged_in, credentials, heard, safe, misread)
         self.clients[settings.name] = made
         return _Shared(made)
 
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
-        name = _budget_name(source)
-        there = self._budgets.get(name)
-        if isinstance(there, TokenBucket) == (source.budget is not None) and there is not None:
-            return
-        made = wiring.budget(source, settings, self.store)
-        await made.open()
-        self._budgets[name] = made
-        self.supervisor.serve(made)
+        for name in wiring.parts_of(source):
+            made = wiring.part(name, source, settings, self.store)
+            if type(self._budgets.get(name)) is type(made):
+                continue
+            await made.open()
+            self._budgets[name] = made
+            self.supervisor.serve(made)
 
     # --- a reload -----------------------------------------------------------------------------
 
@@ -252,11 +252,14 @@ class App:
         return planned
 
     async def _follow(self, source: SourceSettings, new: Settings) -> None:
-        there = self._budgets[_budget_name(source)]
-        if isinstance(there, TokenBucket) and source.budget is not None:
-            timeout = wiring.longest_timeout(new, source.budget.name)
-            if (there.settings, there.timeout) != (source.budget, timeout):
-                await there.change(source.budget, timeout)
+        for limit in source.budget:
+            there = self._budgets[limit.name]
+            timeout = wiring.longest_timeout(new, limit.name)
+            if isinstance(there, TokenBucket) and (there.settings, there.timeout) != (
+                limit,
+                timeout,
+            ):
+                await there.change(limit, timeout)
 
     async def _acquire(self, new: Settings) -> list[Lease]:
         """The leases of sources that are new; ConfigError if somebody else runs one."""
@@ -318,10 +321,6 @@ class App:
             await self.store.release_leases(list(leases))
         except StoreUnavailable:
             return  # they run out by themselves
-
-
-def _budget_name(source: SourceSettings) -> str:
-    return source.budget.name if source.budget else f"source {source.name}"
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """How is each single thing built from Settings?"""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from syncd.api.auth.safe import Safe
@@ -12,10 +12,14 @@ from syncd.store.embedded import embedded_server
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.survey.proposed import proposed
 from syncd.sync.bucket import TokenBucket
+from syncd.sync.events import Purpose
+from syncd.sync.limits import Limits
 from syncd.sync.model import Table
-from syncd.sync.ports import Store
+from syncd.sync.ports import Price, Store
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.vault import Vault
+
+Part = TokenBucket | Unlimited
 
 
 @asynccontextmanager
@@ -58,14 +62,18 @@ def client(
     reread: Callable[[], Awaitable[AuthSettings | None]] | None = None,
     heard: Heard | None = None,
     safe: Safe | None = None,
+    misread: Callable[[str], None] | None = None,
 ) -> ApiClient:
     """The HTTP client of a source.
 
+    misread: hears, once, of a header with a limit that can't be meant.
     safe: where the tokens that it buys outlast this process.
     heard: hears of each request when it has come to its end.
     reread: gives the credentials as they stand now.
     """
-    return ApiClient(settings, on_login=on_login, reread=reread, heard=heard, safe=safe)
+    return ApiClient(
+        settings, on_login=on_login, reread=reread, heard=heard, safe=safe, misread=misread
+    )
 
 
 def safe(source: SourceSettings, settings: Settings, vault: Vault) -> Safe | None:
@@ -80,11 +88,42 @@ def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) ->
     return ApiSource(settings, stream, http, proposed)
 
 
-def budget(source: SourceSettings, settings: Settings, store: Store) -> TokenBucket | Unlimited:
-    """The budget of a source; still to be opened."""
-    if source.budget is None:
-        return Unlimited(f"source {source.name}", store)
-    return TokenBucket(source.budget, store, longest_timeout(settings, source.budget.name))
+def limits(source: SourceSettings, settings: Settings, store: Store) -> Limits:
+    """All limits of a source; still to be opened."""
+    parts = {name: part(name, source, settings, store) for name in parts_of(source)}
+    return limits_of(source, parts)
+
+
+def parts_of(source: SourceSettings) -> list[str]:
+    """Of what a source's limits are made, by name; one that counts every request is there."""
+    names = [limit.name for limit in source.budget]
+    return names if any(not limit.paths for limit in source.budget) else [*names, _rest(source)]
+
+
+def part(name: str, source: SourceSettings, settings: Settings, store: Store) -> Part:
+    """One of them; still to be opened."""
+    for limit in source.budget:
+        if limit.name == name:
+            return TokenBucket(limit, store, longest_timeout(settings, name))
+    return Unlimited(name, store)
+
+
+def limits_of(source: SourceSettings, parts: Mapping[str, Part]) -> Limits:
+    found = [parts[name] for name in parts_of(source)]
+    rest = [part for part in found if isinstance(part, Unlimited)]
+    return Limits([p for p in found if isinstance(p, TokenBucket)], rest[0] if rest else None)
+
+
+def _rest(source: SourceSettings) -> str:
+    return f"source {source.name}"
+
+
+def prices(stream: StreamSettings) -> Mapping[Purpose, Price]:
+    """What the requests of a stream cost."""
+    found: dict[Purpose, Price] = {"list": Price(path=stream.path, cost=stream.cost)}
+    if stream.call is not None:
+        found["call"] = Price(path=stream.call.path, cost=stream.call.cost)
+    return found
 
 
 def longest_timeout(settings: Settings, budget: str) -> float:
@@ -92,5 +131,5 @@ def longest_timeout(settings: Settings, budget: str) -> float:
     return max(
         s.timeout
         for s in settings.sources.values()
-        if s.budget is not None and s.budget.name == budget
+        if any(limit.name == budget for limit in s.budget)
     )

@@ -15,9 +15,9 @@ from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
-from syncd.views.objects import as_object, budgets_of, configured
+from syncd.views.objects import as_object, budgets_for, budgets_of, configured
 from syncd.views.standing import standing
-from syncd.views.words import ago, ahead, number, plain, span
+from syncd.views.words import ago, ahead, number, plain, span, time_of_day
 
 NARROW = 64  # columns; on a screen of fewer the counts have no room
 BAR = 20  # columns of a running cycle's bar
@@ -168,8 +168,7 @@ def _with_progress(
     if found is None or seen.parked is not None or seen.paused is not None:
         return line
     drawn = "" if found.share is None else bar(found.share, BAR) + " "
-    budget = settings.sources[seen.stream.source].budget
-    waiting = waits(seen, there.get(budget.name) if budget else None, now)
+    waiting = waits(seen, budgets_for(seen.stream, settings, there), now)
     state = line.cells[1].partition(":")[0].partition(" at ")[0]
     return attrs.evolve(
         line,
@@ -226,6 +225,9 @@ def _budget(settings: BudgetSettings, found: Budget | None, now: float) -> str:
         sentence += f", the next in {ahead(found.next_free - now)}"
     if found.held_until is not None:
         sentence += f"; held for {ahead(found.held_until - now)}, because the API asked for it"
+    if found.quota_until is not None:
+        until = time_of_day(found.quota_until, now)
+        sentence += f"; the API says {found.quota_left} left until {until}"
     if found.from_answers:
         sentence += "; counted from each answer, since a request was refused unexplained"
     return sentence

@@ -53,6 +53,7 @@ def read_auth(node: Node) -> AuthSettings | None:
                 scope=table.text("scope", None),
                 body=_body(table, OF_OAUTH),
                 spends=table.flag("spends", default=False),
+                cost=table.count("cost", 1, most=100_000),
             )
         case "refresh-token":
             there = table.has("client_secret")
@@ -67,6 +68,7 @@ def read_auth(node: Node) -> AuthSettings | None:
                 scope=table.text("scope", None),
                 body=_body(table, OF_OAUTH),
                 spends=table.flag("spends", default=False),
+                cost=table.count("cost", 1, most=100_000),
             )
         case _:
             auth = _token(table)
@@ -130,6 +132,7 @@ def _token(table: Node) -> TokenLogin:
         token=table.path_text("token", "access_token"),
         expires=table.path_text("expires", "expires_in"),
         spends=table.flag("spends", default=False),
+        cost=table.count("cost", 1, most=100_000),
     )
     if login.send == "basic":
         for key in ("username_field", "password_field", "body"):

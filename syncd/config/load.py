@@ -14,19 +14,19 @@ import attrs
 
 from syncd.config import document
 from syncd.config.admin import read_admin
+from syncd.config.budgets import Budgets, read_budgets
 from syncd.config.reading import Node, Reveal, one_line
 from syncd.config.receivers import read_receivers, refuse_shared_heartbeats
 from syncd.config.secrets import Secrets
 from syncd.config.settings import (
     UNRESOLVED,
-    BudgetSettings,
     DatabaseSettings,
     RefreshToken,
     Secret,
     Settings,
     SourceSettings,
 )
-from syncd.config.sources import read_budgets, read_source
+from syncd.config.sources import read_source
 from syncd.config.tables import refuse_shared_tables
 from syncd.errors import ConfigError, Fault
 
@@ -126,9 +126,7 @@ def _on_one_line(fault: Fault) -> Fault:
     return Fault(path=one_line(fault.path), message=one_line(fault.message))
 
 
-def _sources(
-    node: Node, budgets: Mapping[str, BudgetSettings], parents: Mapping[str, str]
-) -> dict[str, SourceSettings]:
+def _sources(node: Node, budgets: Budgets, parents: Mapping[str, str]) -> dict[str, SourceSettings]:
     if node.values.get("sources", {}) == {}:
         node.fault("sources", "missing; name at least one source, as [sources.NAME]")
     sources: dict[str, SourceSettings] = {}

@@ -67,9 +67,17 @@ class DatabaseSettings:
     """A libpq URL or conninfo; None runs an embedded Postgres under the state directory."""
 
 
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.partition("?")[0].split("/") if segment]
+
+
+def _fits(segment: str, wanted: str) -> bool:
+    return segment == wanted or (wanted.startswith("{") and wanted.endswith("}"))
+
+
 @attrs.frozen(kw_only=True)
 class BudgetSettings:
-    """How often one API may be asked: never more than `requests` in any stretch of `per`."""
+    """One limit of an API's: never more than `requests` in any stretch of `per`."""
 
     name: str
     """Sources with the same name share it."""
@@ -78,6 +86,25 @@ class BudgetSettings:
     per: float
     slack: float = 0.25
     """Within so long of being written a request has been counted by the server."""
+
+    paths: tuple[str, ...] = ()
+    """It counts the requests under one of these; empty: all of them."""
+
+    seed: str | None = None
+    """What was spent of this one counts here, too, when this one is new."""
+
+    def counts(self, path: str) -> bool:
+        """Whether it counts a request of that path.
+
+        Segment by segment, as cookies' paths are matched (RFC 6265, section 5.1.4) and
+        Kubernetes' `Prefix`: `/search` is over `/search/users`, not over `/searches`.  A segment
+        in braces stands for any one, as fields do in a call's path.
+        """
+        own = _segments(path)
+        return not self.paths or any(
+            len(own) >= len(wanted) and all(map(_fits, own, wanted))
+            for wanted in map(_segments, self.paths if path else ())
+        )
 
 
 def mended_by(*values: object) -> str:
@@ -174,7 +201,15 @@ class TokenLogin:
     """Path of its life in seconds."""
 
     spends: bool = False
-    """Whether a login costs a token of the budget."""
+    """Whether a login costs tokens of the budget."""
+
+    cost: int = 1
+    """So many, if it does."""
+
+    @property
+    def price_path(self) -> str:
+        """What limits by path look at; empty for another server."""
+        return self.url if self.url.startswith("/") else ""
 
     def secrets(self) -> list[str]:
         return _of_both(self.username, self.password)
@@ -194,6 +229,11 @@ class ClientCredentials:
     scope: str | None = None
     body: Mapping[str, str] = attrs.field(factory=dict)
     spends: bool = False
+    cost: int = 1
+
+    @property
+    def price_path(self) -> str:
+        return self.url if self.url.startswith("/") else ""
 
     def secrets(self) -> list[str]:
         return _of_both(self.client_id, self.client_secret)
@@ -214,6 +254,11 @@ class RefreshToken:
     scope: str | None = None
     body: Mapping[str, str] = attrs.field(factory=dict)
     spends: bool = False
+    cost: int = 1
+
+    @property
+    def price_path(self) -> str:
+        return self.url if self.url.startswith("/") else ""
 
     def secrets(self) -> list[str]:
         secret = self.client_secret
@@ -425,6 +470,9 @@ class CallSettings:
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
     path: str
     concurrency: int = 5
+    cost: int = 1
+    """Tokens of each limit that counts it."""
+
     when: Literal["always", "changed"] = "always"
     repeat: Literal["idempotent", "with-key", "never"] = "never"
     key_header: str = "Idempotency-Key"
@@ -545,6 +593,9 @@ class StreamSettings:
     reconcile: float | None = None
     """Seconds after which a cycle looks again for rows that are gone; None: only when asked."""
 
+    cost: int = 1
+    """Tokens of each limit that counts a list request."""
+
     params: Mapping[str, str] = attrs.field(factory=dict)
     records: str = ""
     """Path of the list in the answer; empty: the answer is the list."""
@@ -605,7 +656,9 @@ class SourceSettings:
     headers: Mapping[str, str | Secret] = attrs.field(factory=dict)
     auth: AuthSettings | None = None
     tls: TlsSettings | None = None
-    budget: BudgetSettings | None = None
+    budget: tuple[BudgetSettings, ...] = ()
+    """Its limits; a request takes a token of each that counts it.  Empty: it has none."""
+
     timeout: float = 15.0
     """One whole attempt, connect to last byte."""
 
@@ -624,6 +677,10 @@ class SourceSettings:
     """Path of a wait in the body of a 429 or 503, in seconds; a Retry-After header wins."""
 
     errors: tuple[ErrorRule, ...] = ()
+
+    ratelimit_headers: bool = True
+    """Whether what the API's headers say is left lowers the budget."""
+
     streams: Mapping[str, StreamSettings] = attrs.field(factory=dict)
 
 

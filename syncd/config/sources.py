@@ -2,16 +2,16 @@
 
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from syncd.config.auth import read_auth, read_tls
+from syncd.config.budgets import Budgets, check_costs, own_budget
 from syncd.config.hosts import check_address
 from syncd.config.names import HEADER, refuse_name
 from syncd.config.pages import sent_by
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.rules import check_rules, read_rules
 from syncd.config.settings import (
-    BudgetSettings,
     KeyAuth,
     Secret,
     SourceSettings,
@@ -28,12 +28,7 @@ OURS = FRAMING | {"accept", "accept-encoding", "content-type", "user-agent"}
 """All that syncd writes; a key in the place of one would not arrive, or spoil the answer."""
 
 
-def read_budgets(node: Node) -> dict[str, BudgetSettings]:
-    """The budgets that sources share by name."""
-    return {name: _budget(child, f"budget {name}") for name, child in node.tables("budgets")}
-
-
-def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) -> SourceSettings:
+def read_source(name: str, node: Node, budgets: Budgets) -> SourceSettings:
     """One source, with what it takes from the one that it is `like`."""
     refuse_name(node, "", name, "a source's name")
     node.has("like")  # taken into account already
@@ -46,7 +41,7 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
         headers=_headers(node),
         auth=read_auth(node),
         tls=read_tls(node),
-        budget=_own_budget(name, node, budgets),
+        budget=own_budget(name, node, budgets),
         timeout=node.duration("timeout", 15.0),
         retries=node.count("retries", 5, least=0, most=100),
         backoff=node.duration("backoff", 1.0),
@@ -55,11 +50,13 @@ def read_source(name: str, node: Node, budgets: Mapping[str, BudgetSettings]) ->
         max_body=node.size("max_body", 64 * 2**20),
         retry_after=node.path_or_none("retry_after", "retry_after"),
         errors=read_rules(node),
+        ratelimit_headers=node.flag("ratelimit_headers", default=True),
         streams={n: read_stream(n, child) for n, child in node.tables("streams")},
     )
     _check_auth(node, source)
     _check_key_headers(node, source)
     check_rules(node, source)
+    check_costs(node, source)
     node.finish()
     return source
 
@@ -92,35 +89,6 @@ def _headers(node: Node) -> dict[str, str | Secret]:
         else:
             found[name] = value
     return found
-
-
-def _own_budget(
-    name: str, node: Node, budgets: Mapping[str, BudgetSettings]
-) -> BudgetSettings | None:
-    """The budget; its name tells a source's own from one that is shared, whatever they are called.
-
-    A source that is like another has the same limits, and counts them for itself.
-    """
-    value = node.values.get("budget")
-    if not isinstance(value, str):
-        table = node.table("budget")
-        return None if table is None else _budget(table, f"source {name}")
-    node.has("budget")
-    if value not in budgets:
-        known = ", ".join(budgets) or "none"
-        node.fault("budget", f"there is no [budgets.{value}]; known: {known}")
-    return budgets.get(value)
-
-
-def _budget(node: Node, name: str) -> BudgetSettings:
-    budget = BudgetSettings(
-        name=name,
-        requests=node.count("requests", most=100_000),
-        per=node.duration("per"),
-        slack=node.duration("slack", 0.25),
-    )
-    node.finish()
-    return budget
 
 
 def _check_auth(node: Node, source: SourceSettings) -> None:

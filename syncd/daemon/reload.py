@@ -117,8 +117,17 @@ def differences(old: Any, new: Any, path: str) -> Iterator[str]:
         for field in attrs.fields(type(old)):
             inner = f"{path}.{field.name}" if path else field.name
             yield from differences(getattr(old, field.name), getattr(new, field.name), inner)
+    elif _named(old) and _named(old) == _named(new):
+        for place, (one, other) in enumerate(zip(old, new, strict=True), 1):
+            yield from differences(one, other, path if len(old) == 1 else f"{path}[{place}]")
     else:
         yield path
+
+
+def _named(settings: Any) -> list[str]:
+    """The names of tables in a list, none if it is no such list."""
+    of = settings if isinstance(settings, tuple) else ()
+    return [s.name for s in of if attrs.has(type(s)) and hasattr(s, "name")]
 
 
 def _streams(settings: Settings) -> dict[StreamId, tuple[SourceSettings, StreamSettings]]:

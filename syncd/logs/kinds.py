@@ -107,6 +107,12 @@ STILL_HELD = Kind(
 HELD_NO_MORE = Kind(
     "api-answers", "INFO", "the API answers again", "6a5f23ce2be041789de5e302fabfd5f0"
 )
+LIMIT_MISREAD = Kind(
+    "limit-misread",
+    "WARNING",
+    "the API tells a limit that can't be meant",
+    "02906a4f740a4dfabd7c397d4e7209a1",
+)
 
 PAUSED = Kind("paused", "INFO", "paused by an operator", "e4026f570bbc4d30b0a9f03e14cc6376")
 RELOADED = Kind("reloaded", "INFO", "config reloaded", "cbf0bfbb36bb4359809dfc6b6184c04a")

@@ -200,6 +200,8 @@ class Teller:
                 return kinds.RESTING, {"seconds": round(event.seconds)}
             case events.Parked():
                 return kinds.PARKED, {"reason": event.reason, **_filled(hint=event.hint)}
+            case events.LimitMisread():
+                return kinds.LIMIT_MISREAD, {"said": event.said}
             case events.LoggedIn():
                 return kinds.LOGGED_IN, {"expires_in": round(event.expires_in)}
             case _:

@@ -30,6 +30,8 @@ WHAT_TO_DO = {
     "a smaller `budget`, or a client id of syncd's own.",
     "api-still-asks-to-wait": "If it comes often, somebody else spends from the same quota: a "
     "smaller `budget`, or a client id of syncd's own.",
+    "limit-misread": "Nothing: it is not heeded. Ask who runs the API; `ratelimit_headers = false` "
+    "if its headers are of no use.",
     "retries-used-up": "See whether the API is reachable from this host: `syncd check`.",
     "parked": "What `hint` says, then `syncd resume STREAM`, or a reload.",
     "door-refused": "If it was nobody of yours, see who reaches `admin.listen`; change the "

@@ -207,6 +207,12 @@ BUDGET_HELD = Kind(
     ("budget",),
     "For so long nobody spends from the budget, because the API asked for it; 0 if it did not.",
 )
+BUDGET_TOLD = Kind(
+    "syncd_budget_told_left",
+    "gauge",
+    ("budget",),
+    "What the API says is left until its limit begins anew, where that has lowered the budget.",
+)
 BREAKER_OPEN = Kind(
     "syncd_breaker_open",
     "gauge",

@@ -48,13 +48,15 @@ def tell_picture(
             if seen.running is not None and state in ("running", "failing"):
                 running = picture.now - seen.running.started + age
             samples.add(kinds.RUNNING_FOR, max(0.0, running), *names)
-    spent_from = {s.budget.name for s in settings.sources.values() if s.budget is not None}
+    spent_from = {limit.name for s in settings.sources.values() for limit in s.budget}
     for budget in picture.budgets:
         if budget.name in spent_from:
             samples.add(kinds.TOKENS, budget.tokens, budget.name)
             samples.add(kinds.TOKENS_FREE, budget.free, budget.name)
             held = (budget.held_until or 0.0) - picture.now - age
             samples.add(kinds.BUDGET_HELD, max(0.0, held), budget.name)
+            if budget.quota_left is not None:
+                samples.add(kinds.BUDGET_TOLD, budget.quota_left, budget.name)
     samples.add(kinds.PICTURE_AGE, age)
 
 

@@ -207,9 +207,11 @@ def _picture(
             next_free=next_free,
             held_until=held if held > now else None,
             from_answers=from_answers,
+            quota_left=quota_left if quota_until > now else None,
+            quota_until=quota_until if quota_until > now else None,
             spent=spent.get(name, ()),
         )
-        for name, per, from_answers, held, many, free, next_free in cursor
+        for name, per, from_answers, held, many, free, next_free, quota_left, quota_until in cursor
     ]
     return Picture(now=now, streams=seen, holders=holders, budgets=tokens)
 

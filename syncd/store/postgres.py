@@ -42,12 +42,22 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.ports import ApiFailing, BudgetState, NotYet, Request, Settlement, Taken
+from syncd.sync.ports import (
+    ApiFailing,
+    BudgetState,
+    Granted,
+    NotYet,
+    Request,
+    Settlement,
+    Taken,
+    Want,
+)
 from syncd.sync.scans import Reconciled
 from syncd.sync.vault import Sealed
 
 OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
+LARGEST = 2**62  # that an API can say is left
 PURGES = 200  # batches of old calls, or of history, that leave after one another
 RARELY = 3600.0  # seconds between two purges of one stream's history
 
@@ -89,21 +99,23 @@ class PostgresStore:
 
     # --- tokens and the ledger -------------------------------------------------------------
 
-    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
-        return await self.connections.run(lambda c: tokens.open_budget(c, budget, requests, per))
+    async def open_budget(
+        self, budget: str, *, requests: int, per: float, seed: str | None = None
+    ) -> BudgetState:
+        return await self.connections.run(
+            lambda c: tokens.open_budget(c, budget, requests, per, seed)
+        )
 
-    async def take_token(
+    async def take_tokens(
         self,
-        budget: str,
+        wants: Sequence[Want],
         *,
-        lifetime: float,
         spent_on: str,
         lease: Lease | None,
         intent: Intent | None,
-        overdue: Mapping[int, int],
-    ) -> Taken | NotYet:
+    ) -> Granted | Sequence[NotYet]:
         return await self.connections.run(
-            lambda c: tokens.take_token(c, budget, lifetime, spent_on, lease, intent, overdue)
+            lambda c: tokens.take_tokens(c, wants, spent_on, lease, intent)
         )
 
     async def settle_tokens(
@@ -111,14 +123,26 @@ class PostgresStore:
     ) -> None:
         await self.connections.run(lambda c: tokens.settle_tokens(c, budget, settlements))
 
-    async def give_back(self, budget: str, token: Taken) -> None:
-        values = {"budget": budget, "number": token.number, "version": token.version}
-        await self.connections.run(lambda c: tokens.change_budget(c, "give_back", values))
+    async def give_back(self, budget: str, *tokens_: Taken) -> None:
+        await self.connections.run(lambda c: tokens.give_back(c, budget, tokens_))
 
     async def hold_budget(self, budget: str, seconds: float) -> None:
         # Longer than any API means it, and short enough for an interval.
         values = {"budget": budget, "seconds": min(seconds, LONGEST_HOLD)}
         await self.connections.run(lambda c: tokens.change_budget(c, "hold_budget", values))
+
+    async def note_quota(
+        self, budget: str, token: Taken, *, left: int, seconds: float, since: float
+    ) -> None:
+        values = {
+            "budget": budget,
+            "number": token.number,
+            "version": token.version,
+            "left": min(left, LARGEST),
+            "seconds": min(seconds, LONGEST_HOLD),
+            "since": since,
+        }
+        await self.connections.run(lambda c: tokens.change_budget(c, "note_quota", values))
 
     async def count_from_answers(self, budget: str) -> None:
         values = {"budget": budget}

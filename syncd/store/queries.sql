@@ -35,46 +35,63 @@ RELEASE SAVEPOINT half;
 -- name: keep_half
 RELEASE SAVEPOINT half;
 
--- name: take_token
--- Takes the token that has been free the longest; with it the intent of a call is stored.
--- Nothing happens if the lease is no longer ours, the budget is held, or the call is done.
+-- name: take_tokens
+-- Takes of each budget as many tokens as the request costs, those that have been free the longest;
+-- of all of them, or of none.  With them the intent of a call is stored.  Nothing happens if the
+-- lease is no longer ours, a budget is held, or the call is done.  A row that another taker has
+-- locked counts as taken: nobody waits for a lock, so that no two can wait for each other.
 WITH lease AS (
     SELECT 1 WHERE %(source)s::text IS NULL
     UNION ALL
     SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s
 ), done AS (
     SELECT 1 FROM syncd.call WHERE idempotency_key = %(key)s AND outcome = 'done'
-), hold AS (
-    SELECT extract(epoch FROM hold_until - clock_timestamp())::float8 AS seconds
-    FROM syncd.budget WHERE name = %(budget)s AND hold_until > clock_timestamp()
-), taken AS (
-    UPDATE syncd.token
-    SET version = version + 1, counted_at = NULL, spent_on = %(spent_on)s,
-        free_at = clock_timestamp() + make_interval(secs => %(lifetime)s)
-    WHERE budget = %(budget)s AND number = (
+), wanted AS (
+    SELECT w.budget, w.cost, w.lifetime, b.from_answers, b.quota_until,
+           CASE WHEN b.hold_until > clock_timestamp()
+                THEN extract(epoch FROM b.hold_until - clock_timestamp())::float8 END AS held
+    FROM unnest(%(budgets)s::text[], %(costs)s::int[], %(lifetimes)s::float8[])
+         AS w (budget, cost, lifetime) LEFT JOIN syncd.budget b ON b.name = w.budget
+), picked AS (
+    SELECT w.budget, w.lifetime, w.quota_until, t.number
+    FROM wanted w CROSS JOIN LATERAL (
         SELECT number FROM syncd.token
-        WHERE budget = %(budget)s AND NOT retired
+        WHERE budget = w.budget AND NOT retired AND withheld_until <= clock_timestamp()
           AND (free_at <= clock_timestamp()
-               OR (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[])))
-          AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM hold)
-          AND NOT EXISTS (SELECT FROM done)
-        ORDER BY free_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING number, version
+               OR (budget, number, version) IN (SELECT * FROM unnest(
+                   %(watched)s::text[], %(numbers)s::int[], %(versions)s::bigint[])))
+          AND EXISTS (SELECT FROM lease) AND NOT EXISTS (SELECT FROM done)
+          AND NOT EXISTS (SELECT FROM wanted WHERE held IS NOT NULL)
+        ORDER BY free_at LIMIT w.cost FOR UPDATE SKIP LOCKED) AS t
+), taken AS (
+    UPDATE syncd.token t
+    SET version = t.version + 1, counted_at = NULL, spent_on = %(spent_on)s,
+        free_at = clock_timestamp() + make_interval(secs => p.lifetime),
+        withheld_until = p.quota_until
+    -- By arrays: a planner that can't tell how few these are would read the whole table.
+    FROM unnest(ARRAY(SELECT budget FROM picked), ARRAY(SELECT number FROM picked),
+                ARRAY(SELECT lifetime FROM picked), ARRAY(SELECT quota_until FROM picked))
+         AS p (budget, number, lifetime, quota_until)
+    WHERE t.budget = p.budget AND t.number = p.number
+      AND (SELECT count(*) FROM picked) = (SELECT sum(cost) FROM wanted)
+    RETURNING t.budget, t.number, t.version
 ), intent AS (
     INSERT INTO syncd.call (idempotency_key, source, stream, cycle, record_key)
     SELECT %(key)s, %(source)s, %(stream)s, %(cycle)s, %(record_key)s
-    FROM taken WHERE %(key)s::text IS NOT NULL
+    WHERE %(key)s::text IS NOT NULL AND EXISTS (SELECT FROM taken)
     ON CONFLICT (idempotency_key) DO NOTHING
 )
 SELECT EXISTS (SELECT FROM lease), EXISTS (SELECT FROM done),
-       (SELECT seconds FROM hold), number, version,
-       coalesce((SELECT from_answers FROM syncd.budget WHERE name = %(budget)s), false)
-FROM (VALUES (1)) AS one LEFT JOIN taken ON true;
+       w.budget, w.held, w.from_answers, taken.number, taken.version
+FROM wanted w LEFT JOIN taken ON taken.budget = w.budget;
 
 -- name: tokens_in_use
--- What nobody can take now, and for how long.
-SELECT number, version, extract(epoch FROM free_at - clock_timestamp())::float8
-FROM syncd.token WHERE budget = %(budget)s AND NOT retired ORDER BY free_at LIMIT 1000;
+-- What nobody can take now, and for how long: for what was spent, and for what the API says.
+SELECT w.budget, t.number, t.version, extract(epoch FROM t.free_at - clock_timestamp())::float8,
+       extract(epoch FROM t.withheld_until - clock_timestamp())::float8
+FROM unnest(%(budgets)s::text[]) AS w (budget) CROSS JOIN LATERAL (
+    SELECT * FROM syncd.token
+    WHERE budget = w.budget AND NOT retired ORDER BY free_at LIMIT 1000) AS t;
 
 -- name: settle_tokens
 -- When each request was counted, and so when its token is free.
@@ -86,12 +103,23 @@ FROM unnest(%(numbers)s::int[], %(versions)s::bigint[], %(since)s::float8[], %(t
 WHERE t.budget = %(budget)s AND t.number = s.number AND t.version = s.version;
 
 -- name: give_back
--- The token was never written: it is free now.
-UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL
-WHERE budget = %(budget)s AND number = %(number)s AND version = %(version)s;
+-- The tokens were never written: they are free now.
+UPDATE syncd.token SET version = version + 1, free_at = clock_timestamp(), spent_on = NULL,
+       withheld_until = 'epoch'
+WHERE budget = %(budget)s
+  AND (number, version) IN (SELECT * FROM unnest(%(numbers)s::int[], %(versions)s::bigint[]));
 
 -- name: ensure_budget
 INSERT INTO syncd.budget (name, per) VALUES (%(budget)s, %(per)s) ON CONFLICT DO NOTHING;
+
+-- name: seed_budget
+-- What the same requests were spent from has counted in the last `per`, or has in flight.
+INSERT INTO syncd.token (budget, number, counted_at, free_at, spent_on)
+SELECT %(budget)s, row_number() OVER (ORDER BY t.number), t.counted_at, t.owes_until, t.spent_on
+FROM (SELECT *, CASE WHEN counted_at IS NULL THEN free_at
+                ELSE counted_at + make_interval(secs => %(takes)s) END AS owes_until
+      FROM syncd.token WHERE budget = %(seed)s) AS t
+WHERE t.owes_until > clock_timestamp();
 
 -- name: lock_budget
 -- As it stood, and nobody else changes it meanwhile.
@@ -134,6 +162,43 @@ FROM (SELECT coalesce(max(number), 0) AS last, count(*) AS many
 UPDATE syncd.budget
 SET hold_until = greatest(hold_until, clock_timestamp() + make_interval(secs => %(seconds)s))
 WHERE name = %(budget)s;
+
+-- name: note_quota
+-- The API says how many are left until a moment.  Of those go the requests that it counts later
+-- than the one that was answered so: those in flight, and those counted since.  The tokens that
+-- are free the soonest can be had, each once until then; the others are withheld.  What was said
+-- of a later request stands; but none can lie in the future, unless the clock was stepped back.
+WITH answered AS (
+    SELECT clock_timestamp() - make_interval(secs => %(since)s) AS counted,
+           clock_timestamp() + make_interval(secs => %(seconds)s) AS until
+), later AS (
+    SELECT count(*) AS spent
+    FROM syncd.token t, answered a
+    WHERE t.budget = %(budget)s AND (t.number, t.version) <> (%(number)s, %(version)s)
+      AND (t.counted_at > a.counted OR (t.counted_at IS NULL AND t.free_at > clock_timestamp()))
+), there AS (
+    SELECT number, row_number() OVER (ORDER BY free_at, number) AS rank, count(*) OVER () AS many
+    FROM syncd.token WHERE budget = %(budget)s AND NOT retired
+), lowered AS (
+    SELECT greatest(0, %(left)s - l.spent) AS usable,
+           greatest(0, %(left)s - l.spent) <= coalesce((SELECT max(many) FROM there), 0) AS binds
+    FROM later l
+), noted AS (
+    UPDATE syncd.budget b
+    SET quota_left = %(left)s, quota_as_of = a.counted,
+        quota_until = CASE WHEN l.binds THEN a.until ELSE 'epoch' END,
+        hold_until = CASE WHEN %(left)s = 0 THEN greatest(b.hold_until, a.until)
+                     ELSE b.hold_until END
+    FROM answered a, lowered l
+    WHERE b.name = %(budget)s
+      AND (b.quota_as_of <= a.counted OR b.quota_as_of > clock_timestamp() + interval '1 minute')
+    RETURNING b.quota_until, l.usable
+)
+UPDATE syncd.token t
+SET withheld_until = CASE WHEN there.rank > noted.usable THEN noted.quota_until ELSE 'epoch' END
+FROM noted, there
+WHERE t.budget = %(budget)s AND t.number = there.number
+  AND t.withheld_until <> CASE WHEN there.rank > noted.usable THEN noted.quota_until ELSE 'epoch' END;
 
 -- name: count_from_answers
 UPDATE syncd.budget SET from_answers = true WHERE name = %(budget)s;
@@ -802,9 +867,12 @@ WHERE rank <= %(most)s ORDER BY budget, free_at;
 -- name: look_at_budgets
 SELECT b.name, b.per, b.from_answers, extract(epoch FROM b.hold_until)::float8,
        count(t.number) FILTER (WHERE NOT t.retired),
-       count(t.number) FILTER (WHERE NOT t.retired AND t.free_at <= clock_timestamp()),
-       extract(epoch FROM min(t.free_at) FILTER (WHERE NOT t.retired
-                                                 AND t.free_at > clock_timestamp()))::float8
+       count(t.number) FILTER (WHERE NOT t.retired AND t.free_at <= clock_timestamp()
+                                                   AND t.withheld_until <= clock_timestamp()),
+       extract(epoch FROM min(greatest(t.free_at, t.withheld_until)) FILTER (
+           WHERE NOT t.retired
+             AND greatest(t.free_at, t.withheld_until) > clock_timestamp()))::float8,
+       b.quota_left, extract(epoch FROM b.quota_until)::float8
 FROM syncd.budget b LEFT JOIN syncd.token t ON t.budget = b.name
 WHERE b.name = ANY (%(budgets)s) GROUP BY b.name;
 

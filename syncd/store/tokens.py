@@ -11,15 +11,28 @@ from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
 from syncd.sync.displaced import lost
 from syncd.sync.model import DRIFT, Intent, Lease, LedgerEntry
-from syncd.sync.ports import BudgetState, NotYet, Settlement, Taken, TokenState
+from syncd.sync.ports import (
+    BudgetState,
+    Granted,
+    NotYet,
+    Settlement,
+    Taken,
+    TokenState,
+    Want,
+    until_free,
+)
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
-def open_budget(connection: Connection, budget: str, requests: int, per: float) -> BudgetState:
+def open_budget(
+    connection: Connection, budget: str, requests: int, per: float, seed: str | None
+) -> BudgetState:
     with transaction(connection) as cursor:
         found = {"budget": budget, "requests": requests, "per": per, "takes": per * DRIFT}
         cursor.execute(sql("ensure_budget"), found)
+        if seed is not None and cursor.rowcount:
+            cursor.execute(sql("seed_budget"), {**found, "seed": seed})
         cursor.execute(sql("lock_budget"), found)
         per_before, from_answers, held_for = _one(cursor.fetchone())
         if per > per_before:
@@ -32,42 +45,69 @@ def open_budget(connection: Connection, budget: str, requests: int, per: float) 
     return BudgetState(from_answers=from_answers, held_for=held_for)
 
 
-def take_token(
+def take_tokens(
     connection: Connection,
-    budget: str,
-    lifetime: float,
+    wants: Sequence[Want],
     spent_on: str,
     lease: Lease | None,
     intent: Intent | None,
-    overdue: Mapping[int, int],
-) -> Taken | NotYet:
+) -> Granted | Sequence[NotYet]:
+    names = [want.budget for want in wants]
+    overdue = [(w.budget, n, version) for w in wants for n, version in w.overdue.items()]
     with transaction(connection) as cursor:
         cursor.execute(
-            sql("take_token"),
+            sql("take_tokens"),
             {
-                "budget": budget,
-                "lifetime": lifetime,
+                "budgets": names,
+                "costs": [want.cost for want in wants],
+                "lifetimes": [want.lifetime for want in wants],
                 "spent_on": clean(spent_on),
                 "source": lease.source if lease else None,
                 "fence": lease.fence if lease else None,
-                "numbers": list(overdue),
-                "versions": list(overdue.values()),
+                "watched": [name for name, _, _ in overdue],
+                "numbers": [number for _, number, _ in overdue],
+                "versions": [version for _, _, version in overdue],
                 **_intent(intent),
             },
         )
-        ours, done, held, number, version, from_answers = _one(cursor.fetchone())
+        rows = cursor.fetchall()
+        ours, done = rows[0][:2]
         _must_be_made(cursor, lease, intent, ours=ours, done=done)
-        if number is not None:
-            return Taken(number=number, version=version, from_answers=from_answers)
-        cursor.execute(sql("tokens_in_use"), {"budget": budget})
-        tokens = tuple(TokenState(number=n, version=v, free_in=free_in) for n, v, free_in in cursor)
+        stand = {name: (held, from_answers) for _, _, name, held, from_answers, _, _ in rows}
+        if rows[0][5] is not None:
+            return Granted(tokens=[_taken(want.budget, rows) for want in wants])
+        cursor.execute(sql("tokens_in_use"), {"budgets": names})
+        tokens: dict[str, list[TokenState]] = {}
+        for name, number, version, free_in, withheld_for in cursor:
+            state = TokenState(
+                number=number, version=version, free_in=free_in, withheld_for=withheld_for
+            )
+            tokens.setdefault(name, []).append(state)
+    return [_not_yet(want, tokens.get(want.budget, []), *stand[want.budget]) for want in wants]
+
+
+def _taken(budget: str, rows: Sequence[tuple[Any, ...]]) -> list[Taken]:
+    return [
+        Taken(number=number, version=version, from_answers=from_answers)
+        for _, _, name, _, from_answers, number, version in rows
+        if name == budget
+    ]
+
+
+def _not_yet(
+    want: Want, tokens: Sequence[TokenState], held: float | None, from_answers: bool | None
+) -> NotYet:
     if not tokens and held is None:
         raise StoreRefused(
-            f"the budget {budget!r} has no tokens any more",
+            f"the budget {want.budget!r} has no tokens any more",
             hint="was the database restored or cleaned? restart syncd, which makes them anew",
         )
-    first = held if held is not None else min(max(0.0, t.free_in) for t in tokens)
-    return NotYet(seconds=first, held=held is not None, tokens=tokens, from_answers=from_answers)
+    return NotYet(
+        seconds=until_free(tokens, want.cost) if held is None else held,
+        held=held is not None,
+        tokens=tuple(tokens),
+        from_answers=bool(from_answers),
+    )
 
 
 def settle_tokens(
@@ -86,8 +126,16 @@ def settle_tokens(
         )
 
 
+def give_back(connection: Connection, budget: str, given: Sequence[Taken]) -> None:
+    with transaction(connection) as cursor:
+        numbers, versions = [t.number for t in given], [t.version for t in given]
+        cursor.execute(
+            sql("give_back"), {"budget": budget, "numbers": numbers, "versions": versions}
+        )
+
+
 def change_budget(connection: Connection, statement: str, values: Mapping[str, object]) -> None:
-    """Run one of give_back, hold_budget, count_from_answers."""
+    """Run one of hold_budget, note_quota, count_from_answers."""
     with transaction(connection) as cursor:
         cursor.execute(sql(statement), values)
 

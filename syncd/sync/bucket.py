@@ -1,8 +1,8 @@
-"""The token bucket: one API's request budget, shared by all who spend it.
+"""The token bucket: one limit of an API's, shared by all who spend from it.
 
-The bucket answers one question, "may I send the next request now?", and makes
-the caller wait when the answer is no.  Its tokens are rows on the store's clock,
-so that a restart, a command or a second host finds the budget as it was left.
+The bucket answers one question, "may I send the next request now?", and says how long
+it takes when the answer is no; `sync.permit` waits and takes.  Its tokens are rows on the
+store's clock, so that a restart, a command or a second host finds them as they were left.
 
 A token comes back `per` after the request must have reached the server: at the
 moment its answer came, or `slack` after it was written, whichever is earlier;
@@ -14,27 +14,26 @@ The store's clock may be stepped, ours cannot: a token that this process spent i
 checked by our monotonic clock as well, and one that was watched unchanged for as
 long as it can be in use is free whatever the store's clock says.
 
+What the API itself says is left can lower it: tokens beyond that are withheld until the
+API's limit begins anew.
+
 It knows nothing of HTTP and never retries: `sync.retry` decides whether to ask
 again, and reports a Retry-After with `hold_off()`.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 
 import attrs
 import trio
 
 from syncd.config.settings import BudgetSettings
 from syncd.errors import StoreUnavailable, StreamBroken
-from syncd.sync.clocks import Stopwatch
-from syncd.sync.model import DRIFT, Intent, Lease
-from syncd.sync.ports import NotYet, Taken, TokenStore
-from syncd.sync.waits import Waits
+from syncd.sync.model import DRIFT
+from syncd.sync.permit import GIVE_BACK, Spending
+from syncd.sync.ports import NotYet, Quota, Taken, TokenStore, Want
 
 POLL = 30.0  # seconds; a longer hold is looked at again, since someone may have ended it
-GIVE_BACK = 2.0  # seconds that leaving may take to return or settle what it holds
-
-OnWait = Callable[[float], None]
+WHOLE = 1.0  # seconds; an API that tells an end in whole ones may mean one so much earlier
 
 
 @attrs.define(eq=False)
@@ -49,18 +48,23 @@ class TokenBucket:
     from_answers: bool = False
     """Count from answers alone: set after a refusal that nothing here explains."""
 
-    _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _lines: dict[tuple[str, ...], trio.Lock] = attrs.field(factory=dict, init=False)
+    """Those who take of the same buckets, of which this is the first, by their names."""
+
+    _kept: trio.Event | None = attrs.field(default=None, init=False)
+    """Tokens are kept for somebody until it is set."""
+
     _spent: dict[int, tuple[int, float]] = attrs.field(factory=dict, init=False)
     """What this process spent: token to (version, our time at which it is free)."""
 
     _watched: dict[int, tuple[int, float]] = attrs.field(factory=dict, init=False)
     """Tokens in use by anyone: token to (version, our time at which we first saw it)."""
 
-    _due: "dict[Spending, float]" = attrs.field(factory=dict, init=False)
+    _due: dict[Spending, float] = attrs.field(factory=dict, init=False)
     """Tokens to be settled, and when."""
 
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _look_again: trio.Event = attrs.field(factory=trio.Event, init=False)
+    look_again: trio.Event = attrs.field(factory=trio.Event, init=False)
     """Set when a token was given back: whoever waits for one need not wait for the next."""
 
     _held_until: float = attrs.field(default=float("-inf"), init=False)
@@ -68,6 +72,13 @@ class TokenBucket:
     _settling: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _remembered: bool = attrs.field(default=True, init=False)
     """Whether the store knows of `from_answers`."""
+
+    _quota: "_Heard | None" = attrs.field(default=None, init=False)
+    """What the API said of the request that it counted last."""
+
+    _unposted: "_Heard | None" = attrs.field(default=None, init=False)
+    _lowered_until: float = attrs.field(default=float("-inf"), init=False)
+    """Our time until which tokens are withheld, as far as we know."""
 
     @property
     def takes(self) -> float:
@@ -84,7 +95,7 @@ class TokenBucket:
         """Make the rows fit the settings, and learn what is remembered of this budget."""
         settings = settings or self.settings
         state = await self.store.open_budget(
-            settings.name, requests=settings.requests, per=settings.per
+            settings.name, requests=settings.requests, per=settings.per, seed=settings.seed
         )
         self.from_answers = state.from_answers
         self._held_until = trio.current_time() + state.held_for
@@ -109,23 +120,7 @@ class TokenBucket:
             self.settings, self.timeout = settings, longest
             if longer > 0:
                 self._spent = {n: (v, at + longer) for n, (v, at) in self._spent.items()}
-        self._look_again.set()
-
-    @asynccontextmanager
-    async def permit(
-        self,
-        *,
-        lease: Lease | None,
-        spent_on: str,
-        waits: Waits,
-        intent: Intent | None = None,
-        on_wait: OnWait | None = None,
-    ) -> AsyncIterator["TokenPermit"]:
-        permit = TokenPermit(self, lease, spent_on, waits, intent, on_wait)
-        try:
-            yield permit
-        finally:
-            await permit.close()  # noqa: ASYNC102 - shields itself
+        self._wake()
 
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
@@ -133,12 +128,18 @@ class TokenBucket:
         await self._remember()
         await self.store.hold_budget(self.settings.name, seconds)
 
-    async def give_back(self, token: Taken) -> None:
-        """Free a token that was never written."""
-        if self._spent.get(token.number, (0, 0.0))[0] == token.version:
-            del self._spent[token.number]
-        await self.store.give_back(self.settings.name, token)
-        self._look_again.set()
+    async def give_back(self, *tokens: Taken) -> None:
+        """Free tokens that were never written."""
+        for token in tokens:
+            if self._spent.get(token.number, (0, 0.0))[0] == token.version:
+                del self._spent[token.number]
+        await self.store.give_back(self.settings.name, *tokens)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have who waits for a token ask again."""
+        news, self.look_again = self.look_again, trio.Event()
+        news.set()
 
     @property
     def held(self) -> bool:
@@ -148,12 +149,73 @@ class TokenBucket:
         if requests <= 0:
             return 0.0
         now = trio.current_time()
-        free_at = {**self._seen_free_at, **{n: at for n, (_, at) in self._spent.items()}}
+        free_at = self._free_at()
         # One that is in flight can be counted now, at the earliest.
         waits = sorted(min(max(0.0, at - now), self.takes) for at in free_at.values())
         waits = [0.0] * (self.settings.requests - len(waits)) + waits
         rounds, last = divmod(requests - 1, self.settings.requests)
         return max(waits[last] + rounds * self.takes, self._held_until - now)
+
+    def told(self, spending: Spending, quotas: Sequence[Quota]) -> None:
+        """Lower the budget to what is left, as the answer to that request has it.
+
+        It is nobody's business but ours where it changes nothing: then no statement is made.
+        """
+        lowest = min(quotas, key=lambda q: (q.left, -q.seconds))
+        now = trio.current_time()
+        heard = _Heard(
+            token=spending.tokens[self][0],
+            left=lowest.left,
+            until=now + lowest.seconds,
+            counted=spending.counted_at(self),
+        )
+        if self._quota is not None and heard.counted < self._quota.counted:
+            return  # it is older than what we know
+        lowers = self._lowers(heard, now)
+        if not lowers and self._lowered_until <= now:
+            return
+        self._quota = self._unposted = heard
+        self._lowered_until = heard.until if lowers else now
+        if lowers and heard.left == 0:
+            self._held_until = max(self._held_until, heard.until)
+        self._news.set()
+        self._wake()
+
+    def _lowers(self, heard: "_Heard", now: float) -> bool:
+        """Whether more than that could be sent until then, as far as this process knows."""
+        # Our own tokens come back after the API's limit has begun anew.
+        until = max(now, heard.until - WHOLE)
+        # With fewer in flight than there are tokens it can't come down to what we have.
+        if heard.left > 2 * self.settings.requests:
+            return False
+        each = 1 + int((until - now) / self.takes)
+        if heard.left >= each * self.settings.requests:
+            return False
+        busy = [at for at in self._free_at().values() if at > now]
+        uses = [1 + int((until - at) / self.takes) for at in busy if at <= until]
+        return heard.left < sum(uses) + each * (self.settings.requests - len(busy))
+
+    def _free_at(self) -> dict[int, float]:
+        """Our time at which tokens are free that were spent, as far as we know of them."""
+        return {**self._seen_free_at, **{n: at for n, (_, at) in self._spent.items()}}
+
+    async def post_quota(self) -> None:
+        """Have the store know of it: before the next token is taken, and else soon."""
+        heard, self._unposted = self._unposted, None
+        now = trio.current_time()
+        if heard is None or heard.until <= now:
+            return
+        try:
+            await self.store.note_quota(
+                self.settings.name,
+                heard.token,
+                left=heard.left,
+                seconds=heard.until - now,
+                since=now - heard.counted,
+            )
+        except (StoreUnavailable, StreamBroken):
+            self._unposted = self._unposted or heard
+            raise
 
     def refused(self) -> None:
         """Count from answers from now on: the server counted something later than we thought."""
@@ -168,61 +230,61 @@ class TokenBucket:
 
     # --- taking ---------------------------------------------------------------------------
 
-    async def take(self, permit: "TokenPermit") -> None:
-        """Wait for a token and put it into the permit as soon as it is taken."""
-        async with self._turn:  # FIFO: trio's Lock is fair
-            overdue: dict[int, int] = {}
-            while True:
-                self._look_again = trio.Event()
-                # The store's stamp lies between here and its answer.
-                asked_at = trio.current_time()
-                answer = await self.store.take_token(
-                    self.settings.name,
-                    lifetime=self.lifetime,
-                    spent_on=permit.spent_on,
-                    lease=permit.lease,
-                    intent=permit.intent,
-                    overdue=overdue,
-                )
-                now = trio.current_time()
-                if answer.from_answers and not self.from_answers:
-                    self._count_from_answers()  # somebody who shares it has found out
-                if isinstance(answer, Taken):
-                    early = self._spent.get(answer.number, (0, now))[1] - now
-                    if early <= 0:
-                        permit.spending = Spending(token=answer, spent_at=asked_at)
-                        self._expect(answer, now + self.lifetime)
-                        return
-                    await self._sit_out(answer, early, permit)
-                    continue
-                self._look_at(answer, now)
-                asked, overdue = overdue, self._overdue(answer, now)
-                if overdue and overdue != asked:
-                    continue
-                permit.tell_wait(self._until_free(answer, now))
-                with trio.move_on_after(self._until_worth_asking(answer, now)):
-                    await self._look_again.wait()
+    def line(self, buckets: "Sequence[TokenBucket]") -> trio.Lock:
+        """Where those stand who take of these, the first of which is this one."""
+        return self._lines.setdefault(tuple(b.settings.name for b in buckets), trio.Lock())
 
-    async def _sit_out(self, token: Taken, early: float, permit: "TokenPermit") -> None:
-        """The store's clock was stepped forward, and by ours the token is not free yet.
+    def want(self, cost: int, overdue: Mapping[int, int]) -> Want:
+        """What is asked of the store; never more than there are."""
+        return Want(
+            budget=self.settings.name,
+            lifetime=self.lifetime,
+            cost=min(cost, self.settings.requests),
+            overdue=overdue,
+        )
 
-        We keep it, so that nobody else is misled by it.  It is not the permit's: a
-        waiter that is cancelled leaves it to free itself, never before its time.
-        """
-        self._spent[token.number] = (token.version, trio.current_time() + early)
-        permit.tell_wait(early)
-        await trio.sleep(early)
-        # Taken anew it has a new version, from which those who watch it count.
-        await self.give_back(token)
+    def heed(self, from_answers: bool) -> None:
+        """Count from answers if somebody who shares it has found out."""
+        if from_answers and not self.from_answers:
+            self._count_from_answers()
 
-    def _expect(self, token: Taken, free_at: float) -> None:
-        self._spent[token.number] = (token.version, free_at)
-        self._seen_free_at.pop(token.number, None)
+    def reserve(self) -> bool:
+        """Keep the tokens for who asks, unless they are kept for another."""
+        if self._kept is not None:
+            return False
+        self._kept = trio.Event()
+        return True
 
-    def _look_at(self, answer: NotYet, now: float) -> None:
+    def release(self) -> None:
+        if self._kept is not None:
+            self._kept.set()
+            self._kept = None
+
+    async def wait_for_others(self) -> None:
+        """Return when the tokens are kept for nobody."""
+        while self._kept is not None:
+            await self._kept.wait()
+
+    def early(self, tokens: Sequence[Taken], now: float) -> float:
+        """For how long these are not free by our clock; 0 or less if they are."""
+        return max(self._spent.get(t.number, (0, now))[1] - now for t in tokens)
+
+    def expect(self, tokens: Sequence[Taken], now: float) -> None:
+        """These are spent: until it is known when they were counted, their lifetime counts."""
+        self.sit_out(tokens, now + self.lifetime)
+        for token in tokens:
+            self._seen_free_at.pop(token.number, None)
+
+    def sit_out(self, tokens: Sequence[Taken], until: float) -> None:
+        self._spent |= {t.number: (t.version, until) for t in tokens}
+
+    def look_at(self, answer: NotYet, now: float) -> None:
         """Remember what others hold, and since when we see them hold it."""
+        self.heed(answer.from_answers)
         self._held_until = now + answer.seconds if answer.held else now
-        self._seen_free_at = {s.number: now + s.free_in for s in answer.tokens}
+        self._seen_free_at = {s.number: now + max(s.free_in, s.withheld_for) for s in answer.tokens}
+        withheld = max((s.withheld_for for s in answer.tokens), default=0.0)
+        self._lowered_until = max(self._lowered_until, now + withheld)
         seen = {}
         for state in answer.tokens:
             if self._spent.get(state.number, (state.version, 0.0))[0] < state.version:
@@ -233,41 +295,44 @@ class TokenBucket:
             seen[state.number] = (state.version, since if version == state.version else now)
         self._watched = seen
 
-    def _free_by_our_clock(self, answer: NotYet) -> dict[int, tuple[int, float]]:
+    def _free_by_our_clock(self, answer: NotYet, now: float) -> dict[int, tuple[int, float]]:
         """Token to (version, our time at which it is free whatever the store's clock says)."""
         moments = {}
         for state in answer.tokens:
             version, since = self._watched[state.number]
-            moments[state.number] = (version, since + self.lifetime)
+            at = since + self.lifetime
             ours = self._spent.get(state.number)
             if ours and ours[0] == state.version:
-                moments[state.number] = ours
+                version, at = ours
+            moments[state.number] = version, max(at, now + state.withheld_for)
         return moments
 
-    def _overdue(self, answer: NotYet, now: float) -> dict[int, int]:
-        if answer.held:
+    def overdue(self, answer: NotYet, now: float) -> dict[int, int]:
+        """Tokens that are free whatever the store's clock says, with their versions."""
+        if answer.held or answer.seconds <= 0:
             return {}
-        moments = self._free_by_our_clock(answer)
+        moments = self._free_by_our_clock(answer, now)
         return {n: version for n, (version, at) in moments.items() if at <= now}
 
-    def _until_free(self, answer: NotYet, now: float) -> float:
-        """Seconds until a token can be had, as far as can be told."""
-        if answer.held:
+    def until_free(self, answer: NotYet, now: float, cost: int = 1) -> float:
+        """Seconds until so many tokens can be had, as far as can be told."""
+        if answer.held or answer.seconds <= 0:
             return max(answer.seconds, 0.0)
-        moments = [at - now for _, at in self._free_by_our_clock(answer).values()]
+        moments = sorted(at - now for _, at in self._free_by_our_clock(answer, now).values())
+        last = moments[min(cost, len(moments)) - 1 :][:1]
         # One that is not settled yet is shown with its latest moment; once settled it
         # is free `takes` after it was counted, which may be now.
-        return min([answer.seconds, self.takes, *moments])
+        return max(min([answer.seconds, self.takes, *last]), _withheld(answer))
 
-    def _until_worth_asking(self, answer: NotYet, now: float) -> float:
-        pause = self._until_free(answer, now)
+    def until_worth_asking(self, answer: NotYet, pause: float) -> float:
         # A token may be free and its row locked by another taker: ask again soon, but
         # never spin.
-        return min(pause, POLL) if answer.held else max(pause, 0.001)
+        ends_early = answer.held or _withheld(answer) > 0
+        return max(min(pause, POLL) if ends_early else pause, 0.001)
 
     # --- settling -------------------------------------------------------------------------
 
-    def settle_at(self, spending: "Spending", when: float) -> None:
+    def settle_at(self, spending: Spending, when: float) -> None:
         """Have the token settled by `run` at that moment of our clock."""
         self._due[spending] = when
         self._news.set()
@@ -296,7 +361,9 @@ class TokenBucket:
     async def _settle_what_is_due(self) -> None:
         await self._remember()
         now = trio.current_time()
+        # First what the API has counted, then what it says is left without that.
         await self._settle([s for s, at in self._due.items() if at <= now])
+        await self.post_quota()
 
     async def _remember(self) -> None:
         if not self._remembered:
@@ -308,120 +375,43 @@ class TokenBucket:
         try:
             await self._remember()
             await self._settle(list(self._due))
+            await self.post_quota()
         except (StoreUnavailable, StreamBroken):
             return
 
-    async def _settle(self, spendings: "list[Spending]") -> None:
+    async def _settle(self, spendings: list[Spending]) -> None:
         if not spendings:
             return
         async with self._settling:
             now = trio.current_time()
             counted = {s: s.counted_at(self) for s in spendings}
-            await self.store.settle_tokens(
-                self.settings.name, [(s.token, now - at, self.takes) for s, at in counted.items()]
-            )
+            settlements = [
+                (token, now - at, self.takes)
+                for s, at in counted.items()
+                for token in s.tokens[self]
+            ]
+            await self.store.settle_tokens(self.settings.name, settlements)
             for spending, at in counted.items():
                 if spending.counted_at(self) == at:  # else a refusal came meanwhile: once more
                     self._due.pop(spending, None)
-                spending.settled = True
-                token = spending.token
-                if self._spent.get(token.number, (0, 0.0))[0] == token.version:
-                    self._spent[token.number] = (token.version, at + self.takes)
+                spending.settled.add(self)
+                for token in spending.tokens[self]:
+                    if self._spent.get(token.number, (0, 0.0))[0] == token.version:
+                        self._spent[token.number] = (token.version, at + self.takes)
 
 
-@attrs.define(eq=False, kw_only=True)
-class Spending:
-    """One token and the request that it was spent on; times are ours."""
+@attrs.frozen(kw_only=True, eq=False)
+class _Heard:
+    """What an answer said is left; times are ours."""
 
     token: Taken
-    spent_at: float
-    writing: bool = False
-    written_at: float | None = None
-    answered_at: float | None = None
-    settled: bool = False
-    _since: Stopwatch = attrs.field(factory=Stopwatch, init=False)
+    """That its request was spent on."""
 
-    def age(self) -> float:
-        """Seconds since it was spent, those of a suspend included."""
-        return max(trio.current_time() - self.spent_at, self._since.elapsed)
-
-    def counted_at(self, bucket: TokenBucket) -> float:
-        """Our time at which the server has counted the request for certain."""
-        moments = [] if self.answered_at is None else [self.answered_at]
-        if self.written_at is not None and not (bucket.from_answers and moments):
-            moments.append(self.written_at + bucket.settings.slack)
-        return min(moments)
+    left: int
+    until: float
+    counted: float
 
 
-@attrs.define(eq=False)
-class TokenPermit:
-    """One attempt's right to send; see `ports.Permit` for who calls what and when."""
-
-    _bucket: TokenBucket
-    lease: Lease | None
-    spent_on: str
-    _waits: Waits
-    intent: Intent | None
-    _on_wait: OnWait | None
-    sent: int = attrs.field(default=0, init=False)
-    waited: float = attrs.field(default=0.0, init=False)
-    spending: Spending | None = attrs.field(default=None, init=False)
-
-    async def spend(self) -> None:
-        await self.close()
-        began = trio.current_time()
-        try:
-            with self._waits.interruptible():
-                await self._bucket.take(self)
-        finally:
-            self.waited += trio.current_time() - began
-
-    async def confirm(self) -> None:
-        # A process that slept (SIGSTOP, a suspend, in which monotonic time stands still)
-        # must not write on a token that has meanwhile come back to somebody else.  An
-        # unsettled one does so `timeout + per` after it was spent: half of `timeout` is
-        # early enough, and leaves a far host the time that a TLS handshake takes.
-        if self._current.age() > self._bucket.timeout / 2:
-            await self.spend()
-        self._current.writing = True
-        self.sent += 1
-
-    def written(self) -> None:
-        now = self._current.written_at = trio.current_time()
-        if not self._bucket.from_answers:
-            # At once, though it is counted `slack` from now: until it is settled, a death
-            # makes the token wait for `timeout` on top of that.
-            self._bucket.settle_at(self._current, now)
-
-    def answered(self) -> None:
-        now = self._current.answered_at = trio.current_time()
-        # One that was settled by its writing is settled again if the answer tells more: it
-        # came within `slack`, or a refusal made us count from answers.  If the token has
-        # gone to somebody else meanwhile, the store leaves it alone.
-        sure = (self._current.written_at or now) + self._bucket.settings.slack
-        if self._bucket.from_answers or not self._current.settled or now < sure:
-            self._bucket.settle_at(self._current, now)
-
-    def refused(self) -> None:
-        self._bucket.refused()
-
-    @property
-    def _current(self) -> Spending:
-        if self.spending is None:
-            raise RuntimeError("a permit was used before spend()")
-        return self.spending
-
-    def tell_wait(self, seconds: float) -> None:
-        if self._on_wait is not None:
-            self._on_wait(seconds)
-
-    async def close(self) -> None:
-        """Give back a token that was never used to write."""
-        spending, self.spending = self.spending, None
-        if spending is None or spending.writing:
-            return
-        with trio.move_on_after(GIVE_BACK, shield=True):
-            try:
-                await self._bucket.give_back(spending.token)
-            except StoreUnavailable:
-                return  # it comes back by itself after `lifetime`
+def _withheld(answer: NotYet) -> float:
+    """Seconds for which the API says that nothing is left, or all of it is on its way."""
+    return min((s.withheld_for for s in answer.tokens), default=0.0)

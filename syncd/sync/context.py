@@ -4,7 +4,7 @@ Everything here is wired by `app`; the loop (`stream`) and the calls (`calls`)
 are functions over it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -18,7 +18,7 @@ from syncd.sync.drift import Drift, Evolution, What
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Counts, DeadLetter, Intent, Lease, PageCommit, StreamId, Table
 from syncd.sync.moves import Movement
-from syncd.sync.ports import Budget, Permit, Source, Store
+from syncd.sync.ports import PLAIN, Budget, Permit, Price, Source, Store
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
 
@@ -69,6 +69,9 @@ class StreamContext:
     store: Store
     ledger: Ledger
     budget: Budget
+    prices: Mapping[events.Purpose, Price] = attrs.field(factory=dict)
+    """What its requests cost, where that is more than one token of each limit."""
+
     retry: Retry
     breaker: Breaker = attrs.field(factory=Breaker)
     """The source's: all its streams share it."""
@@ -164,6 +167,12 @@ class StreamContext:
         for drift in drifts:
             if not drift.expected:
                 self.report(events.Drifted(stream=self.id, drift=drift))
+
+    def outlook(self, pages: int, calls: int) -> float:
+        """Seconds until so many further requests could have been sent, at the earliest."""
+        return self.budget.outlook(
+            (self.prices.get("list", PLAIN), pages), (self.prices.get("call", PLAIN), calls)
+        )
 
     def tell_of(self, letter: DeadLetter, column: str = "") -> None:
         """Say that a record was put aside; `column`: the one that is to blame."""

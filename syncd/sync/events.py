@@ -302,6 +302,16 @@ class LoggedIn(Event):
     expires_in: float
 
 
+@attrs.frozen(kw_only=True)
+class LimitMisread(Event):
+    """A header that tells a limit can't be meant as it stands; told once for each client.
+
+    `stream` names one of the source's.
+    """
+
+    said: str
+
+
 NEEDS_POSTGRES = (CycleStarted, PageFetched, CallAnswered, PageCommitted, CycleEnded, Resting)
 """What cannot have happened while Postgres is away."""
 

@@ -162,6 +162,12 @@ class Budget:
 
     held_until: float | None
     from_answers: bool
+    quota_left: int | None = None
+    """What the API says is left, where that has lowered the budget …"""
+
+    quota_until: float | None = None
+    """… and until when."""
+
     spent: Sequence[Token] = ()
     """Those that are not free, the longest spent first: at most SHOWN of them."""
 

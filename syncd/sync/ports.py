@@ -40,6 +40,33 @@ from syncd.sync.waits import Waits
 # --- the token bucket -----------------------------------------------------------------
 
 
+@attrs.frozen(kw_only=True)
+class Quota:
+    """What an answer says is left of a limit of the API's, until it begins anew."""
+
+    left: int
+    seconds: float
+    limit: int | None = None
+    """Of so many, where that is said."""
+
+    window: float | None = None
+    """In any or each stretch of so many seconds, where that is said."""
+
+
+@attrs.frozen(kw_only=True)
+class Price:
+    """What one request costs, and of which limits."""
+
+    path: str = ""
+    """Behind base_url, as a stream's `path` is; empty for one that goes to another server."""
+
+    cost: int = 1
+    """Tokens of each limit that counts it."""
+
+
+PLAIN = Price()
+
+
 class Permit(Protocol):
     """The right to send one request, spent as late as can be.
 
@@ -53,11 +80,14 @@ class Permit(Protocol):
     def sent(self) -> int:
         """Requests that were begun to be written on this permit (two after a replay)."""
 
-    async def spend(self) -> None:
-        """Wait for a token, FIFO, and take it.  A waiter that is cancelled costs none."""
+    async def spend(self, price: Price = PLAIN) -> None:
+        """Wait for the tokens, FIFO, and take them.  A waiter that is cancelled costs none.
+
+        What was spent before and not written is given back.
+        """
 
     async def confirm(self) -> None:
-        """Spend anew if the token has grown too old to be written now."""
+        """Spend anew if the tokens have grown too old to be written now."""
 
     def written(self) -> None: ...
 
@@ -65,6 +95,9 @@ class Permit(Protocol):
 
     def refused(self) -> None:
         """The answer was a 429: from now on this budget counts from answers."""
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        """What the answer says is left.  It lowers the budget until then, and never raises it."""
 
 
 class Spender(Permit, Protocol):
@@ -96,14 +129,17 @@ class Budget(Protocol):
         """
 
     async def hold_off(self, seconds: float) -> None:
-        """Nobody who shares this budget sends anything for so long."""
+        """Nobody who shares this budget sends anything for so long, whatever its path."""
 
     @property
     def held(self) -> bool:
         """Whether a hold_off keeps everybody waiting, as far as this process knows."""
 
-    def outlook(self, requests: int) -> float:
-        """Seconds until so many further requests could have been sent, at the earliest."""
+    def outlook(self, *spends: tuple[Price, int]) -> float:
+        """Seconds until so many further requests could have been sent, at the earliest.
+
+        Each is (what one of them costs, how many).
+        """
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +164,10 @@ class TokenState:
     free_in: float
     """Seconds until it is free, on the store's clock."""
 
+    withheld_for: float = 0.0
+    """Seconds for which nobody takes it though it is free, since the API says that fewer are
+    left; 0 or less if it does not."""
+
 
 @attrs.frozen(kw_only=True)
 class Taken:
@@ -140,11 +180,25 @@ class Taken:
 
 
 @attrs.frozen(kw_only=True)
+class Want:
+    """Tokens of one budget that a request needs, with those of others or not at all."""
+
+    budget: str
+    lifetime: float
+    """Seconds (timeout + slack + per) after which a token frees itself."""
+
+    cost: int = 1
+    overdue: Mapping[int, int] = attrs.field(factory=dict)
+    """Number to version of tokens that were watched for longer than they can be in use: they
+    count as free whatever the clock says."""
+
+
+@attrs.frozen(kw_only=True)
 class NotYet:
-    """No token is free."""
+    """How one budget stands of which a request wants tokens, and nothing was taken of any."""
 
     seconds: float
-    """Until the first is, or until the hold ends, whichever is later."""
+    """Until it has as many free as are wanted, or until the hold ends; 0 if it has them."""
 
     held: bool
     """True while a hold_off keeps everybody waiting."""
@@ -154,31 +208,47 @@ class NotYet:
     """As in `Taken`."""
 
 
+def until_free(tokens: Sequence[TokenState], cost: int) -> float:
+    """Seconds until so many of these are free, on the store's clock."""
+    waits = sorted(max(0.0, token.free_in, token.withheld_for) for token in tokens)
+    return waits[min(cost, len(waits)) - 1]
+
+
+@attrs.frozen(kw_only=True)
+class Granted:
+    """All the tokens that a request wants."""
+
+    tokens: Sequence[Sequence[Taken]]
+    """Of each budget, in the order in which they were named."""
+
+
 class TokenStore(Protocol):
     """The rows behind the bucket, on the store's clock."""
 
-    async def open_budget(self, budget: str, *, requests: int, per: float) -> BudgetState:
+    async def open_budget(
+        self, budget: str, *, requests: int, per: float, seed: str | None = None
+    ) -> BudgetState:
         """Make the budget's tokens be `requests` in number; debts already run up stay.
+
+        seed: a budget that the same requests were spent from.  What it has counted in the last
+        `per` counts here, too, if this budget is new.
 
         A source without a budget opens one of 0 requests, for its hold alone.
         """
 
-    async def take_token(
+    async def take_tokens(
         self,
-        budget: str,
+        wants: Sequence[Want],
         *,
-        lifetime: float,
         spent_on: str,
         lease: Lease | None,
         intent: Intent | None,
-        overdue: Mapping[int, int],
-    ) -> Taken | NotYet:
-        """Take a free token, store the intent and check the lease in one statement.
+    ) -> Granted | Sequence[NotYet]:
+        """Take free tokens, store the intent and check the lease in one statement.
+
+        All that is wanted is taken, or nothing is; then each budget is told, in the same order.
 
         lease: None for a command that runs nothing, such as `check`.
-        lifetime: seconds (timeout + slack + per) after which the token frees itself.
-        overdue: number to version of tokens that were watched for longer than they
-        can be in use: they count as free whatever the clock says.
         """
 
     async def settle_tokens(
@@ -190,10 +260,22 @@ class TokenStore(Protocol):
         version has moved on is left alone.  `since` may be negative (a moment ahead).
         """
 
-    async def give_back(self, budget: str, token: Taken) -> None:
-        """The token was never written: it is free now."""
+    async def give_back(self, budget: str, *tokens: Taken) -> None:
+        """The tokens were never written: they are free now."""
 
     async def hold_budget(self, budget: str, seconds: float) -> None: ...
+
+    async def note_quota(
+        self, budget: str, token: Taken, *, left: int, seconds: float, since: float
+    ) -> None:
+        """The API says that `left` are left for so many seconds, as it stood when it counted
+        the request that `token` was spent on, `since` seconds ago.
+
+        From that go those that it counts later.  What then can be had until the end is `left`
+        tokens, each once; the others are withheld, and with 0 left everybody waits.  What was
+        said of a later request stands, and what is said of a later one replaces it, be it more
+        or less.  More than the budget has tokens withholds none.
+        """
 
     async def count_from_answers(self, budget: str) -> None:
         """Remember, for good, that this budget's tokens count from the answer."""

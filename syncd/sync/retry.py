@@ -118,8 +118,9 @@ class Retry:
     """Tries after the first."""
 
     base: float
-    window: float | None
-    """The budget's `per`: how long an unexplained refusal holds everybody, in seconds."""
+    windows: tuple[float, ...]
+    """Each limit's `per`, the shortest first: how long an unexplained refusal holds everybody, in
+    seconds.  The first one the shortest, and each that follows it the next longer one."""
 
     budget: Budget
     waits: Waits
@@ -132,7 +133,7 @@ class Retry:
 
     async def run(self, attempt: Callable[[], Awaitable[T]], on_failure: OnFailure) -> T:
         """Make attempts until one succeeds; raises the last TryAgain when they are used up."""
-        failures = 0
+        failures = refusals = 0
         stale = False
         away = _Away(self)
         while True:
@@ -152,15 +153,18 @@ class Retry:
                     on_failure(failures + 1, error, 0.0)
                     continue
                 failures += 1
+                refusals += isinstance(error, RateLimited)
                 if failures > self.retries:
                     raise
-                await self._pause(failures, error, on_failure)
+                await self._pause(failures, refusals, error, on_failure)
 
-    async def _pause(self, failures: int, error: TryAgain, on_failure: OnFailure) -> None:
+    async def _pause(
+        self, failures: int, refusals: int, error: TryAgain, on_failure: OnFailure
+    ) -> None:
         own = backoff(failures, base=self.base, cap=CAP, rng=self.rng)
         hint = error.hint
-        if hint is None and isinstance(error, RateLimited):
-            hint = self.window
+        if hint is None and isinstance(error, RateLimited) and self.windows:
+            hint = self.windows[min(refusals, len(self.windows)) - 1]
         if hint is None:
             on_failure(failures, error, own)
             await self.waits.sleep(own)

@@ -1,48 +1,57 @@
-"""What stands in the bucket's place for a source without a budget?
+"""What stands in the bucket's place where no limit counts every request?
 
 Requests go at once, unless the API asked everybody to hold off; that hold outlives a
-restart, as a budget's does.  Of a call only the intent is stored.
+restart, as a budget's does.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import attrs
 import trio
 
-from syncd.sync.bucket import OnWait
-from syncd.sync.model import Intent, Lease
-from syncd.sync.ports import TokenStore
-from syncd.sync.waits import Waits
+from syncd.errors import StoreUnavailable, StreamBroken
+from syncd.sync.permit import OnWait
+from syncd.sync.ports import Quota, TokenStore
+
+PAUSE = 1.0  # seconds; until a store that is away is told again
 
 
 @attrs.define(eq=False)
 class Unlimited:
-    """No budget: requests go at once, unless the API asked everybody to hold off."""
+    """Requests go at once, unless the API asked everybody to hold off."""
 
     name: str
     store: TokenStore
     _held_until: float = attrs.field(default=float("-inf"), init=False)
+    _unposted: bool = attrs.field(default=False, init=False)
+    """An answer said that nothing is left, and the store does not know."""
+
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def open(self) -> None:
         state = await self.store.open_budget(self.name, requests=0, per=0.0)
         self._held_until = trio.current_time() + state.held_for
 
     async def run(self) -> None:
-        """Nothing is ever due."""
-        await trio.sleep_forever()
+        """Have the store know of a hold that an answer's headers asked for."""
+        while True:
+            self._news = trio.Event()
+            if self._unposted and self.held:
+                self._unposted = False
+                try:
+                    await self.hold_off(self._held_until - trio.current_time())
+                except (StoreUnavailable, StreamBroken):
+                    self._unposted = True
+                    await trio.sleep(PAUSE)
+                    continue
+            await self._news.wait()
 
-    @asynccontextmanager
-    async def permit(
-        self,
-        *,
-        lease: Lease | None,
-        spent_on: str,  # noqa: ARG002 - the port's word; nothing is spent here
-        waits: Waits,
-        intent: Intent | None = None,
-        on_wait: OnWait | None = None,
-    ) -> AsyncIterator["FreePermit"]:
-        yield FreePermit(self, lease, waits, intent, on_wait)
+    def told(self, quotas: Sequence[Quota]) -> None:
+        """Hold off if nothing is left; there is no budget that could be lowered to a few."""
+        until = max((q.seconds for q in quotas if q.left == 0), default=0.0) + trio.current_time()
+        if until > max(self._held_until, trio.current_time()):
+            self._held_until, self._unposted = until, True
+            self._news.set()
 
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
@@ -55,39 +64,8 @@ class Unlimited:
     def outlook(self, requests: int) -> float:  # noqa: ARG002 - any number can go at once
         return max(0.0, self._held_until - trio.current_time())
 
-    async def wait(self, waits: Waits, on_wait: OnWait | None) -> None:
+    async def wait(self, on_wait: OnWait | None) -> None:
         while (pause := self._held_until - trio.current_time()) > 0:
             if on_wait is not None:
                 on_wait(pause)
-            await waits.sleep(pause)
-
-
-@attrs.define(eq=False)
-class FreePermit:
-    """The permit of a source without a budget: only the intent of a call is stored."""
-
-    _budget: Unlimited
-    _lease: Lease | None
-    _waits: Waits
-    _intent: Intent | None
-    _on_wait: OnWait | None
-    sent: int = attrs.field(default=0, init=False)
-    waited: float = attrs.field(default=0.0, init=False)
-
-    async def spend(self) -> None:
-        began = trio.current_time()
-        try:
-            await self._budget.wait(self._waits, self._on_wait)
-        finally:
-            self.waited += trio.current_time() - began
-        if self._intent is not None and self._lease is not None:
-            await self._budget.store.store_intent(self._intent, self._lease)
-
-    async def confirm(self) -> None:
-        self.sent += 1
-
-    def written(self) -> None: ...
-
-    def answered(self) -> None: ...
-
-    def refused(self) -> None: ...
+            await trio.sleep(pause)

@@ -17,6 +17,9 @@ class FakeToken:
     retired: bool = False
     """The budget allows fewer now: nobody takes it, and it goes when it is free."""
 
+    withheld_until: float = float("-inf")
+    """The API says that fewer are left: nobody takes it until then."""
+
 
 @attrs.define(kw_only=True)
 class FakeBudget:
@@ -24,10 +27,28 @@ class FakeBudget:
     tokens: dict[int, FakeToken] = attrs.field(factory=dict)
     held_until: float = float("-inf")
     from_answers: bool = False
+    quota_left: int | None = None
+    quota_until: float = float("-inf")
+    quota_as_of: float = float("-inf")
 
     @property
     def allowed(self) -> dict[int, FakeToken]:
         return {number: token for number, token in self.tokens.items() if not token.retired}
+
+    def owe(self, other: "FakeBudget", takes: float, now: float) -> None:
+        """Begin with what another has counted lately, or has in flight."""
+        owed = [
+            attrs.evolve(
+                token,
+                version=0,
+                free_at=token.free_at if token.counted_at is None else token.counted_at + takes,
+                retired=False,
+                withheld_until=float("-inf"),
+            )
+            for _, token in sorted(other.tokens.items())
+        ]
+        left = [token for token in owed if token.free_at > now]
+        self.tokens = dict(enumerate(left, 1))
 
     def make(self, requests: int, now: float) -> None:
         """Be of so many tokens; whatever is owed stays, in case the number grows again."""

@@ -5,6 +5,7 @@ tokens.  So it is a guess, and None wherever there is nothing to guess from.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -22,6 +23,15 @@ class Listed:
     total: int
     size: int
     """Records on its fullest page so far."""
+
+
+@attrs.frozen(kw_only=True)
+class Share:
+    """A budget that counts requests of a stream."""
+
+    budget: Budget
+    cost: int = 1
+    """Tokens that one of them takes; where they differ, the most."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +54,7 @@ class Wait:
 
 def expected(
     seen: Seen,
-    budget: Budget | None,
+    shares: Sequence[Share],
     now: float,
     listed: Listed | None = None,
     *,
@@ -68,12 +78,12 @@ def expected(
     return Expected(
         records=max(total, running.totals.seen),
         pages=max(pages, (seen.pages or 0) + 1),
-        done=_done(running, before, total, budget, now) if goes_on else None,
+        done=_done(running, before, total, shares, now) if goes_on else None,
     )
 
 
 def _done(
-    running: Cycle, before: Cycle | None, total: int, budget: Budget | None, now: float
+    running: Cycle, before: Cycle | None, total: int, shares: Sequence[Share], now: float
 ) -> float | None:
     left = max(0, total - running.totals.seen)
     like = before or running
@@ -86,7 +96,7 @@ def _done(
         whole = before is not None and not running.taken_up
         pace = running.started + each * total if whole else now + each * left
     requests = like.totals.requests * left // like.totals.seen
-    at = max(pace, outlook(budget, requests, now) if budget else now)
+    at = max([pace, *(outlook(s.budget, requests * s.cost, now) for s in shares)])
     return at if at > now else None
 
 
@@ -100,14 +110,17 @@ def outlook(budget: Budget, requests: int, now: float) -> float:
     return max(free[last] + rounds * budget.per, budget.held_until or now)
 
 
-def wait(seen: Seen, budget: Budget | None, failing: Failing | None) -> Wait | None:
-    """What a running cycle waits for, as far as the database can tell."""
+def wait(seen: Seen, shares: Sequence[Share], failing: Failing | None) -> Wait | None:
+    """What a running cycle waits for, as far as the database can tell: the longest of all."""
     if seen.running is None or seen.parked is not None or seen.paused is not None:
         return None
     if failing is not None:
         return Wait(why="api is failing", until=failing.next_probe)
-    if budget is None:
-        return None
+    found = [wait for share in shares if (wait := _wait(seen, share.budget)) is not None]
+    return max(found, key=lambda wait: wait.until or 0.0, default=None)
+
+
+def _wait(seen: Seen, budget: Budget) -> Wait | None:
     if budget.held_until is not None:
         return Wait(why="api asked to wait", until=budget.held_until)
     if (latest := _latest_answer(budget, seen.stream)) is not None:

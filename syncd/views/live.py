@@ -4,13 +4,13 @@ Pure: from a picture to words and to bars of so many columns.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import attrs
 
 from syncd.sync.model import StreamId
 from syncd.sync.picture import SHOWN, Budget, Seen
-from syncd.views.arrival import wait
+from syncd.views.arrival import Share, wait
 from syncd.views.words import ahead, number, span, took
 
 MOST = 3  # streams whose part of a budget is named
@@ -127,9 +127,9 @@ def _owner(spent_on: str, streams: Collection[StreamId]) -> tuple[str, str]:
     return "", "request"
 
 
-def waits(seen: Seen, budget: Budget | None, now: float) -> str:
-    """What a running cycle waits for by its budget; empty where nothing tells."""
-    found = wait(seen, budget, None)
+def waits(seen: Seen, shares: Sequence[Share], now: float) -> str:
+    """What a running cycle waits for by its budgets; empty where nothing tells."""
+    found = wait(seen, shares, None)
     if found is None or found.until is None:
         return ""
     left = ahead(found.until - now)

@@ -26,8 +26,8 @@ def configured(settings: Settings) -> list[StreamId]:
 
 def budgets_of(settings: Settings, sources: Sequence[str]) -> list[BudgetSettings]:
     """The budgets that these sources spend from, each once."""
-    found = [settings.sources[name].budget for name in sources]
-    return list({b.name: b for b in found if b is not None}.values())
+    found = [limit for name in sources for limit in settings.sources[name].budget]
+    return list({limit.name: limit for limit in found}.values())
 
 
 def as_object(
@@ -50,22 +50,34 @@ def as_object(
                 picture.now,
                 settings,
                 holders.get(seen.stream.source),
-                there.get(_budget_name(settings, seen.stream.source) or ""),
+                budgets_for(seen.stream, settings, there),
                 listed.get(seen.stream),
             )
             for seen in picture.streams
         ],
         "sources": [
-            _source_object(name, holders.get(name), _budget_name(settings, name))
+            _source_object(name, holders.get(name), [b.name for b in settings.sources[name].budget])
             for name in sources
         ],
         "budgets": [_budget_object(b, there.get(b.name)) for b in budgets_of(settings, sources)],
     }
 
 
-def _budget_name(settings: Settings, source: str) -> str | None:
-    budget = settings.sources[source].budget
-    return None if budget is None else budget.name
+def budgets_for(
+    stream: StreamId, settings: Settings, there: Mapping[str, Budget]
+) -> list[arrival.Share]:
+    """How the budgets stand that count requests of a stream, and what of each one takes."""
+    source = settings.sources[stream.source]
+    of = source.streams[stream.stream]
+    costs = [(of.path, of.cost), *([(of.call.path, of.call.cost)] if of.call else [])]
+    return [
+        arrival.Share(
+            budget=there[limit.name],
+            cost=max(cost for path, cost in costs if limit.counts(path)),
+        )
+        for limit in source.budget
+        if limit.name in there and any(limit.counts(path) for path, _ in costs)
+    ]
 
 
 def _stream_object(
@@ -73,13 +85,13 @@ def _stream_object(
     now: float,
     settings: Settings,
     holder: Holder | None,
-    budget: Budget | None,
+    shares: Sequence[arrival.Share],
     listed: arrival.Listed | None,
 ) -> dict[str, Any]:
     every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
     found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
-    ahead = arrival.expected(seen, budget, now, listed, goes_on=found.state == "running")
-    waits = arrival.wait(seen, budget, holder.failing if holder else None)
+    ahead = arrival.expected(seen, shares, now, listed, goes_on=found.state == "running")
+    waits = arrival.wait(seen, shares, holder.failing if holder else None)
     return {
         "source": seen.stream.source,
         "stream": seen.stream.stream,
@@ -132,10 +144,12 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
     }
 
 
-def _source_object(name: str, holder: Holder | None, budget: str | None) -> dict[str, Any]:
+def _source_object(name: str, holder: Holder | None, budgets: Sequence[str]) -> dict[str, Any]:
     return {
         "source": name,
-        "budget": budget,
+        # The first of them stood here alone before there could be several.
+        "budget": budgets[0] if budgets else None,
+        "budgets": list(budgets),
         "running": holder is not None and holder.runs,
         "host": holder and holder.host,
         "pid": holder and holder.pid,
@@ -158,9 +172,13 @@ def _budget_object(settings: BudgetSettings, found: Budget | None) -> dict[str, 
         "budget": settings.name,
         "requests": found.tokens if found and found.tokens else settings.requests,
         "per_seconds": found.per if found else settings.per,
+        "paths": list(settings.paths),
         "free": found.free if found and found.tokens else settings.requests,
         "next_free_at": moment(found.next_free) if found else None,
         "held_until": moment(found.held_until) if found else None,
+        "told": None
+        if found is None or found.quota_until is None
+        else {"left": found.quota_left, "until": moment(found.quota_until)},
         "counted_from": "answers" if found and found.from_answers else "writing",
         "spent": [_token_object(token) for token in found.spent] if found else [],
     }

@@ -7,6 +7,7 @@ and with nothing in them that a terminal would obey.
 import math
 from datetime import UTC, datetime
 
+from syncd.config.settings import BudgetSettings
 from syncd.sync.model import spoken
 
 TIED = "\ue000"  # a blank that no line is broken at; `plain` lets no other one through
@@ -108,6 +109,18 @@ def moment(value: float | None) -> str | None:
 def clock(value: float) -> str:
     """For people: `2026-11-25 12:00:05`, in UTC."""
     return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def time_of_day(value: float, now: float) -> str:
+    """The same, without the date where that is today's: `12:00:05 UTC`."""
+    day, _, time = clock(value).partition(" ")
+    return f"{time} UTC" if clock(now).startswith(day) else f"{day} {time} UTC"
+
+
+def limit_words(limit: BudgetSettings) -> str:
+    """`10 requests in 60 s`, and for which paths."""
+    under = f" under {', '.join(limit.paths)}" if limit.paths else ""
+    return f"{number(limit.requests, 'request')} in {took(limit.per)}{under}"
 
 
 def number(count: int, what: str) -> str:

@@ -24,7 +24,7 @@ from syncd.sync.model import (
     Table,
     idempotency_key,
 )
-from syncd.sync.ports import ApiFailing, Store
+from syncd.sync.ports import ApiFailing, Granted, NotYet, Store, Taken, TokenStore, Want
 from syncd.testing import FakeStore
 from syncd.testing.scanning import DELETED
 
@@ -382,6 +382,22 @@ def intent(of: str, cycle: int = 1, started: str = "") -> Intent:
         cycle=cycle,
         record_key=key(of),
     )
+
+
+async def one_token(
+    store: TokenStore,
+    budget: str = "b",
+    *,
+    lifetime: float = 60.0,
+    spent_on: str = "a test",
+    lease: Lease | None = None,
+    intent: Intent | None = None,
+    overdue: dict[int, int] | None = None,
+) -> Taken | NotYet:
+    """A token of one budget, as a request takes it that costs one."""
+    want = Want(budget=budget, lifetime=lifetime, overdue=overdue or {})
+    found = await store.take_tokens([want], spent_on=spent_on, lease=lease, intent=intent)
+    return found.tokens[0][0] if isinstance(found, Granted) else found[0]
 
 
 # --- a stream on its way ------------------------------------------------------------------------

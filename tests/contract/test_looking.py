@@ -19,6 +19,7 @@ from tests.contract.subjects import (
     campaigns,
     key,
     letter,
+    one_token,
     opened,
     page,
     running,
@@ -129,8 +130,11 @@ async def test_a_budget_shows_its_tokens_and_its_hold(real: PostgresSubject) -> 
     (budget,) = (await look(real)).budgets
     assert (budget.tokens, budget.free, budget.next_free) == (3, 3, None)
     assert (budget.held_until, budget.from_answers) == (None, False)
-    taken = await real.store.take_token(
-        "b", lifetime=60, spent_on="GET /", lease=None, intent=None, overdue={}
+    taken = await one_token(
+        real.store,
+        "b",
+        lifetime=60,
+        spent_on="GET /",
     )
     assert isinstance(taken, Taken)
     await real.store.hold_budget("b", 90)
@@ -141,6 +145,27 @@ async def test_a_budget_shows_its_tokens_and_its_hold(real: PostgresSubject) -> 
     assert (budget.tokens, budget.free, budget.from_answers) == (2, 1, True)
     assert 55 < (budget.next_free or 0) - picture.now <= 60
     assert 85 < (budget.held_until or 0) - picture.now <= 90
+
+
+async def test_a_budget_shows_what_the_api_says_is_left(real: PostgresSubject) -> None:
+    await real.store.open_budget("b", requests=3, per=60)
+    taken = await one_token(
+        real.store,
+        "b",
+        lifetime=60,
+        spent_on="GET /",
+    )
+    assert isinstance(taken, Taken)
+    await real.store.settle_tokens("b", [(taken, 0.0, 60.0)])
+    await real.store.note_quota("b", taken, left=1, seconds=40, since=0.0)
+    picture = await look(real)
+    (budget,) = picture.budgets
+    assert (budget.tokens, budget.free, budget.quota_left) == (3, 1, 1)
+    assert 35 < (budget.quota_until or 0) - picture.now <= 40
+    assert 35 < (budget.next_free or 0) - picture.now <= 40
+    await real.store.note_quota("b", taken, left=100, seconds=40, since=0.0)
+    (budget,) = (await look(real)).budgets
+    assert (budget.free, budget.quota_left, budget.quota_until) == (2, None, None)
 
 
 async def test_cycles_come_newest_first_of_one_stream_or_all(real: PostgresSubject) -> None:

@@ -27,6 +27,7 @@ from tests.contract.subjects import (
     campaigns,
     key,
     letter,
+    one_token,
     opened,
     page,
     row,
@@ -575,8 +576,11 @@ async def test_budget_no_window_ever_holds_more(postgres: str) -> None:
 
     async def spend(store: PostgresStore, ends: float) -> None:
         while trio.current_time() < ends:
-            found = await store.take_token(
-                "b", lifetime=10.0, spent_on="x", lease=None, intent=None, overdue={}
+            found = await one_token(
+                store,
+                "b",
+                lifetime=10.0,
+                spent_on="x",
             )
             if isinstance(found, NotYet):
                 await trio.sleep(min(found.seconds, per))

@@ -24,6 +24,7 @@ from tests.contract.subjects import (
     Stream,
     intent,
     letter,
+    one_token,
     opened,
     page,
     row,
@@ -80,8 +81,8 @@ async def whole_life(store: PostgresStore, table: Table) -> Stream:
     """All that a daemon ever does to its store."""
     stream = await opened(store, ADS, table)
     await store.open_budget("b", requests=2, per=60.0)
-    token = await store.take_token(
-        "b", lifetime=60.0, spent_on="x", lease=stream.lease, intent=intent("1"), overdue={}
+    token = await one_token(
+        store, "b", lifetime=60.0, spent_on="x", lease=stream.lease, intent=intent("1")
     )
     assert isinstance(token, Taken)
     await store.settle_tokens("b", [(token, 0.0, 60.0)])

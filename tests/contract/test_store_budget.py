@@ -11,7 +11,7 @@ from syncd.errors import CallDone, CheckpointMoved, LeaseHeld, StoreRefused
 from syncd.store.leases import LASTS
 from syncd.sync.model import Intent, Lease, LedgerEntry
 from syncd.sync.ports import ApiFailing, NotYet, Settlement, Store, Taken
-from tests.contract.subjects import ADS, TABLE, Subject, intent
+from tests.contract.subjects import ADS, TABLE, Subject, intent, one_token
 
 SHORT = 0.2  # seconds of real time; only "not before" is asked of it
 LONG = 60.0  # seconds that no test waits out
@@ -25,14 +25,7 @@ async def take(
     intent: Intent | None = None,
     overdue: dict[int, int] | None = None,
 ) -> Taken | NotYet:
-    return await store.take_token(
-        "b",
-        lifetime=lifetime,
-        spent_on="GET /campaigns",
-        lease=lease,
-        intent=intent,
-        overdue=overdue or {},
-    )
+    return await one_token(store, lifetime=lifetime, lease=lease, intent=intent, overdue=overdue)
 
 
 async def taken(store: Store, count: int = 1, *, lifetime: float = LONG) -> list[Taken]:

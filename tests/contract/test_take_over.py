@@ -11,7 +11,7 @@ import trio
 from psycopg import sql
 
 from syncd.errors import CheckpointMoved, LeaseHeld
-from tests.contract.subjects import ADS, TABLE, PostgresSubject
+from tests.contract.subjects import ADS, TABLE, PostgresSubject, one_token
 
 HOLDER = """
 import sys, trio
@@ -102,9 +102,7 @@ async def test_lease_taken_over_leaves_the_former_holder_nothing(real: PostgresS
     with pytest.raises(CheckpointMoved):
         await real.store.begin_cycle(at, fingerprint="f")
     with pytest.raises(CheckpointMoved):
-        await real.store.take_token(
-            "b", lifetime=1.0, spent_on="x", lease=old, intent=None, overdue={}
-        )
+        await one_token(real.store, "b", lifetime=1.0, spent_on="x", lease=old)
 
 
 def _state(pid: int) -> str:

@@ -21,8 +21,8 @@ import psycopg
 from syncd.api import body, transport
 from syncd.store import connections, pages, statements, tokens
 from syncd.store.sql import sql
-from syncd.sync.bucket import TokenPermit
-from syncd.sync.ports import Taken
+from syncd.sync.permit import TokenPermit
+from syncd.sync.ports import Granted
 
 FETCH = ("fetch-token", "fetch-written", "fetch-answer")
 CALL = ("call-intent", "call-written", "call-answer", "call-settled")
@@ -99,18 +99,18 @@ def wrap(crash: Crash) -> None:
 
 
 def _wrap_requests(crash: Crash) -> None:
-    take_token = tokens.take_token
+    take_tokens = tokens.take_tokens
 
-    def take(c: Any, budget: str, lifetime: float, spent_on: str, *rest: Any) -> Any:
+    def take(c: Any, wants: Any, spent_on: str, *rest: Any) -> Any:
         of = crash.of_request(spent_on)
         step = {"fetch": "fetch-token", "call": "call-intent"}.get(of or "")
         crash.at(f"before {step}")
-        taken = take_token(c, budget, lifetime, spent_on, *rest)
-        if isinstance(taken, Taken):
+        taken = take_tokens(c, wants, spent_on, *rest)
+        if isinstance(taken, Granted):
             crash.at(f"after {step}")
         return taken
 
-    _put(tokens, take_token=take)
+    _put(tokens, take_tokens=take)
 
     def request(step: str, permit: TokenPermit, moment: str) -> None:
         # A login shares the permit of the page that it is for.

@@ -14,6 +14,7 @@ from syncd.sync import events
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
+from syncd.sync.limits import Limits
 from syncd.sync.model import Committed, StreamId, Table
 from syncd.sync.retry import Retry
 from syncd.sync.stream import run_cycle
@@ -58,12 +59,11 @@ class World:
     async def process(self) -> AsyncIterator[StreamContext]:
         """One life of syncd: takes the lease, runs the bucket, and leaves without a word."""
         self.waits = Waits()
-        budget: TokenBucket | Unlimited
         if self.requests is None:
-            budget = Unlimited("ads", self.store)
+            budget = Limits([], Unlimited("ads", self.store))
         else:
             settings = BudgetSettings(name="ads", requests=self.requests, per=self.api.per)
-            budget = TokenBucket(settings, self.store, self.source.timeout)
+            budget = Limits([TokenBucket(settings, self.store, self.source.timeout)])
         lease = await self.store.acquire_lease("ads")
         await budget.open()
         await self.store.open_stream(CAMPAIGNS, self.table, lease, every=900)
@@ -83,7 +83,7 @@ class World:
             retry=Retry(
                 retries=self.retries,
                 base=1.0,
-                window=self.api.per if self.requests else None,
+                windows=(self.api.per,) if self.requests else (),
                 budget=budget,
                 waits=self.waits,
                 rng=random.Random(self.seed),

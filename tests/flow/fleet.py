@@ -15,6 +15,7 @@ from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
+from syncd.sync.limits import Limits
 from syncd.sync.model import StreamId, Table
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
@@ -43,7 +44,7 @@ class Life:
         """A stream with these settings; `version` stands for all that a cursor hangs on."""
         fleet = self.fleet
         waits = waits or Waits(self.waits)
-        budget = self.budgets[stream.source]
+        budget = Limits([self.budgets[stream.source]])
         return StreamContext(
             id=stream,
             table=fleet.table(stream),
@@ -57,7 +58,7 @@ class Life:
             retry=Retry(
                 retries=5,
                 base=1.0,
-                window=fleet.per,
+                windows=(fleet.per,),
                 budget=budget,
                 waits=waits,
                 rng=fleet.rng,

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from syncd.config.settings import BudgetSettings
 from syncd.errors import Draining, StoreUnavailable
-from syncd.sync.bucket import TokenBucket, TokenPermit
+from syncd.sync.bucket import TokenBucket
+from syncd.sync.limits import Limits
 from syncd.sync.model import DRIFT
-from syncd.sync.ports import NotYet, Taken
+from syncd.sync.permit import TokenPermit
+from syncd.sync.ports import Granted, NotYet, Taken
 from syncd.sync.waits import Waits
 from syncd.testing import FakeStore
 
@@ -49,7 +51,9 @@ async def permit_of(
     waits: Waits | None = None,
     on_wait: Callable[[float], None] | None = None,
 ) -> AsyncIterator[TokenPermit]:
-    permits = bucket.permit(lease=None, spent_on="a test", waits=waits or Waits(), on_wait=on_wait)
+    permits = Limits([bucket]).permit(
+        lease=None, spent_on="a test", waits=waits or Waits(), on_wait=on_wait
+    )
     async with permits as permit:
         yield permit
 
@@ -662,8 +666,8 @@ async def test_leaving_between_the_store_and_the_writing_gives_the_token_back(
     """drain: whenever the wait is cut, the token is either used or given back."""
 
     class Late(FakeStore):
-        async def take_token(self, budget: str, **of: Any) -> Taken | NotYet:
-            taken = await super().take_token(budget, **of)
+        async def take_tokens(self, *of: Any, **more: Any) -> Granted | Sequence[NotYet]:
+            taken = await super().take_tokens(*of, **more)
             with trio.CancelScope(shield=True):  # a thread in a statement is not cancelled
                 await trio.sleep(1)
             return taken
@@ -736,9 +740,9 @@ class Line(FakeStore):
             await trio.sleep(self.rng.uniform(0, 0.02))
         return answer
 
-    async def take_token(self, budget: str, **of: Any) -> Taken | NotYet:
-        answer = await self._through(lambda: self.to.take_token(budget, **of))
-        assert isinstance(answer, Taken | NotYet)
+    async def take_tokens(self, *of: Any, **more: Any) -> Granted | Sequence[NotYet]:
+        answer = await self._through(lambda: self.to.take_tokens(*of, **more))
+        assert isinstance(answer, Granted | Sequence)
         return answer
 
     async def settle_tokens(
@@ -746,8 +750,8 @@ class Line(FakeStore):
     ) -> None:
         await self._through(lambda: self.to.settle_tokens(budget, settlements))
 
-    async def give_back(self, budget: str, token: Taken) -> None:
-        await self._through(lambda: self.to.give_back(budget, token))
+    async def give_back(self, budget: str, *tokens: Taken) -> None:
+        await self._through(lambda: self.to.give_back(budget, *tokens))
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -901,7 +905,7 @@ async def test_a_death_just_after_the_writing_does_not_cost_the_timeout(
     await bucket.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bucket.run)
-        async with bucket.permit(lease=lease, spent_on="a call", waits=Waits()) as permit:
+        async with Limits([bucket]).permit(lease=lease, spent_on="a call", waits=Waits()) as permit:
             await permit.spend()
             await permit.confirm()
             permit.written()

@@ -17,7 +17,7 @@ from syncd.errors import (
     UnexpectedAnswer,
 )
 from syncd.sync import events
-from syncd.sync.bucket import TokenBucket
+from syncd.sync.limits import Limits
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -627,8 +627,8 @@ async def test_a_refusal_makes_the_budget_count_from_answers(
     done = await world.cycle()
     assert done.totals.refused == 1
     async with world.process() as stream:
-        assert isinstance(stream.budget, TokenBucket)
-        assert stream.budget.from_answers
+        assert isinstance(stream.budget, Limits)
+        assert [bucket.from_answers for bucket in stream.budget.buckets] == [True]
 
 
 async def test_a_hint_of_a_day_holds_the_budget_over_a_restart(

@@ -67,7 +67,7 @@ async def test_no_token_is_spent_while_it_is_open_and_all_go_on_after_a_probe(
         taken: list[float] = []
 
         def note(method: str) -> Trouble:
-            if method == "take_token":
+            if method == "take_tokens":
                 taken.append(trio.current_time())
             return Trouble()
 

@@ -208,7 +208,7 @@ async def test_no_blind_repeat_while_postgres_is_away_before_verify(
         try:
             answer = await Losing.__call__(found, asked)
         except ApiUnavailable:
-            world.store.fail_next("take_token", StoreUnavailable("away"))
+            world.store.fail_next("take_tokens", StoreUnavailable("away"))
             raise
         return answer
 

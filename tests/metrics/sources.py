@@ -29,7 +29,7 @@ def source(name: str, *streams: str, call: bool = True) -> SourceSettings:
     return SourceSettings(
         name=name,
         base_url="http://127.0.0.1:9",
-        budget=BudgetSettings(name=f"source {name}", requests=10, per=60.0),
+        budget=(BudgetSettings(name=f"source {name}", requests=10, per=60.0),),
         streams={
             stream: StreamSettings(
                 name=stream,
@@ -82,6 +82,8 @@ def picture(of: Settings) -> Picture:
                 next_free=NOW + 3,
                 held_until=None,
                 from_answers=False,
+                quota_left=4,
+                quota_until=NOW + 9,
             )
             for s in of.sources
         ],

@@ -323,6 +323,17 @@ def test_a_picture_that_is_not_renewed_grows_old() -> None:
     assert value(made, "syncd_budget_held_seconds") == pytest.approx(400, abs=60)
 
 
+def test_what_the_api_says_is_left_is_told_where_it_lowers_a_budget() -> None:
+    of = settings("shop")
+    last = picture(of)
+    made = measured(settings=of, picture=lambda: last)
+    assert value(made, "syncd_budget_told_left") == 4
+    silent = attrs.evolve(last.budgets[0], quota_left=None, quota_until=None)
+    silence = attrs.evolve(last, budgets=[silent])
+    made = measured(settings=of, picture=lambda: silence)
+    assert not samples(made, "syncd_budget_told_left")
+
+
 def test_a_cycle_runs_on_while_nobody_can_look_but_not_in_a_parked_stream() -> None:
     of = settings("shop")
     (rests,) = picture(of).streams

@@ -24,7 +24,7 @@ from syncd.sync.model import (
     Verdict,
     idempotency_key,
 )
-from syncd.sync.ports import NotYet, Settlement, Taken
+from syncd.sync.ports import Granted, NotYet, Settlement, Want
 from syncd.sync.scans import GUARD, GUARD_SHARE, Reconciled
 from syncd.sync.waits import Waits
 from syncd.testing import FakeApi, FakeStore
@@ -223,14 +223,14 @@ class WatchedStore(FakeStore):
         versions = {s.version for s in self.pages[cycle]}
         self.tell("resume", len(versions) == 1, "one cycle has pages of different settings")
 
-    async def take_token(
+    async def take_tokens(
         self,
-        budget: str,
+        wants: Sequence[Want],
         *,
+        spent_on: str,
         lease: Lease | None,
         intent: Intent | None,
-        **others: object,
-    ) -> Taken | NotYet:
+    ) -> Granted | Sequence[NotYet]:
         if intent is not None:
             started = self.cycles[intent.cycle - 1].started
             first = idempotency_key(intent.stream, intent.cycle, started, intent.record_key)
@@ -243,11 +243,11 @@ class WatchedStore(FakeStore):
             self.tell("no-blind-repeat", right, "a call's key does not follow from what it is for")
         breaker = BREAKER.get()
         before = breaker and breaker.open
-        answer = await super().take_token(budget, lease=lease, intent=intent, **others)  # type: ignore[arg-type]  # passed on
+        answer = await super().take_tokens(wants, spent_on=spent_on, lease=lease, intent=intent)
         # One that opened while the statement was under way may come too late for it.
         if breaker is not None and before is not None and breaker.open is before:
             probes = breaker.probe is trio.lowlevel.current_task()
-            free = isinstance(answer, NotYet)
+            free = not isinstance(answer, Granted)
             self.tell("budget", probes or free, "a token was spent while the breaker is open")
         return answer
 

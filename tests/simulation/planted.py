@@ -12,7 +12,7 @@ from syncd.daemon.runner import Runner
 from syncd.errors import Draining, StoreUnavailable, TryAgain
 from syncd.sync import stream as loop
 from syncd.sync.breaker import Breaker
-from syncd.sync.bucket import TokenBucket, TokenPermit
+from syncd.sync.bucket import TokenBucket
 from syncd.sync.calls import _PageCalls
 from syncd.sync.model import (
     Checkpoint,
@@ -24,6 +24,8 @@ from syncd.sync.model import (
     Record,
     Table,
 )
+from syncd.sync.permit import TokenPermit
+from syncd.sync.ports import PLAIN, Price
 from syncd.sync.turn import Turn
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource, FakeStore
@@ -56,7 +58,8 @@ def token_refunded_on_failure() -> list[Patch]:
     async def refund(self: TokenPermit) -> None:
         spending = self.spending
         if spending is not None and spending.writing and spending.answered_at is None:
-            await self._bucket.give_back(spending.token)
+            for bucket, tokens in spending.tokens.items():
+                await bucket.give_back(*tokens)
         await close(self)
 
     return [(TokenPermit, "close", refund)]
@@ -112,9 +115,9 @@ def lease_not_checked_in_the_commit() -> list[Patch]:
 def key_made_after_the_first_try() -> list[Patch]:
     spend = TokenPermit.spend
 
-    async def late(self: TokenPermit) -> None:
+    async def late(self: TokenPermit, price: Price = PLAIN) -> None:
         self.intent = None
-        await spend(self)
+        await spend(self, price)
 
     return [(TokenPermit, "spend", late)]
 

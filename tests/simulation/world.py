@@ -19,6 +19,7 @@ from syncd.sync import events
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
+from syncd.sync.limits import Limits
 from syncd.sync.model import Page, Record, StreamId, Table, Verdict
 from syncd.sync.ports import APPROVE, Permit
 from syncd.sync.retry import Outage, Retry
@@ -316,12 +317,12 @@ class World:
             source=source,
             store=self.store,
             ledger=Ledger(self.store),
-            budget=life.bucket,
+            budget=Limits([life.bucket]),
             retry=Retry(
                 retries=3,
                 base=1.0,
-                window=PER,
-                budget=life.bucket,
+                windows=(PER,),
+                budget=Limits([life.bucket]),
                 waits=waits,
                 rng=self.rng,
                 outage=life.outage,

@@ -5,7 +5,7 @@ import pytest
 
 from syncd.sync.model import Counts, StreamId
 from syncd.sync.picture import Budget, Cycle, Failing, Seen, Token
-from syncd.views.arrival import Expected, Listed, Wait, expected, outlook, wait
+from syncd.views.arrival import Expected, Listed, Share, Wait, expected, outlook, wait
 
 STREAM = StreamId(source="ads", stream="campaigns")
 NOW = 10_000.0
@@ -67,18 +67,18 @@ def budget(*free: float, tokens: int = 10, held: float | None = None, flying: in
 
 
 def test_it_goes_by_the_last_whole_cycle() -> None:
-    assert expected(running(6), None, NOW) == Expected(records=100, pages=10, done=NOW + 300)
+    assert expected(running(6), [], NOW) == Expected(records=100, pages=10, done=NOW + 300)
 
 
 def test_a_first_cycle_has_nothing_to_go_by() -> None:
     seen = attrs.evolve(running(6), last=None, whole=None)
-    assert expected(seen, None, NOW) == Expected()
-    assert expected(Seen(stream=STREAM, whole=WHOLE), None, NOW) == Expected()
+    assert expected(seen, [], NOW) == Expected()
+    assert expected(Seen(stream=STREAM, whole=WHOLE), [], NOW) == Expected()
 
 
 def test_what_the_api_says_of_its_list_comes_before_the_last_cycle() -> None:
     """Twice as many records as the last time take twice as long."""
-    found = expected(running(6), None, NOW, Listed(total=200, size=10))
+    found = expected(running(6), [], NOW, Listed(total=200, size=10))
     assert found == Expected(records=200, pages=20, done=NOW + 960)
 
 
@@ -86,41 +86,43 @@ def test_a_first_cycle_goes_by_its_own_pace_and_the_budget() -> None:
     """60 records took 6 minutes, so 40 more take 4; the budget may say later."""
     seen = attrs.evolve(running(6), last=None, whole=None)
     listed = Listed(total=100, size=10)
-    assert expected(seen, None, NOW, listed) == Expected(records=100, pages=10, done=NOW + 240)
+    assert expected(seen, [], NOW, listed) == Expected(records=100, pages=10, done=NOW + 240)
     busy = budget(*[NOW + 50] * 10)
-    assert expected(seen, busy, NOW, listed).done == NOW + 50 + 4 * PER
+    assert expected(seen, [Share(budget=busy)], NOW, listed).done == NOW + 50 + 4 * PER
 
 
 def test_before_its_first_page_nothing_is_guessed() -> None:
     seen = attrs.evolve(running(0), last=None, whole=None)
-    found = expected(seen, None, NOW, Listed(total=100, size=10))
+    found = expected(seen, [], NOW, Listed(total=100, size=10))
     assert found == Expected(records=100, pages=10, done=None)
 
 
 def test_one_that_takes_longer_than_the_last_says_no_time() -> None:
     """A time that is over would be a lie; that there are more pages than before is told."""
-    found = expected(running(11, began=NOW - 700), None, NOW)
+    found = expected(running(11, began=NOW - 700), [], NOW)
     assert found == Expected(records=110, pages=12, done=None)
 
 
 def test_one_that_does_not_go_on_is_never_done() -> None:
     """How much there is stays known; when it will be there does not."""
-    found = expected(running(6), budget(), NOW, goes_on=False)
+    found = expected(running(6), [Share(budget=budget())], NOW, goes_on=False)
     assert found == Expected(records=100, pages=10, done=None)
 
 
 def test_after_a_break_only_the_work_that_is_left_counts() -> None:
     """A cycle that was taken up again began long ago."""
-    found = expected(running(5, began=NOW - 9000, taken_up=1), None, NOW)
+    found = expected(running(5, began=NOW - 9000, taken_up=1), [], NOW)
     assert found.done == pytest.approx(NOW + 330)
 
 
 def test_the_budget_may_be_slower_than_the_pace() -> None:
     """Forty of 110 requests are left: four windows more, and a hold comes before them."""
     busy = budget(*[NOW + 50] * 10)
-    assert expected(running(6, began=NOW - 600), busy, NOW).done == NOW + 50 + 4 * PER
+    assert (
+        expected(running(6, began=NOW - 600), [Share(budget=busy)], NOW).done == NOW + 50 + 4 * PER
+    )
     held = budget(held=NOW + 3600)
-    assert expected(running(6), held, NOW).done == NOW + 3600
+    assert expected(running(6), [Share(budget=held)], NOW).done == NOW + 3600
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ ALL_SPENT = [NOW + n for n in range(1, 11)]
 def test_what_a_running_cycle_waits_for(
     spent: Budget | None, failing: Failing | None, found: Wait | None
 ) -> None:
-    assert wait(running(6), spent, failing) == found
+    assert wait(running(6), [Share(budget=spent)] if spent else [], failing) == found
 
 
 def test_who_does_not_run_waits_for_nothing() -> None:
@@ -162,4 +164,4 @@ def test_who_does_not_run_waits_for_nothing() -> None:
         attrs.evolve(running(6), parked="401"),
         attrs.evolve(running(6), paused=NOW - 5),
     ):
-        assert wait(seen, budget(*ALL_SPENT), FAILING) is None
+        assert wait(seen, [Share(budget=budget(*ALL_SPENT))], FAILING) is None

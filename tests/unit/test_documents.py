@@ -58,7 +58,7 @@ TABLES: dict[str, Table | tuple[Table, ...]] = {
 }
 NOT_SET_BY_KEY = {
     Settings: {"path"},  # the file itself
-    BudgetSettings: {"name"},  # the name of the table
+    BudgetSettings: {"name", "seed"},  # the name of the table, and what follows from it
     SourceSettings: {"name"},
     NotifySettings: {"key"},  # follows from the name or the address
     StreamSettings: {"name", "paths"},

@@ -7,6 +7,7 @@ import pytest
 
 from syncd.sync.model import Counts, StreamId
 from syncd.sync.picture import Budget, Seen, Token
+from syncd.views.arrival import Share
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
 from syncd.views.words import percent, took
 from tests.unit.test_story_told import ADS, NOW, cycle
@@ -94,8 +95,8 @@ def test_many_streams_are_summed_up() -> None:
 )
 def test_what_a_cycle_waits_for(changes: dict[str, Any], words: str) -> None:
     seen = Seen(stream=ADS, running=RUNNING, pages=1)
-    assert waits(seen, budget(**changes), NOW) == words
-    assert waits(Seen(stream=ADS), budget(**changes), NOW) == ""
+    assert waits(seen, [Share(budget=budget(**changes))], NOW) == words
+    assert waits(Seen(stream=ADS), [Share(budget=budget(**changes))], NOW) == ""
 
 
 @pytest.mark.parametrize(

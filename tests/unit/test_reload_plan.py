@@ -44,7 +44,7 @@ SOURCE = SourceSettings(
     base_url="http://shop.test",
     headers={"X-Client-Id": "one"},
     auth=TokenLogin(username="u", password=Secret("old", "env PASSWORD")),
-    budget=BudgetSettings(name="source shop", requests=10, per=60.0),
+    budget=(BudgetSettings(name="source shop", requests=10, per=60.0),),
     streams={"orders": STREAM},
 )
 SETTINGS = Settings(state=Path("/state"), sources={"shop": SOURCE})
@@ -54,6 +54,7 @@ OTHER_STREAM: dict[str, Any] = {
     "path": "/all-orders",
     "slow_after": 60.0,
     "every": 60.0,
+    "cost": 2,
     "reconcile": 86400.0,
     "params": {"since": "2026"},
     "records": "data",
@@ -81,7 +82,7 @@ OTHER_SOURCE: dict[str, Any] = {
     "headers": {"X-Client-Id": "two"},
     "auth": TokenLogin(username="u", password=Secret("new", "env PASSWORD")),
     "tls": TlsSettings(ca=Secret(trustme.CA().cert_pem.bytes().decode(), "file ca")),
-    "budget": BudgetSettings(name="source shop", requests=5, per=60.0),
+    "budget": (BudgetSettings(name="source shop", requests=5, per=60.0),),
     "timeout": 30.0,
     "retries": 1,
     "backoff": 2.0,
@@ -90,6 +91,7 @@ OTHER_SOURCE: dict[str, Any] = {
     "max_body": 1000,
     "retry_after": "wait",
     "errors": (ErrorRule(status=("403",), then="wait"),),
+    "ratelimit_headers": False,
 }
 
 
@@ -132,6 +134,29 @@ def test_each_setting_of_a_source_has_its_fate(name: str) -> None:
     (change,) = plan(SETTINGS, new).changes
     anew = fingerprint(new) != fingerprint(SETTINGS)
     assert change.fate == ("replace" if anew else "adopt")
+
+
+HOURLY = BudgetSettings(name="source shop", requests=100, per=3600.0)
+MINUTELY = BudgetSettings(name="source shop per 60s", requests=10, per=60.0, seed="source shop")
+
+
+@pytest.mark.parametrize(
+    ("new", "changed"),
+    [
+        ([attrs.evolve(HOURLY, requests=50), MINUTELY], "budget[1].requests"),
+        ([HOURLY, attrs.evolve(MINUTELY, slack=1.0)], "budget[2].slack"),
+        ([HOURLY], "budget"),
+        ([HOURLY, attrs.evolve(MINUTELY, name="source shop per 50s", per=50.0)], "budget"),
+        ([], "budget"),
+    ],
+)
+def test_which_of_several_limits_has_changed_is_told(
+    new: list[BudgetSettings], changed: str
+) -> None:
+    """all-or-nothing-reload: as it stands in the file; the streams go on where they are."""
+    old = with_source(budget=(HOURLY, MINUTELY))
+    (change,) = plan(old, with_source(budget=tuple(new))).changes
+    assert (change.fate, change.changed) == ("adopt", (changed,))
 
 
 def test_what_holds_for_all_streams_is_adopted_by_all() -> None:

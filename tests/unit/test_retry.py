@@ -28,7 +28,7 @@ def a_retry(*, retries: int = 5, window: float | None = 60.0, patience: float = 
     return Retry(
         retries=retries,
         base=1.0,
-        window=window,
+        windows=() if window is None else (window,),
         budget=Holds(),  # type: ignore[arg-type]  # only hold_off is called
         waits=Waits(),
         rng=random.Random(7),
@@ -105,6 +105,19 @@ async def test_a_429_without_a_hint_holds_everybody_for_the_whole_window(
     await retry.run(Attempts(RateLimited("429")), nothing)
     [held] = waited(retry)
     assert 60 <= held <= 61.2
+
+
+async def test_of_several_limits_the_shortest_is_waited_for_first(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """CASES 5, budget: the burst is the likelier one; who is refused again waits for the next."""
+    retry = attrs.evolve(a_retry(), windows=(1.0, 60.0, 3600.0))
+    refused, failed = RateLimited("429"), ApiUnavailable("503")
+    await retry.run(Attempts(failed, refused, failed, refused, refused), nothing)
+    short, minute, hour = waited(retry)
+    assert 1 <= short <= 4, "or for our own backoff, where that is longer"
+    assert 60 <= minute <= 61.2
+    assert 3600 <= hour <= 3672
 
 
 async def test_a_429_with_a_day_as_hint_holds_for_the_day(

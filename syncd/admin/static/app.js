@@ -291,8 +291,9 @@ class Status {
     return this.sources.get(name);
   }
 
-  budgetOf(name) {
-    return name ? this.budgets.get(name) : undefined;
+  /** Each limit of a source. */
+  budgetsOf(source) {
+    return (source?.budgets ?? []).map((name) => this.budgets.get(name)).filter(Boolean);
   }
 }
 

@@ -1,7 +1,7 @@
 // The budget as a strip: the last window, with a mark for each request where it was counted.
 
 import { h, say, set, show, svg, Keyed } from "./dom.js";
-import { ahead, ago, at, count, joined, number, took } from "./words.js";
+import { ahead, ago, at, clock, count, joined, number, took } from "./words.js";
 
 const KINDS = [
   { id: "page", one: "list page", many: "list pages", is: / page \d+/ },
@@ -30,14 +30,13 @@ export class Strip {
   }
 
   update(budget, now) {
-    this.node.hidden = !budget;
-    if (!budget) return;
     const { requests, per_seconds: per } = budget;
     // Tokens come back between two status objects, too.
     const spent = budget.spent.filter((token) => at(token.free_at) > now);
     const free = budget.free + budget.spent.length - spent.length;
     const next = Math.min(...spent.map((token) => at(token.free_at)));
-    say(this.title, `Budget: ${number(requests, "request")} in any ${windowOf(per)}`);
+    const under = budget.paths?.length ? `, under ${budget.paths.join(", ")}` : "";
+    say(this.title, `Budget: ${number(requests, "request")} in any ${windowOf(per)}${under}`);
     say(this.left, joined([
       free ? `${count(free)} of ${count(requests)} free` : "Used up",
       free < requests && spent.length ? `the next is free in ${ahead((next - now) / 1000)}` : "",
@@ -57,6 +56,9 @@ export class Strip {
     say(this.more, joined([
       budget.held_until && at(budget.held_until) > now
         ? `The API asked to wait: nothing is sent for ${ahead((at(budget.held_until) - now) / 1000)}.`
+        : "",
+      budget.told && at(budget.told.until) > now
+        ? `The API says ${count(budget.told.left)} left until ${clock(at(budget.told.until), now)}.`
         : "",
       budget.counted_from === "answers"
         ? "Each request counts from its answer, since one was refused unexplained."

@@ -77,7 +77,8 @@ export class StreamPart {
     this.facts = h("dl", { class: "facts" });
     this.fact_parts = new Keyed(this.facts, () => new Fact());
     this.charts = new Charts();
-    this.strip = new Strip();
+    this.strips = h("div");
+    this.strip_parts = new Keyed(this.strips, () => new Strip());
     this.letters = new Letters(this.name, {
       now: () => this.page.now(),
       gone: () => this.page.gone(),
@@ -90,7 +91,7 @@ export class StreamPart {
     this.said_list = h("ol", { class: "said" });
     this.said = new Keyed(this.said_list, () => new Said());
     this.said_part = h("section", { class: "part" }, h("h4", { text: "Said of it lately" }), this.said_list);
-    this.body.append(this.facts, this.letters.node, this.charts.node, this.strip.node, this.said_part);
+    this.body.append(this.facts, this.letters.node, this.charts.node, this.strips, this.said_part);
   }
 
   toggle(open = this.body.hidden) {
@@ -113,7 +114,7 @@ export class StreamPart {
     this.stream = stream;
     this.status = status;
     this.source = status.sourceOf(stream.source);
-    this.budget = status.budgetOf(this.source?.budget);
+    this.budgets = status.budgetsOf(this.source);
     this.tick();
     if (!this.body.hidden) this.load();
   }
@@ -158,7 +159,7 @@ export class StreamPart {
     const now = this.page.now();
     const facts = factsOf(this.stream, this.source, now, this.page.outOfDate());
     this.fact_parts.update(facts, (fact) => fact.name);
-    this.strip.update(this.budget, now);
+    this.strip_parts.update(this.budgets, (budget) => budget.budget, now);
     this.letters.tick(now);
     const said = this.status.events.filter((event) => event.stream === this.name).slice(0, 5);
     this.said.update(said, idOf, now, true);

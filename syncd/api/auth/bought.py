@@ -11,7 +11,7 @@ was refused, never a newer one that somebody else has bought meanwhile.
 
 import copy
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import httpx
@@ -33,7 +33,7 @@ from syncd.errors import (
     UnexpectedAnswer,
 )
 from syncd.sync.clocks import boot_time
-from syncd.sync.ports import Permit
+from syncd.sync.ports import PLAIN, Permit, Price, Quota
 
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
@@ -86,7 +86,7 @@ class NoPermit:
 
     sent = 0
 
-    async def spend(self) -> None: ...
+    async def spend(self, price: Price = PLAIN) -> None: ...
 
     async def confirm(self) -> None: ...
 
@@ -95,6 +95,8 @@ class NoPermit:
     def answered(self) -> None: ...
 
     def refused(self) -> None: ...
+
+    def told(self, quotas: Sequence[Quota]) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -210,7 +212,7 @@ class Bought:
             if found is not None:
                 return found
             if self.settings.spends:
-                await permit.spend()  # which may take longer than any claim lasts
+                await permit.spend(self._price)  # which may take longer than any claim lasts
             if not await safe.claim(kept.version, self.claim):
                 await trio.sleep(LOOK_AGAIN)  # the other's claim ends by itself
                 continue
@@ -266,11 +268,15 @@ class Bought:
         self._redactor.add(*fresh.secrets())
         return await self._login(permit, None)
 
+    @property
+    def _price(self) -> Price:
+        return Price(path=self.settings.price_path, cost=self.settings.cost)
+
     async def _login(self, permit: Permit, refresh: str | None) -> "_Purchase":
         kind, spends = login_kind(self.settings), self.settings.spends
         ask = kind.ask(refresh)
         if spends:
-            await permit.spend()
+            await permit.spend(self._price)
         spending: Permit = permit if spends else NoPermit()
         bought = tuple(clock() for clock in self.clocks)
         try:

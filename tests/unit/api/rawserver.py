@@ -2,14 +2,14 @@
 
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 import attrs
 import trio
 
 from syncd.config.settings import Secret, SourceSettings, TokenLogin
-from syncd.sync.ports import Permit
+from syncd.sync.ports import PLAIN, Permit, Price, Quota
 
 Behaviour = Callable[["Connection"], Awaitable[None]]
 
@@ -172,14 +172,17 @@ class NotingPermit:
     """Notes what it is told, in order; waits and fails where a test says so."""
 
     notes: list[str] = attrs.field(factory=list)
+    prices: list[Price] = attrs.field(factory=list)
+    quotas: list[Quota] = attrs.field(factory=list)
     sent: int = 0
     spend_waits: float = 0.0
     confirm_waits: float = 0.0
     confirm_waits_once: float = 0.0
     confirm_raises: Exception | None = None
 
-    async def spend(self) -> None:
+    async def spend(self, price: Price = PLAIN) -> None:
         self.notes.append("spend")
+        self.prices.append(price)
         await _pass(self.spend_waits)
 
     async def confirm(self) -> None:
@@ -198,6 +201,9 @@ class NotingPermit:
 
     def refused(self) -> None:
         self.notes.append("refused")
+
+    def told(self, quotas: Sequence[Quota]) -> None:
+        self.quotas.extend(quotas)
 
 
 async def _pass(seconds: float) -> None:

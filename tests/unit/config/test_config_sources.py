@@ -103,7 +103,7 @@ def test_a_circle_is_one_fault_that_shows_it(links: dict[str, str], faults_of: F
 
 def budgets(load_text: Load, text: str) -> dict[str, str]:
     sources = load_text(text).sources
-    return {n: s.budget.name for n, s in sources.items() if s.budget is not None}
+    return {n: s.budget[0].name for n, s in sources.items() if s.budget}
 
 
 def test_a_budget_is_a_sources_own_unless_it_is_named(load_text: Load) -> None:

@@ -73,7 +73,7 @@ def test_a_right_file_loads_with_all_that_it_says(tmp_path: Path) -> None:
     stream = shop.streams["orders"]
     assert found.path == tmp_path / "syncd.toml"
     assert found.database.url == "postgresql:///syncd"
-    assert shop.budget == BudgetSettings(name="budget agency", requests=10, per=60.0)
+    assert shop.budget == (BudgetSettings(name="budget agency", requests=10, per=60.0),)
     assert shop.headers == {"X-Client-Id": "syncd"}
     assert (stream.key, stream.volatile) == (("id",), frozenset({"views"}))
     assert stream.indexes == (("state",),)
@@ -101,7 +101,7 @@ def test_defaults_are_as_documented(tmp_path: Path) -> None:
     stream = shop.streams["orders"]
     assert (found.state, found.drain) == (Path("/run/a"), 30.0)
     assert found.database == DatabaseSettings(url=None)
-    assert (shop.headers, shop.auth, shop.budget) == ({}, None, None)
+    assert (shop.headers, shop.auth, shop.budget) == ({}, None, ())
     assert (shop.timeout, shop.retries, shop.backoff) == (15.0, 5, 1.0)
     assert (shop.connections, shop.keepalive, shop.max_body) == (10, 4.0, 64 * 2**20)
     assert shop.retry_after == "retry_after"
@@ -125,8 +125,7 @@ def test_defaults_are_as_documented(tmp_path: Path) -> None:
     auth, budget = found.sources["logged_in"].auth, found.sources["logged_in"].budget
     assert isinstance(auth, TokenLogin)
     assert (auth.kind, auth.url, auth.spends) == ("token", "/auth/token", False)
-    assert budget is not None
-    assert budget.slack == 0.25
+    assert [limit.slack for limit in budget] == [0.25]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -334,7 +333,7 @@ def test_all_files_that_cannot_be_parsed_are_told_of_at_once(tmp_path: Path) -> 
         ("sources.shop.auth.username=a=b", lambda s: s.auth.username, "a=b"),
         ("sources.shop.auth.username=x # y", lambda s: s.auth.username, "x # y"),
         ("sources.shop.auth.username=x\ny=1", lambda s: s.auth.username, "x\ny=1"),
-        ("sources.shop.budget={requests = 3, per = 1}", lambda s: s.budget.requests, 3),
+        ("sources.shop.budget={requests = 3, per = 1}", lambda s: s.budget[0].requests, 3),
         ('sources.shop.streams.orders.key=["state"]', lambda s: s.streams["orders"].key,
          ("state",)),
         ("sources.shop.streams.orders.path=/a/b", lambda s: s.streams["orders"].path, "/a/b"),
