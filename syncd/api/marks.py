@@ -11,7 +11,6 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from zoneinfo import ZoneInfo
 
 import attrs
 
@@ -19,6 +18,7 @@ from syncd.api.columns import text_of
 from syncd.api.shown import shown
 from syncd.config.settings import IncrementalSettings
 from syncd.errors import UnexpectedAnswer
+from syncd.zones import zone
 
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})"
@@ -116,7 +116,7 @@ class Marks:
                 f"`{self.settings.field}` says no time zone: {shown(text)}",
                 hint='Say which it means: `incremental.zone = "UTC"`',
             )
-        return ZoneInfo(self.settings.zone)
+        return zone(self.settings.zone)
 
     def _written(self, value: Decimal, like: str) -> str:
         """A value as the server writes its own, rounded down."""
