@@ -169,8 +169,11 @@ class Check:
         always = stream.call is not None and stream.call.when == "always"
         requests = pages + (total if always else 0)
         needs = (requests - 1) // source.budget.requests * source.budget.per
-        if needs > BUSY * stream.every:
+        schedule = stream.schedule
+        gap = stream.every if schedule is None else schedule.shortest
+        if needs > BUSY * gap:
+            said = "`every` is" if schedule is None else "`cron` comes twice within"
             self.note(
-                f"{name}: {requests} requests need {seconds(needs)} of its budget, and `every` is "
-                f"{seconds(stream.every)}: cycles will begin late"
+                f"{name}: {requests} requests need {seconds(needs)} of its budget, and {said} "
+                f"{seconds(gap)}: cycles will begin late"
             )

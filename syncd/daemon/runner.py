@@ -27,6 +27,7 @@ from syncd.sync import events
 from syncd.sync.aside import retry_letters
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
+from syncd.sync.due import astray, planned
 from syncd.sync.model import Checkpoint, Committed, Counts, Lease, StreamId
 from syncd.sync.retry import backoff
 from syncd.sync.stream import run_cycle, store_answers_again
@@ -35,6 +36,7 @@ PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
 PAUSE_CAP = 900.0  # seconds
 SLICE = 60.0  # seconds; so often a long rest looks whether the machine was suspended
 GRAIN = 0.001  # seconds; what is left of a rest below this is rounding
+STEPPED = 5.0  # seconds by which the store's clock differs from what it should show
 CLOSING = 5.0  # seconds that the end of a stream's client may take
 
 T = TypeVar("T")
@@ -234,10 +236,17 @@ class Runner:
         if checkpoint.cycle is not None:
             return False
         stream = self.stream
-        # Start to start: whatever that clock did, a cycle is never further off than that.
-        left = min(checkpoint.next_start or 0.0, stream.every)
-        if stream.in_turn is not None:
-            left = stream.every - stream.in_turn.elapsed
+        schedule = stream.schedule
+        if schedule is None:
+            # Start to start: whatever that clock did, a cycle is never further off than that.
+            left = min(checkpoint.next_start or 0.0, stream.every)
+            if stream.in_turn is not None:
+                left = stream.every - stream.in_turn.elapsed
+        elif astray(schedule, checkpoint):
+            self._opened = False
+            return True
+        else:
+            left = (planned(checkpoint) or 0.0) - checkpoint.clock
         left, self.stagger = max(left, self.stagger), 0.0
         if left <= 0:
             return False
@@ -246,7 +255,31 @@ class Runner:
             return False
         self.state = "resting"
         self.stream.report(events.Resting(stream=self.id, seconds=left))
-        return await self._sleep(left)
+        now = checkpoint.clock
+        return await (self._sleep(left) if schedule is None else self._until_due(now + left, now))
+
+    async def _until_due(self, due: float, clock: float) -> bool:
+        """Rest until a time of day has come, from what the store's clock shows; True: look anew.
+
+        That clock may be stepped, so it is looked at each minute.
+        """
+        while clock < due:
+            watch = Stopwatch()
+            if await self._sleep(max(min(due - clock, SLICE), 2 * GRAIN)):
+                break
+            there = await self._store_clock()
+            ours = clock + watch.elapsed
+            clock = ours if there is None else there
+            if abs(clock - ours) > STEPPED:
+                break
+        return True
+
+    async def _store_clock(self) -> float | None:
+        """None while Postgres is away: who rests does not need it yet."""
+        try:
+            return await self.stream.store.clock()
+        except StoreUnavailable:
+            return None
 
     async def _sleep(self, seconds: float) -> bool:
         """Sleep so long, a suspend of the machine included; True as soon as there is news."""
@@ -284,7 +317,11 @@ class Runner:
     async def _open(self) -> None:
         stream = self.stream
         checkpoint = await stream.store.open_stream(
-            stream.id, stream.table, stream.lease, every=stream.every
+            stream.id,
+            stream.table,
+            stream.lease,
+            every=stream.every,
+            schedule=stream.schedule,
         )
         self._paused = checkpoint.paused
         if self._at is not None and self._at.seq != checkpoint.seq:

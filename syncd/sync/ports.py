@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from syncd.schedule import Schedule
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -272,15 +273,25 @@ class Store(TokenStore, Protocol):
         """
 
     async def open_stream(
-        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+        self,
+        stream: StreamId,
+        table: Table,
+        lease: Lease,
+        *,
+        every: float,
+        schedule: Schedule | None = None,
     ) -> Checkpoint:
         """Make the table be there (if the role may) and read where the stream stands.
 
-        The next start becomes `every` seconds after the start of the last whole cycle.
+        The next start becomes `every` seconds after the start of the last whole cycle, or what
+        the schedule makes of it (`Schedule.opened`).
         """
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         """On a new connection and FOR UPDATE: what it says is committed or never will be."""
+
+    async def clock(self) -> float:
+        """The store's own, in epoch seconds."""
 
     async def begin_cycle(
         self,
@@ -291,6 +302,7 @@ class Store(TokenStore, Protocol):
         extra: bool = False,
         reconcile: float | None = None,
         full: float | None = 0.0,
+        next_start: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         """Begin a cycle, or take up the running one (then with its counts so far).
 
@@ -301,6 +313,8 @@ class Store(TokenStore, Protocol):
         only if one was asked for, or has to be confirmed.
         full: seconds after the start of the last good cycle of the whole list from which one asks
         for the whole list again; until then from the high-water mark on.  None: never again.
+        next_start: with a cycle that is begun, when the next is due, in epoch seconds of the
+        store's clock; None: as it was.
         """
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:

@@ -28,6 +28,7 @@ from syncd.sync.certain import written
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
+from syncd.sync.due import Missed, following, missed
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
@@ -68,7 +69,7 @@ async def store_answers_again(stream: StreamContext) -> None:
 
 async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: bool) -> Committed:
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
-        at, totals, abandoned = await _begin(stream, extra=extra)
+        at, totals, abandoned, late = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
         stream.movement, stream.alerts, stream.turned = Movement(), {}, set()
         if at.follows is None:
@@ -76,6 +77,8 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
         stream.report(
             events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
+        if late is not None:
+            stream.report(events.CaughtUp(stream=stream.id, missed=late))
     committed = await _turn_pages(stream, at)
     if committed.outcome is not None:
         stream.report(
@@ -229,8 +232,12 @@ async def read_ours(stream: StreamContext) -> Checkpoint:
     return now
 
 
-async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Counts, str]:
-    async def begin() -> tuple[Checkpoint, Counts, str]:
+async def _begin(
+    stream: StreamContext, *, extra: bool
+) -> tuple[Checkpoint, Counts, str, Missed | None]:
+    schedule = stream.schedule
+
+    async def begin() -> tuple[Checkpoint, Counts, str, Missed | None]:
         # Read anew at each try: after an unknown outcome the cycle may have begun.
         checkpoint = await read_ours(stream)
         fingerprint = stream.source.fingerprint
@@ -243,8 +250,10 @@ async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Cou
             extra=extra,
             reconcile=stream.reconcile,
             full=stream.full,
+            next_start=None if schedule is None or extra else following(schedule, checkpoint),
         )
-        return *begun, abandon
+        late = None if schedule is None or extra else missed(schedule, checkpoint)
+        return *begun, abandon, None if begun[0].resumed else late
 
     return await stream.retry.through_outages(begin, stream.on_failure)
 

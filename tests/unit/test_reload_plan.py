@@ -52,6 +52,8 @@ OTHER_STREAM: dict[str, Any] = {
     "path": "/all-orders",
     "slow_after": 60.0,
     "every": 60.0,
+    "cron": ("30 2 * * *",),
+    "zone": "Europe/Berlin",
     "reconcile": 86400.0,
     "params": {"since": "2026"},
     "records": "data",
