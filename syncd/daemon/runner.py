@@ -69,6 +69,9 @@ class Runner:
     _extra: bool = attrs.field(default=False, init=False)
     """The cycle that begins next is one out of turn."""
 
+    _found: float | None = attrs.field(default=None, init=False)
+    """The start of its schedule that it begins for, in epoch seconds."""
+
     _failures: int = attrs.field(default=0, init=False)
     _next: StreamContext | None = attrs.field(default=None, init=False)
     _lease: Lease | None = attrs.field(default=None, init=False)
@@ -207,7 +210,7 @@ class Runner:
         self._due = False
         self.state = "running"
         at, self._at = self._at, None  # if it fails, what it has done is read anew
-        committed = await run_cycle(self.stream, at, extra=self._extra)
+        committed = await run_cycle(self.stream, at, extra=self._extra, due=self._found)
         self._at = committed.checkpoint
         self._failures = 0
         if committed.outcome is not None:
@@ -229,7 +232,7 @@ class Runner:
         A cycle that was left is due at once.  After a cycle of our own it is our clock that
         tells, so that a step of Postgres's clock neither skips a cycle nor doubles one.
         """
-        self._extra = False
+        self._extra, self._found = False, None
         if self._due:
             return False
         checkpoint = await self._read()
@@ -246,7 +249,8 @@ class Runner:
             self._opened = False
             return True
         else:
-            left = (planned(checkpoint) or 0.0) - checkpoint.clock
+            self._found = planned(checkpoint)
+            left = (self._found or 0.0) - checkpoint.clock
         left, self.stagger = max(left, self.stagger), 0.0
         if left <= 0:
             return False

@@ -11,7 +11,6 @@ import attrs
 from syncd.schedule import Schedule
 from syncd.sync.model import Checkpoint
 
-EARLY = 5.0  # seconds; who finds a cycle due, and begins it, reads the clock twice
 LATE = 60.0  # seconds; more than that is worth a word
 COUNTED = 100  # due times that have passed; more are no other matter
 
@@ -28,12 +27,16 @@ class Missed:
     """From the first of them until now."""
 
 
-def following(schedule: Schedule, at: Checkpoint) -> float | None:
-    """The next start with a cycle that begins now, in epoch seconds; None: it stays."""
+def following(schedule: Schedule, at: Checkpoint, found: float | None) -> float | None:
+    """The next start with a cycle that begins now, in epoch seconds; None: it stays.
+
+    found: the start that was found due, if that is why it begins.  The clock may have been
+    stepped back since, or Postgres be another one after a failover.
+    """
     due = planned(at)
     if due is None:
         return schedule.after(at.clock)
-    if due > at.clock + EARLY:
+    if due > at.clock and due != found:
         return None
     return schedule.after(max(due, at.clock))
 

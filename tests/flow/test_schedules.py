@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from syncd.daemon.jobs import Job
 from syncd.daemon.runner import Runner
-from syncd.errors import ApiUnavailable, UnexpectedAnswer
+from syncd.errors import ApiUnavailable, StoreUnavailable, UnexpectedAnswer
 from syncd.schedule import Schedule
 from syncd.sync import clocks, events
 from syncd.sync.model import StreamId
@@ -209,6 +209,23 @@ async def test_stepped_back_it_does_not_run_again_what_it_has_run(
         assert wall.begun == ["2026-03-11T02:30+01:00"]
         await wall.reaches("2026-03-12T03:00+01:00")
     assert wall.begun == ["2026-03-11T02:30+01:00", "2026-03-12T02:30+01:00"]
+
+
+async def test_found_due_and_begun_by_another_clock_it_is_run_once(
+    wall: Watched, autojump_clock: Clock
+) -> None:
+    """resume: a failover at half past two, to a server whose clock is behind."""
+    wall.is_at("2026-03-10T12:00+01:00")
+    store = wall.fleet.store
+    async with wall.fleet.life("ads") as life:
+        starts(life)
+        store.fail_next("begin_cycle", StoreUnavailable("it is gone"))
+        await wall.fleet.until(lambda e: isinstance(e, events.Waiting))
+        store.clock_offset -= 5 * MINUTE
+        await wall.reaches("2026-03-11T12:00+01:00")
+    assert [text[:14] for text in wall.begun] == ["2026-03-11T02:"]
+    assert wall.begun[0] < "2026-03-11T02:30"
+    assert wall.next_start == "2026-03-12T02:30+01:00"
 
 
 async def test_a_clock_that_was_wrong_by_years_blocks_nothing(
@@ -441,8 +458,8 @@ async def test_from_an_interval_to_a_calendar_and_back(
 SPANS = st.floats(1.0, 4 * HOUR)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["wait", "suspend", "restart", "pause", "down"]), SPANS),
-        st.tuples(st.just("sync"), st.just(0.0)),
+        st.tuples(st.sampled_from(["wait", "suspend", "restart", "pause", "down", "away"]), SPANS),
+        st.tuples(st.sampled_from(["sync", "lost request", "lost answer"]), st.just(0.0)),
         st.tuples(st.just("step"), st.sampled_from([-2 * HOUR, -61.0, -3.0, 3.0, 61.0, 2 * HOUR])),
     ),
     min_size=1,
@@ -466,7 +483,7 @@ NIGHTS = (
 def test_each_due_time_is_run_once_or_made_up_for_by_one_cycle(
     crons: tuple[str, ...], night: tuple[str, str], steps: list[tuple[str, float]]
 ) -> None:
-    """contained, resume: in every zone, over waits, sleeps, restarts, pauses and stepped clocks."""
+    """contained, resume: in all zones, over sleeps, restarts, outages and stepped clocks."""
     where, start = night
     fleet = Fleet(requests=1000)
     fleet.has(ADS, 3)
@@ -526,6 +543,9 @@ class World:
             case "suspend":
                 self.wall.sleep(span)
             case "step":
+                # Who has found itself due begins; what the clock does between these two has a
+                # test of its own.
+                await trio.sleep(1.0)
                 self.wall.fleet.store.clock_offset += span
             case "pause":
                 await asked(runner, Job(kind="pause"))
@@ -533,10 +553,13 @@ class World:
                 await asked(runner, Job(kind="resume"))
             case "sync":
                 await self._sync(runner)
+            case "lost request" | "lost answer":
+                error = StoreUnavailable("the connection was lost")
+                self.wall.fleet.store.fail_next("begin_cycle", error, after=kind == "lost answer")
             case _:
-                self.down = kind == "down"
+                self.down, self.wall.fleet.store.away = kind == "down", kind == "away"
                 await trio.sleep(span)
-                self.down = False
+                self.down = self.wall.fleet.store.away = False
 
     async def _sync(self, runner: Runner) -> None:
         store = self.wall.fleet.store

@@ -23,20 +23,22 @@ def at(clock: float, due: float | None) -> Checkpoint:
 
 
 @pytest.mark.parametrize(
-    ("clock", "due", "expected"),
+    ("clock", "due", "found", "expected"),
     [
-        (TWO + 0.2, TWO, TWO + HOUR),
-        (TWO + 3.5 * HOUR, TWO, TWO + 4 * HOUR),
-        (TWO + 0.2, None, TWO + HOUR),  # it was reset
-        (TWO - 1.0, TWO, TWO + HOUR),  # the clock went back a little since it was found due
-        (TWO - 600, TWO, None),  # asked for by hand
+        (TWO + 0.2, TWO, TWO, TWO + HOUR),
+        (TWO + 3.5 * HOUR, TWO, TWO, TWO + 4 * HOUR),
+        (TWO + 0.2, TWO, None, TWO + HOUR),  # by `syncd once`
+        (TWO + 0.2, None, None, TWO + HOUR),  # it was reset
+        (TWO - 10.0, TWO, TWO, TWO + HOUR),  # the clock went back since it was found due
+        (TWO - 10.0, TWO, None, None),  # asked for by hand
+        (TWO - 10.0, TWO, TWO - HOUR, None),  # Postgres went back: that was another one
     ],
 )
 def test_the_next_start_is_what_the_cycle_does_not_cover(
-    clock: float, due: float | None, expected: float | None
+    clock: float, due: float | None, found: float | None, expected: float | None
 ) -> None:
     """contained: no due time twice, and none left out."""
-    assert following(HOURLY, at(clock, due)) == expected
+    assert following(HOURLY, at(clock, due), found) == expected
 
 
 @pytest.mark.parametrize(
