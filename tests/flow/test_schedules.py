@@ -328,6 +328,34 @@ async def test_asked_for_by_hand_it_runs_and_the_plan_stays(
     assert wall.begun == ["2026-03-11T02:20+01:00", "2026-03-11T02:30+01:00"]
 
 
+@pytest.mark.parametrize(
+    ("asked_at", "begun"),
+    [
+        ("2026-03-11T02:20+01:00", ["2026-03-11T02:20", "2026-03-11T02:30"]),
+        ("2026-03-11T02:40+01:00", ["2026-03-11T02:40"]),
+    ],
+    ids=["before", "after"],
+)
+async def test_once_pays_what_is_owed_and_nothing_in_advance(
+    wall: Watched, asked_at: str, begun: list[str], autojump_clock: Clock
+) -> None:
+    """resume: `syncd once` beside a daemon that is down, around half past two."""
+    wall.is_at("2026-03-10T12:00+01:00")
+    async with wall.fleet.life("ads") as life:
+        starts(life)
+        await wall.fleet.until(lambda e: isinstance(e, events.Resting))
+    await wall.reaches(asked_at)
+    async with wall.fleet.life("ads") as life:
+        context = life.context(ADS, schedule=NIGHTLY, has_call=False)
+        runner = Runner(stream=context, rng=wall.fleet.rng)
+        await runner.open()
+        await runner.run_once()
+    async with wall.fleet.life("ads") as life:
+        starts(life)
+        await wall.reaches("2026-03-11T12:00+01:00")
+    assert [text[:16] for text in wall.begun] == begun
+
+
 async def test_a_pause_over_several_is_made_up_for_once(
     wall: Watched, autojump_clock: Clock
 ) -> None:
