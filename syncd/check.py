@@ -5,7 +5,9 @@ other, so that a check beside a running daemon, or just before its start, takes 
 window over the API's limit; for that syncd's own schema is made, if the role may.
 """
 
+import datetime as dt
 import random
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -22,11 +24,13 @@ from syncd.sync.ports import Source
 from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
 from syncd.views.words import limit_words, plain, seconds
+from syncd.zones import zone
 
 Say = Callable[[str], None]
 
 LISTED = 20  # names on one line
 TRIES = 3  # an API that is unreliable by nature gets another chance
+SHOWN = 3  # due times of a calendar
 PATIENCE = 120.0  # seconds for one first page, waits for the budget included
 BUSY = 0.9  # of the time between two starts; a cycle that needs more can't keep its interval
 
@@ -55,12 +59,28 @@ class Check:
         streams = sum(len(s.streams) for s in sources.values())
         many = f"{len(sources)} source{'s' * (len(sources) != 1)}"
         self.good(f"{self.settings.path}: {many}, {streams} stream{'s' * (streams != 1)}")
+        for source in sources.values():
+            for stream in source.streams.values():
+                self._calendar(StreamId(source=source.name, stream=stream.name), stream)
         admin = self.settings.admin
         if admin is not None and not admin.local:
             self.note(
                 f"admin.listen: the token goes to {admin.listen} in clear text; listen at a "
                 "loopback address, and put a reverse proxy with TLS before it"
             )
+
+    def _calendar(self, name: StreamId, stream: StreamSettings) -> None:
+        """When it comes next, by this host's clock: a slip in `cron` is seen by that."""
+        schedule = stream.schedule
+        if schedule is None:
+            return
+        due, there = time.time(), zone(schedule.zone)
+        shown = []
+        for _ in range(SHOWN):
+            due = schedule.after(due)
+            at = dt.datetime.fromtimestamp(due, there)
+            shown.append(f"{at:%a} {at.isoformat(' ', 'minutes')}")
+        self.good(f"{name}: begins by `cron` at {', '.join(shown)} …")
 
     async def run(self) -> None:
         """Ask the database and every source."""
@@ -192,10 +212,13 @@ class Check:
         always = stream.call is not None and stream.call.when == "always"
         requests = pages + (total if always else 0)
         needs = max((_needs(limit, stream, pages, total) for limit in source.budget), default=0.0)
-        if needs > BUSY * stream.every:
+        schedule = stream.schedule
+        gap = stream.every if schedule is None else schedule.shortest
+        if needs > BUSY * gap:
+            said = "`every` is" if schedule is None else "`cron` comes twice within"
             self.note(
-                f"{name}: {requests} requests need {seconds(needs)} of its budget, and `every` is "
-                f"{seconds(stream.every)}: cycles will begin late"
+                f"{name}: {requests} requests need {seconds(needs)} of its budget, and {said} "
+                f"{seconds(gap)}: cycles will begin late"
             )
 
 

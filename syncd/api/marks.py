@@ -11,7 +11,6 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from zoneinfo import ZoneInfo
 
 import attrs
 
@@ -19,6 +18,7 @@ from syncd.api.columns import text_of
 from syncd.api.shown import shown
 from syncd.config.settings import IncrementalSettings
 from syncd.errors import UnexpectedAnswer
+from syncd.zones import zone
 
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})"
@@ -80,9 +80,9 @@ class Marks:
         if self.settings.kind != "time" or self.settings.zone is None:
             return 0
         moment = _EPOCH + dt.timedelta(seconds=_floor(self._value(mark)))
-        zone = ZoneInfo(self.settings.zone)
-        days = (moment + dt.timedelta(days=n) for n in (-1, 0, 1))
-        offsets = [zone.utcoffset(day.astimezone(zone)) or dt.timedelta(0) for day in days]
+        there = zone(self.settings.zone)
+        days = ((moment + dt.timedelta(days=n)).astimezone(there) for n in (-1, 0, 1))
+        offsets = [day.utcoffset() or dt.timedelta(0) for day in days]
         turned = max(offsets[0] - offsets[1], max(offsets[:2]) - offsets[2], dt.timedelta(0))
         return int(turned.total_seconds())
 
@@ -130,7 +130,7 @@ class Marks:
                 f"`{self.settings.field}` says no time zone: {shown(text)}",
                 hint='Say which it means: `incremental.zone = "UTC"`',
             )
-        return ZoneInfo(self.settings.zone)
+        return zone(self.settings.zone)
 
     def _written(self, value: Decimal, like: str) -> str:
         """A value as the server writes its own, rounded down."""

@@ -36,7 +36,8 @@ from syncd.sync.waits import Waits
 
 GOODBYE = 5.0  # seconds that giving the leases back may take
 STAGGER = 0.05  # seconds for each stream, over which the first cycles of many are spread …
-STAGGER_SHARE = 0.1  # … but no more than this part of the interval
+STAGGER_SHARE = 0.1  # … but no more than this part of the interval …
+SHORTEST = 60.0  # … or of the shortest that a calendar can have
 
 
 @attrs.define(eq=False)
@@ -123,7 +124,8 @@ class App:
     def _stagger(self, stream: StreamSettings) -> float:
         """The first stream begins at once; the others spread, lest a thousand begin together."""
         spread = STAGGER * len(self.supervisor.runners)
-        return self.rng.uniform(0.0, min(spread, STAGGER_SHARE * stream.every))
+        every = stream.every if stream.schedule is None else SHORTEST
+        return self.rng.uniform(0.0, min(spread, STAGGER_SHARE * every))
 
     def _context(
         self, stream: StreamId, settings: Settings, shared: _Shared, waits: Waits
@@ -136,6 +138,7 @@ class App:
             id=stream,
             table=wiring.table(of_stream),
             every=of_stream.every,
+            schedule=of_stream.schedule,
             concurrency=of_stream.call.concurrency if of_stream.call else 1,
             only_changed=of_stream.call is not None and of_stream.call.when == "changed",
             lease=self.supervisor.leases[stream.source],

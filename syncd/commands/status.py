@@ -137,8 +137,9 @@ def show(
 
 
 def _line(seen: Seen, now: float, settings: Settings, *, runs: bool) -> Line:
-    every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
-    found = standing(seen, now, every=every, runs=runs)
+    of_stream = settings.sources[seen.stream.source].streams[seen.stream.stream]
+    planned = of_stream.schedule is not None
+    found = standing(seen, now, every=of_stream.every, runs=runs, planned=planned)
     last = seen.last
     counts: tuple[str, ...] = ("-",) * 4
     if last is not None:

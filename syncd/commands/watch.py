@@ -165,8 +165,14 @@ class _Seeing:
         runs = {h.source for h in picture.holders if h.runs}
 
         def calm(seen: Seen) -> bool:
-            every = self.settings.sources[seen.stream.source].streams[seen.stream.stream].every
-            found = standing(seen, picture.now, every=every, runs=seen.stream.source in runs)
+            of_stream = self.settings.sources[seen.stream.source].streams[seen.stream.stream]
+            found = standing(
+                seen,
+                picture.now,
+                every=of_stream.every,
+                runs=seen.stream.source in runs,
+                planned=of_stream.schedule is not None,
+            )
             return found.state in CALM
 
         kept = [seen for seen in picture.streams if not calm(seen)]

@@ -221,11 +221,18 @@ def _circle(name: str, parents: Mapping[str, str]) -> list[str]:
     return []
 
 
+def _instead(own: Mapping[str, Any], at: tuple[str, ...]) -> set[str]:
+    """What of a stream is not inherited, for its own settings stand in the place of it."""
+    if len(at) != 2 or at[0] != "streams" or {"cron", "every"} <= own.keys():
+        return set()
+    return {"every"} if "cron" in own else {"cron", "zone"} if "every" in own else set()
+
+
 def _deep(base: Mapping[str, Any], own: Mapping[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
     """`base` with everything that `own` says; tables merge, all else is replaced."""
     # Tables in here are references to secrets: two of them merged would be none.
     replace = at in (("auth",), ("headers",)) or len(at) == DEEPEST
-    merged = dict(base)
+    merged = {key: value for key, value in base.items() if key not in _instead(own, at)}
     for key, value in own.items():
         there = merged.get(key)
         whole = replace or (key == "heartbeat" and at[:1] == ("streams",))

@@ -1,11 +1,11 @@
 """What do `incremental` and `deleted` of a stream say: what has changed, and what is gone?"""
 
-import zoneinfo
 from typing import Any
 
 from syncd.config import units
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.settings import DeletedSettings, IncrementalSettings, StreamSettings
+from syncd.config.zones import read_zone
 
 KINDS = ["time", "epoch", "epoch-ms", "number"]
 OFTEN = {"daily": 86400.0, "weekly": 7 * 86400.0}
@@ -28,7 +28,7 @@ def read_incremental(node: Node) -> IncrementalSettings | None:
         kind=kind,
         lookback=table.duration("lookback", 300.0, zero=True) if of_time else 0.0,
         lag=table.duration("lag", 60.0, zero=True) if of_time else 0.0,
-        zone=_zone(table) if of_time else None,
+        zone=read_zone(table, None) if of_time else None,
         full=_full(table),
     )
     table.finish()
@@ -63,16 +63,6 @@ def check_incremental(node: Node, stream: StreamSettings) -> None:
         node.fault_at(("params", found.param), "`incremental` sends this parameter")
     if found.field in stream.hide:
         node.fault_at(("hide", found.field), "`incremental.field` is kept in the checkpoint")
-
-
-def _zone(table: Node) -> str | None:
-    def check(value: Any) -> str | None:
-        try:
-            return zoneinfo.ZoneInfo(value).key if isinstance(value, str) else None
-        except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-            return None
-
-    return table.get("zone", None, 'a time zone such as "UTC" or "Europe/Berlin"', check)
 
 
 def _full(table: Node) -> float | None:

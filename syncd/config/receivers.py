@@ -5,6 +5,7 @@ kept as one, also where it stands in the file.
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from syncd.errors import Fault
 
 ADDRESS = 'an http or https address with a host, such as "https://hooks.example.com/syncd"'
 WATCH = 'an http or https address with a host, such as "https://watch.example.com/ping/orders"'
+WHEN = re.compile(r"\.(every|zone|cron(\[\d+\])?)$")  # paths of what says how often
 SHORTEST = 16  # bytes of a secret; what is shorter can be guessed
 
 
@@ -70,18 +72,22 @@ def _check_age(
     """Note an age that the data of none of its streams stays below."""
     if not receiver.sources and "sources" in table.values:
         return  # that they are wrong is told already
-    if any(fault.path.endswith(".every") for fault in table.faults):
+    if any(WHEN.search(fault.path) for fault in table.faults):
         return
     streams = {
-        dotted("sources", source.name, "streams", stream.name): stream.every
+        dotted("sources", source.name, "streams", stream.name): stream
         for source in sources.values()
         if source.name in (receiver.sources or sources)
         for stream in source.streams.values()
     }
-    shortest = min(streams, key=streams.__getitem__, default=None)
-    if receiver.max_age is None or shortest is None or receiver.max_age >= streams[shortest]:
+    if receiver.max_age is None or not streams:
         return
-    often = f"{dotted(shortest, 'every')} ({streams[shortest]:g}s), the shortest of its streams"
+    shortest = min(streams, key=lambda path: streams[path].interval)
+    interval = streams[shortest].interval
+    if receiver.max_age >= interval:
+        return
+    key = "cron" if streams[shortest].cron else "every"
+    often = f"{dotted(shortest, key)} ({interval:g}s), the shortest of its streams"
     table.wrong("max_age", table.values["max_age"], f"no shorter than {often}")
 
 

@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 import attrs
 
+from syncd.schedule import Schedule
+from syncd.zones import UTC
+
 COLUMN_TYPES = frozenset(
     {
         "text", "bigint", "integer", "smallint", "numeric", "double precision", "real",
@@ -585,7 +588,13 @@ class StreamSettings:
     name: str
     path: str
     every: float = 900.0
-    """Start to start, in seconds."""
+    """Start to start, in seconds; without a meaning where there is a `cron`."""
+
+    cron: tuple[str, ...] = ()
+    """When cycles begin, if not every so often."""
+
+    zone: str = UTC
+    """Where the clock hangs that `cron` speaks of."""
 
     slow_after: float = 300.0
     """A cycle that takes more seconds is worth an alert; nothing else comes of it."""
@@ -645,6 +654,16 @@ class StreamSettings:
         # A field that is itself called `a.b` is reached by that path as well.
         tops = {path.partition(".")[0] for path in paths}
         return frozenset({*paths, *tops, *self.contract.ignore})
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The calendar by which cycles begin; None: it is `every`."""
+        return Schedule(self.cron, self.zone) if self.cron else None
+
+    @property
+    def interval(self) -> float:
+        """The longest time, in seconds, from one start to the next."""
+        return self.every if self.schedule is None else self.schedule.longest
 
 
 @attrs.frozen(kw_only=True)

@@ -13,6 +13,7 @@ from syncd.config.pages import read_page, sent_by
 from syncd.config.reading import REQUIRED, Node, any_text, as_text, as_texts, shown
 from syncd.config.receivers import read_heartbeat
 from syncd.config.rules import read_rules
+from syncd.config.schedules import read_schedule
 from syncd.config.settings import (
     COLUMN_TYPES,
     CallSettings,
@@ -42,11 +43,14 @@ def read_stream(name: str, node: Node) -> StreamSettings:
     volatile = node.texts("volatile", ())
     indexes = _indexes(node, columns)
     page, call = read_page(node), _call(node, columns)
+    begins = read_schedule(node)
     schema, table = _table(name, node)
     stream = StreamSettings(
         name=name,
         path=node.address("path"),
-        every=node.duration("every", 900.0),
+        every=begins.every,
+        cron=begins.cron,
+        zone=begins.zone,
         slow_after=node.duration("slow_after", 300.0),
         reconcile=_reconcile(node),
         cost=node.count("cost", 1, most=100_000),

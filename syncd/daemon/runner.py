@@ -28,6 +28,7 @@ from syncd.sync import events
 from syncd.sync.aside import retry_letters
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
+from syncd.sync.due import astray, planned
 from syncd.sync.model import Checkpoint, Committed, Counts, Lease, StreamId
 from syncd.sync.retry import backoff
 from syncd.sync.stream import run_cycle, store_answers_again
@@ -36,6 +37,7 @@ PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
 PAUSE_CAP = 900.0  # seconds
 SLICE = 60.0  # seconds; so often a long rest looks whether the machine was suspended
 GRAIN = 0.001  # seconds; what is left of a rest below this is rounding
+STEPPED = 5.0  # seconds by which the store's clock differs from what it should show
 CLOSING = 5.0  # seconds that the end of a stream's client may take
 
 T = TypeVar("T")
@@ -67,6 +69,9 @@ class Runner:
 
     _extra: bool = attrs.field(default=False, init=False)
     """The cycle that begins next is one out of turn."""
+
+    _found: float | None = attrs.field(default=None, init=False)
+    """The start of its schedule that it begins for, in epoch seconds."""
 
     _failures: int = attrs.field(default=0, init=False)
     _next: StreamContext | None = attrs.field(default=None, init=False)
@@ -206,7 +211,7 @@ class Runner:
         self._due = False
         self.state = "running"
         at, self._at = self._at, None  # if it fails, what it has done is read anew
-        committed = await run_cycle(self.stream, at, extra=self._extra)
+        committed = await run_cycle(self.stream, at, extra=self._extra, due=self._found)
         self._at = committed.checkpoint
         self._failures = 0
         if committed.outcome is not None:
@@ -228,17 +233,25 @@ class Runner:
         A cycle that was left is due at once.  After a cycle of our own it is our clock that
         tells, so that a step of Postgres's clock neither skips a cycle nor doubles one.
         """
-        self._extra = False
+        self._extra, self._found = False, None
         if self._due:
             return False
         checkpoint = await self._read()
         if checkpoint.cycle is not None:
             return False
         stream = self.stream
-        # Start to start: whatever that clock did, a cycle is never further off than that.
-        left = min(checkpoint.next_start or 0.0, stream.every)
-        if stream.in_turn is not None:
-            left = stream.every - stream.in_turn.elapsed
+        schedule = stream.schedule
+        if schedule is None:
+            # Start to start: whatever that clock did, a cycle is never further off than that.
+            left = min(checkpoint.next_start or 0.0, stream.every)
+            if stream.in_turn is not None:
+                left = stream.every - stream.in_turn.elapsed
+        elif astray(schedule, checkpoint):
+            self._opened = False
+            return True
+        else:
+            self._found = planned(checkpoint)
+            left = (self._found or 0.0) - checkpoint.clock
         left, self.stagger = max(left, self.stagger), 0.0
         if left <= 0:
             return False
@@ -247,7 +260,31 @@ class Runner:
             return False
         self.state = "resting"
         self.stream.report(events.Resting(stream=self.id, seconds=left))
-        return await self._sleep(left)
+        now = checkpoint.clock
+        return await (self._sleep(left) if schedule is None else self._until_due(now + left, now))
+
+    async def _until_due(self, due: float, clock: float) -> bool:
+        """Rest until a time of day has come, from what the store's clock shows; True: look anew.
+
+        That clock may be stepped, so it is looked at each minute.
+        """
+        while clock < due:
+            watch = Stopwatch()
+            if await self._sleep(max(min(due - clock, SLICE), 2 * GRAIN)):
+                break
+            there = await self._store_clock()
+            ours = clock + watch.elapsed
+            clock = ours if there is None else there
+            if abs(clock - ours) > STEPPED:
+                break
+        return True
+
+    async def _store_clock(self) -> float | None:
+        """None while Postgres is away: who rests does not need it yet."""
+        try:
+            return await self.stream.store.clock()
+        except StoreUnavailable:
+            return None
 
     async def _sleep(self, seconds: float) -> bool:
         """Sleep so long, a suspend of the machine included; True as soon as there is news."""
@@ -285,7 +322,11 @@ class Runner:
     async def _open(self) -> None:
         stream = self.stream
         checkpoint = await stream.store.open_stream(
-            stream.id, stream.configured, stream.lease, every=stream.every
+            stream.id,
+            stream.configured,
+            stream.lease,
+            every=stream.every,
+            schedule=stream.schedule,
         )
         stream.follow(await stream.store.evolution(stream.configured))
         self._paused = checkpoint.paused

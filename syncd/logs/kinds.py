@@ -46,6 +46,12 @@ DELETES_HELD = Kind(
 RESTING = Kind(
     "resting", "INFO", "resting until the next cycle", "dc17029fb7504e9495f4e4cd1e7a5ed8"
 )
+CAUGHT_UP = Kind(
+    "caught-up",
+    "WARNING",
+    "due times had passed: this cycle makes up for them",
+    "4845d432063e4b8a8d73244c9ce432cd",
+)
 LOGGED_IN = Kind("logged-in", "INFO", "logged in", "b78281e84dd945c0afde6684e4456d23")
 PUT_ASIDE = Kind("put-aside", "WARNING", "record put aside", "79fb256d043c498aa35046fe214468e4")
 LEFT_OUT = Kind("left-out", "INFO", "record left out by a rule", "48a6c00992dc4c13a10ad787834a9f0c")

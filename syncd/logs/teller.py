@@ -4,6 +4,7 @@ Keeps of each stream the cycle and the page that it is at, so that every line sa
 where it happened, and which troubles it has (`trouble`).
 """
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ LISTED = 20  # fields that one line names
 
 OF_THE_CYCLE = (
     kinds.CYCLE_STARTED,
+    kinds.CAUGHT_UP,
     kinds.CYCLE_ENDED,
     kinds.CYCLE_DOUBTFUL,
     kinds.RECONCILED,
@@ -198,6 +200,13 @@ class Teller:
                 return kinds.PAUSED, {}
             case events.Resting():
                 return kinds.RESTING, {"seconds": round(event.seconds)}
+            case events.CaughtUp(missed=missed):
+                first = dt.datetime.fromtimestamp(missed.since, dt.UTC)
+                return kinds.CAUGHT_UP, {
+                    "since": first.isoformat(timespec="seconds"),
+                    "times": missed.count,
+                    "late": round(missed.seconds),
+                }
             case events.Parked():
                 return kinds.PARKED, {"reason": event.reason, **_filled(hint=event.hint)}
             case events.LimitMisread():

@@ -45,7 +45,8 @@ INTERVAL = Kind(
     "syncd_stream_interval_seconds",
     "gauge",
     STREAM,
-    "The config's `every`: from the start of one cycle to the start of the next.",
+    "The config's `every`: from the start of one cycle to the start of the next; of a `cron` the "
+    "longest time between two.",
 )
 LAST_OUTCOME = Kind(
     "syncd_last_cycle_outcome",

@@ -24,7 +24,7 @@ def tell_settings(samples: Samples, settings: Settings) -> None:
     """What the config says of each stream: what other samples are compared with."""
     for stream, of_stream in streams_of(settings).items():
         names = stream.source, stream.stream
-        samples.add(kinds.INTERVAL, of_stream.every, *names)
+        samples.add(kinds.INTERVAL, of_stream.interval, *names)
         samples.add(kinds.CYCLE_LIMIT, of_stream.slow_after, *names)
 
 
@@ -39,7 +39,11 @@ def tell_picture(
             of_stream = known[seen.stream]
             _tell_seen(samples, seen, picture.now, age)
             found = standing(
-                seen, picture.now, every=of_stream.every, runs=seen.stream.source in runs
+                seen,
+                picture.now,
+                every=of_stream.every,
+                runs=seen.stream.source in runs,
+                planned=of_stream.schedule is not None,
             )
             state = "parked" if seen.stream in inside.parked else found.state
             names = seen.stream.source, seen.stream.stream

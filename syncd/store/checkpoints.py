@@ -1,10 +1,12 @@
 """Where does a stream stand, and is that where whoever wants to change it left it?"""
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 
 from syncd.errors import CheckpointMoved
+from syncd.schedule import Schedule
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.sync.displaced import displaced
@@ -28,7 +30,7 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
             f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
         )
     seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused, *scan = row
-    extra_due, follows, reconcile, question, since, high_seen, api_clock = scan
+    extra_due, follows, reconcile, question, since, high_seen, api_clock, clock = scan
     started = ""
     if cycle is not None:
         # A statement of its own: what we waited for the lock to see may have begun it.
@@ -45,6 +47,7 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
         fingerprint=fingerprint,
         last_page=last_page,
         next_start=next_start,
+        clock=clock,
         paused=paused,
         extra_due=extra_due,
         follows=follows,
@@ -54,6 +57,23 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
         high_seen=high_seen,
         api_clock=api_clock,
     )
+
+
+def follow(cursor: Cursor, names: Mapping[str, object], schedule: Schedule) -> None:
+    """Let the next start be one of the schedule's, or what is owed of the one before it."""
+    cursor.execute(sql("lock_schedule"), names)
+    for text, next_start, now in cursor.fetchall():  # none: the lease is not ours any more
+        start = schedule.opened(next_start, now, same=text == str(schedule))
+        cursor.execute(
+            sql("follow_schedule"), {**names, "schedule": str(schedule), "next_start": start}
+        )
+
+
+def clock(connection: Connection) -> float:
+    with transaction(connection) as cursor:
+        cursor.execute(sql("clock"))
+        (now,) = cursor.fetchone() or (0.0,)
+        return float(now)
 
 
 def must_stand(cursor: Cursor, checkpoint: Checkpoint) -> Checkpoint:

@@ -304,6 +304,7 @@ def begin_cycle(
     extra: bool,
     reconcile: float | None,
     full: float | None,
+    next_start: float | None,
 ) -> tuple[Checkpoint, Counts]:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
@@ -327,6 +328,7 @@ def begin_cycle(
                 **stream,
                 "cycle": cycle,
                 "fingerprint": fingerprint,
+                "next_start": next_start,
                 "seq": now.seq,
                 "fence": now.fence,
             },

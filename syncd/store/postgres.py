@@ -10,6 +10,7 @@ import trio
 from psycopg import sql as composed
 
 from syncd.errors import SchemaError, StoreUnavailable
+from syncd.schedule import Schedule
 from syncd.store import (
     checkpoints,
     evolution,
@@ -191,9 +192,17 @@ class PostgresStore:
     # --- streams and pages -------------------------------------------------------------------
 
     async def open_stream(
-        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+        self,
+        stream: StreamId,
+        table: Table,
+        lease: Lease,
+        *,
+        every: float,
+        schedule: Schedule | None = None,
     ) -> Checkpoint:
-        return await self.connections.run(lambda c: _open_stream(c, stream, table, lease, every))
+        return await self.connections.run(
+            lambda c: _open_stream(c, stream, table, lease, every, schedule)
+        )
 
     async def evolution(self, table: Table) -> Evolution:
         return await self.connections.run(lambda c: evolution.known(c, table))
@@ -210,6 +219,9 @@ class PostgresStore:
             lambda c: checkpoints.read(c, stream, lock=True), fresh=True
         )
 
+    async def clock(self) -> float:
+        return await self.connections.run(checkpoints.clock)
+
     async def begin_cycle(
         self,
         checkpoint: Checkpoint,
@@ -219,10 +231,18 @@ class PostgresStore:
         extra: bool = False,
         reconcile: float | None = None,
         full: float | None = 0.0,
+        next_start: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         begun = await self.connections.run(
             lambda c: pages.begin_cycle(
-                c, checkpoint, fingerprint, abandon, extra=extra, reconcile=reconcile, full=full
+                c,
+                checkpoint,
+                fingerprint,
+                abandon,
+                extra=extra,
+                reconcile=reconcile,
+                full=full,
+                next_start=next_start,
             )
         )
         if begun[0].cycle != checkpoint.cycle:
@@ -375,7 +395,12 @@ async def open_store(
 
 
 def _open_stream(
-    c: Connection, stream: StreamId, table: Table, lease: Lease, every: float
+    c: Connection,
+    stream: StreamId,
+    table: Table,
+    lease: Lease,
+    every: float,
+    schedule: Schedule | None,
 ) -> Checkpoint:
     # Its row first: should the table not be usable, the reason has a place to stand.
     names = {"source": stream.source, "stream": stream.stream, "fence": lease.fence}
@@ -391,7 +416,10 @@ def _open_stream(
     else:
         tables.must_be_usable(c, table)
     with transaction(c) as cursor:
-        cursor.execute(sql("plan_next_start"), {**names, "every": every})
+        if schedule is None:
+            cursor.execute(sql("plan_next_start"), {**names, "every": every})
+        else:
+            checkpoints.follow(cursor, names, schedule)
         cursor.execute(sql("abandon_asides"), names)
     return checkpoints.read(c, stream, lock=False)
 

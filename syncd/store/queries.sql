@@ -314,12 +314,27 @@ ON CONFLICT DO NOTHING;
 -- From the start of the last whole cycle, whatever the interval was then; a stream that was
 -- reset, or never ran, has none.  What parked it is to be tried again.
 UPDATE syncd.checkpoint AS k
-SET parked = NULL, next_start = CASE WHEN k.next_start IS NOT NULL THEN (
+SET parked = NULL, schedule = NULL, next_start = CASE WHEN k.next_start IS NOT NULL THEN (
     SELECT c.started_at + make_interval(secs => %(every)s) FROM syncd.cycle c
     WHERE c.source = %(source)s AND c.stream = %(stream)s AND c.outcome IN ('ok', 'suspicious')
       AND NOT c.aside AND c.follows IS NULL
     ORDER BY c.id DESC LIMIT 1) END
 WHERE k.source = %(source)s AND k.stream = %(stream)s AND k.fence = %(fence)s;
+
+-- name: lock_schedule
+SELECT schedule, extract(epoch FROM next_start)::float8,
+       extract(epoch FROM clock_timestamp())::float8
+FROM syncd.checkpoint
+WHERE source = %(source)s AND stream = %(stream)s AND fence = %(fence)s FOR UPDATE;
+
+-- name: follow_schedule
+-- What parked it is to be tried again.
+UPDATE syncd.checkpoint
+SET parked = NULL, schedule = %(schedule)s, next_start = to_timestamp(%(next_start)s::float8)
+WHERE source = %(source)s AND stream = %(stream)s AND fence = %(fence)s;
+
+-- name: clock
+SELECT extract(epoch FROM clock_timestamp())::float8;
 
 -- name: abandon_asides
 -- A syncd that is no more had begun them; not a row of theirs was written.
@@ -331,7 +346,7 @@ WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
-       c.since, k.high_seen, k.api_clock
+       c.since, k.high_seen, k.api_clock, extract(epoch FROM clock_timestamp())::float8
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s;
 
@@ -340,7 +355,7 @@ WHERE k.source = %(source)s AND k.stream = %(stream)s;
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
-       c.since, k.high_seen, k.api_clock
+       c.since, k.high_seen, k.api_clock, extract(epoch FROM clock_timestamp())::float8
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
 
@@ -418,10 +433,11 @@ SET seq = seq + 1, cycle = NULL, cursor = NULL, pages = 0, last_page = NULL, fin
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: enter_cycle
+-- A schedule's due times are covered by the cycle that begins: the next start moves with it.
 UPDATE syncd.checkpoint
 SET seq = seq + 1, cycle = %(cycle)s, cursor = NULL, pages = 0, last_page = NULL,
     fingerprint = %(fingerprint)s, parked = NULL, extra_due = NULL, high_seen = NULL,
-    api_clock = NULL
+    api_clock = NULL, next_start = coalesce(to_timestamp(%(next_start)s::float8), next_start)
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
 RETURNING seq;
 

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from syncd.errors import StoreUnavailable, TryAgain
+from syncd.schedule import Schedule
 from syncd.sync import events
 from syncd.sync.breaker import Breaker, Closed, Open
 from syncd.sync.clocks import Stopwatch
@@ -56,7 +57,10 @@ class StreamContext:
     id: StreamId
     table: Table
     every: float
-    """Start to start, in seconds."""
+    """Start to start, in seconds; without a meaning where there is a schedule."""
+
+    schedule: Schedule | None = None
+    """The calendar by which cycles begin."""
 
     concurrency: int = 1
     """Record calls under way at once."""
@@ -131,6 +135,11 @@ class StreamContext:
     def __attrs_post_init__(self) -> None:
         self._until_halt = Waits(self.waits)
         self.configured = self.table
+
+    @property
+    def rest(self) -> float | None:
+        """Seconds from a cycle's start to the next; None: that is known when it begins."""
+        return self.every if self.schedule is None else None
 
     def stop_at_boundary(self) -> None:
         """Have `run_cycle` return at the page boundary, or where nothing can be done."""

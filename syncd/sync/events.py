@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 
 from syncd.sync.drift import Added, Drift
+from syncd.sync.due import Missed
 from syncd.sync.model import Checkpoint, Counts, Outcome, StreamId
 from syncd.sync.scans import Reconciled as Found
 
@@ -293,6 +294,13 @@ class Resting(Event):
     """The next cycle is due in so many seconds."""
 
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class CaughtUp(Event):
+    """The cycle that begins makes up for due times of its schedule that have passed."""
+
+    missed: Missed
 
 
 @attrs.frozen(kw_only=True)

@@ -208,6 +208,9 @@ class Checkpoint:
     next_start: float | None = None
     """Seconds from now until the next cycle is due, as read; None when it never ran."""
 
+    clock: float = 0.0
+    """The store's own, when that was read, in epoch seconds."""
+
     resumed: bool = False
     """The running cycle was taken up by a process that did not begin it."""
 

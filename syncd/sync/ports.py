@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from syncd.schedule import Schedule
 from syncd.sync.drift import Added, Evolution
 from syncd.sync.model import (
     Checkpoint,
@@ -355,11 +356,18 @@ class Store(TokenStore, Protocol):
         """
 
     async def open_stream(
-        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+        self,
+        stream: StreamId,
+        table: Table,
+        lease: Lease,
+        *,
+        every: float,
+        schedule: Schedule | None = None,
     ) -> Checkpoint:
         """Make the table be there (if the role may) and read where the stream stands.
 
-        The next start becomes `every` seconds after the start of the last whole cycle.
+        The next start becomes `every` seconds after the start of the last whole cycle, or what
+        the schedule makes of it (`Schedule.opened`).
         """
 
     async def evolution(self, table: Table) -> Evolution:
@@ -377,6 +385,9 @@ class Store(TokenStore, Protocol):
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         """On a new connection and FOR UPDATE: what it says is committed or never will be."""
 
+    async def clock(self) -> float:
+        """The store's own, in epoch seconds."""
+
     async def begin_cycle(
         self,
         checkpoint: Checkpoint,
@@ -386,6 +397,7 @@ class Store(TokenStore, Protocol):
         extra: bool = False,
         reconcile: float | None = None,
         full: float | None = 0.0,
+        next_start: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         """Begin a cycle, or take up the running one (then with its counts so far).
 
@@ -396,6 +408,8 @@ class Store(TokenStore, Protocol):
         only if one was asked for, or has to be confirmed.
         full: seconds after the start of the last good cycle of the whole list from which one asks
         for the whole list again; until then from the high-water mark on.  None: never again.
+        next_start: with a cycle that is begun, when the next is due, in epoch seconds of the
+        store's clock; None: as it was.
         """
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:

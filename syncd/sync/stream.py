@@ -28,6 +28,7 @@ from syncd.sync.certain import written
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
+from syncd.sync.due import Missed, following, missed
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
@@ -39,12 +40,17 @@ TOO_LARGE_A_SHARE = 0.05  # … that are more than this part of its records, par
 
 
 async def run_cycle(
-    stream: StreamContext, at: Checkpoint | None = None, *, extra: bool = False
+    stream: StreamContext,
+    at: Checkpoint | None = None,
+    *,
+    extra: bool = False,
+    due: float | None = None,
 ) -> Committed:
     """Run one cycle to its end, from wherever the checkpoint stands.
 
     at: where this process has halted (see below), to go on there.
     extra: a cycle that begins now is one out of turn.
+    due: the start of its schedule that was found due (`sync.due`), if that is why it begins.
 
     Raises TryAgain when the retries are used up, StreamBroken when someone has to
     act, Draining when syncd leaves.  The checkpoint stays, and the next call goes on.
@@ -52,7 +58,7 @@ async def run_cycle(
     """
     while True:
         try:
-            return await _run_cycle(stream, at, extra=extra)
+            return await _run_cycle(stream, at, extra=extra, due=due)
         except StoreWentBack as error:
             # The lease is still ours, and pages are upserts: what was lost is fetched again.
             stream.report(events.WentBack(stream=stream.id, reason=str(error)))
@@ -67,9 +73,11 @@ async def store_answers_again(stream: StreamContext) -> None:
     )
 
 
-async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: bool) -> Committed:
+async def _run_cycle(
+    stream: StreamContext, at: Checkpoint | None, *, extra: bool, due: float | None
+) -> Committed:
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
-        at, totals, abandoned = await _begin(stream, extra=extra)
+        at, totals, abandoned, late = await _begin(stream, extra=extra, due=due)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
         stream.movement, stream.alerts, stream.turned = Movement(), {}, set()
         stream.noted = set()
@@ -78,6 +86,8 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
         stream.report(
             events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
+        if late is not None:
+            stream.report(events.CaughtUp(stream=stream.id, missed=late))
     committed = await _turn_pages(stream, at)
     if committed.outcome is not None:
         stream.report(
@@ -243,8 +253,12 @@ async def read_ours(stream: StreamContext) -> Checkpoint:
     return now
 
 
-async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Counts, str]:
-    async def begin() -> tuple[Checkpoint, Counts, str]:
+async def _begin(
+    stream: StreamContext, *, extra: bool, due: float | None
+) -> tuple[Checkpoint, Counts, str, Missed | None]:
+    schedule = stream.schedule
+
+    async def begin() -> tuple[Checkpoint, Counts, str, Missed | None]:
         # Read anew at each try: after an unknown outcome the cycle may have begun.
         checkpoint = await read_ours(stream)
         fingerprint = stream.source.fingerprint
@@ -257,8 +271,10 @@ async def _begin(stream: StreamContext, *, extra: bool) -> tuple[Checkpoint, Cou
             extra=extra,
             reconcile=stream.reconcile,
             full=stream.full,
+            next_start=None if schedule is None or extra else following(schedule, checkpoint, due),
         )
-        return *begun, abandon
+        late = None if schedule is None or extra else missed(schedule, checkpoint)
+        return *begun, abandon, None if begun[0].resumed else late
 
     return await stream.retry.through_outages(begin, stream.on_failure)
 

@@ -83,7 +83,7 @@ class Turn:
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),
                 request=page.request,
-                rest=self.stream.every if page.next_cursor is None else None,
+                rest=self.stream.rest if page.next_cursor is None else None,
                 drifts=page.drifts,
             )
         except (TryAgain, StreamBroken, Draining) as error:

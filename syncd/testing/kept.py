@@ -26,7 +26,8 @@ from syncd.testing.values import Key, Values
 
 COMMITTED = (
     *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
-    *("calls", "budgets", "leases", "scans", "_next_starts", "evolved", "drifts", "fields_known"),
+    *("calls", "budgets", "leases", "scans", "_next_starts", "_schedules"),
+    *("evolved", "drifts", "fields_known"),
 )
 """Attributes that hold what was committed."""
 
@@ -94,6 +95,7 @@ class Kept:
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _letters: int = attrs.field(default=0, init=False)
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)
+    _schedules: dict[StreamId, str] = attrs.field(factory=dict, init=False)
     _failures: dict[str, list[tuple[Exception, bool]]] = attrs.field(factory=dict, init=False)
 
     def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:

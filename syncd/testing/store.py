@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import attrs
 
 from syncd.errors import StoreRefused
+from syncd.schedule import Schedule
 from syncd.sync.displaced import displaced
 from syncd.sync.model import (
     REFUSED_WHOLE,
@@ -48,7 +49,13 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
     def hurry(self) -> None: ...
 
     async def open_stream(
-        self, stream: StreamId, table: Table, lease: Lease, *, every: float
+        self,
+        stream: StreamId,
+        table: Table,
+        lease: Lease,
+        *,
+        every: float,
+        schedule: Schedule | None = None,
     ) -> Checkpoint:
         async with self._at("open_stream"):
             if stream not in self.checkpoints:
@@ -56,16 +63,33 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
             self.tables.setdefault((table.schema, table.name), {})
             if self.checkpoints[stream].fence == lease.fence:
                 self.parked.pop(stream, None)
-                self._plan_next_start(stream, every)
+                if schedule is None:
+                    self._plan_next_start(stream, every)
+                else:
+                    self._follow(stream, schedule)
             for cycle in self.cycles:
                 if cycle.stream == stream and cycle.aside and cycle.outcome is None:
                     cycle.outcome = "abandoned"
             return self._read(stream)
 
+    def _follow(self, stream: StreamId, schedule: Schedule) -> None:
+        same = self._schedules.get(stream) == str(schedule)
+        start = schedule.opened(self._next_starts.get(stream), self._now(), same=same)
+        self._schedules[stream] = str(schedule)
+        if start is not None:
+            self._next_starts[stream] = start
+
     def _plan_next_start(self, stream: StreamId, every: float) -> None:
+        self._schedules.pop(stream, None)
         ended = self._whole(stream)
         if stream in self._next_starts and ended:
             self._next_starts[stream] = ended[-1].started_at + every
+        else:
+            self._next_starts.pop(stream, None)
+
+    async def clock(self) -> float:
+        async with self._at("clock"):
+            return self._now()
 
     async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
         async with self._at("read_checkpoint"):
@@ -81,6 +105,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
             found,
             started=calls_of.started if calls_of else "",
             next_start=next_start,
+            clock=self._now(),
             paused=stream in self.paused,
             follows=cycle.follows if cycle else None,
             reconcile=cycle is not None and cycle.reconcile,
@@ -108,6 +133,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
         extra: bool = False,
         reconcile: float | None = None,
         full: float | None = 0.0,
+        next_start: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
@@ -148,6 +174,8 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
                 fingerprint=fingerprint,
             )
             self.checkpoints[now.stream] = begun
+            if next_start is not None:
+                self._next_starts[now.stream] = next_start
             return self._read(now.stream), Counts()
 
     def _since(self, stream: StreamId, full: float | None, reconciles: bool) -> str | None:

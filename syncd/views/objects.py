@@ -88,8 +88,14 @@ def _stream_object(
     shares: Sequence[arrival.Share],
     listed: arrival.Listed | None,
 ) -> dict[str, Any]:
-    every = settings.sources[seen.stream.source].streams[seen.stream.stream].every
-    found = standing(seen, now, every=every, runs=holder is not None and holder.runs)
+    of_stream = settings.sources[seen.stream.source].streams[seen.stream.stream]
+    found = standing(
+        seen,
+        now,
+        every=of_stream.every,
+        runs=holder is not None and holder.runs,
+        planned=of_stream.schedule is not None,
+    )
     ahead = arrival.expected(seen, shares, now, listed, goes_on=found.state == "running")
     waits = arrival.wait(seen, shares, holder.failing if holder else None)
     return {
@@ -99,7 +105,9 @@ def _stream_object(
         "words": untied(found.words),
         "reason": found.reason or None,
         "todo": found.todo or None,
-        "every_seconds": every,
+        "every_seconds": of_stream.interval,
+        "cron": list(of_stream.cron),
+        "zone": of_stream.zone if of_stream.cron else None,
         "paused_at": moment(seen.paused),
         "next_start": moment(seen.next_start),
         "running": seen.running and cycle_object(seen.running),

@@ -23,8 +23,13 @@ class Standing:
     """What a person may do about it."""
 
 
-def standing(seen: Seen, now: float, *, every: float, runs: bool) -> Standing:
-    """What a stream's rows mean; `runs`: somebody holds its source's lease."""
+def standing(
+    seen: Seen, now: float, *, every: float, runs: bool, planned: bool = False
+) -> Standing:
+    """What a stream's rows mean; `runs`: somebody holds its source's lease.
+
+    planned: a calendar tells when it begins, so that the next start is known while it runs.
+    """
     if seen.parked is not None:
         name = shlex.quote(str(seen.stream))
         go_on = (
@@ -47,9 +52,12 @@ def standing(seen: Seen, now: float, *, every: float, runs: bool) -> Standing:
             todo=f"`syncd resume {shlex.quote(str(seen.stream))}` lets it go on.",
         )
     if seen.running is not None:
-        return _in_a_cycle(seen, seen.running, now, every=every, runs=runs)
+        due = (seen.next_start or now) if planned else seen.running.started + every
+        return _in_a_cycle(seen, seen.running, now, due=due, runs=runs)
     if seen.last is None:
-        return Standing(state="never ran", words="never ran")
+        first = (seen.next_start or now) - now
+        words = f"never ran, {tied(f'first in {ahead(first)}')}" if first > 0 else "never ran"
+        return Standing(state="never ran", words=words)
     left = (seen.next_start or now) - now
     late = left < (-GRACE if runs else 0)
     when = f"due {ago(-left)}" if late else f"next in {ahead(left)}" if left > 0 else "next now"
@@ -75,7 +83,7 @@ def standing(seen: Seen, now: float, *, every: float, runs: bool) -> Standing:
     return Standing(state="resting", words=f"resting, {when}")
 
 
-def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, every: float, runs: bool) -> Standing:
+def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, due: float, runs: bool) -> Standing:
     pages = seen.pages or 0
     so_far = f"page {pages + 1}, {tied(number(cycle.totals.seen, 'record'))}"
     if not runs:
@@ -92,7 +100,7 @@ def _in_a_cycle(seen: Seen, cycle: Cycle, now: float, *, every: float, runs: boo
             reason=cycle.reason,
             todo="It tries again by itself.",
         )
-    over = now - cycle.started - every
+    over = now - due
     slow = over > GRACE
     doubtful = seen.last is not None and seen.last.outcome == "suspicious"
     return Standing(

@@ -139,6 +139,30 @@ def test_a_cycle_that_waits_for_budget_says_so(
     expect(row(page, CAMPAIGNS)).to_contain_text("Used up")
 
 
+def test_a_stream_that_begins_by_a_calendar_says_so(
+    stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    """How late it is, its next due time tells, and no interval."""
+    now = time.time()
+    late, in_time = (StreamId(source="shop", stream=name) for name in ("late", "in_time"))
+    seen = [
+        attrs.evolve(running(late, now), next_start=now - MINUTE),
+        attrs.evolve(running(in_time, now, pages=30), next_start=now + 60 * MINUTE),
+        Seen(stream=ORDERS, next_start=now + 120 * MINUTE),
+    ]
+    shown = status(tmp_path, now, seen)
+    for stream in shown["streams"]:
+        stream |= {"cron": ["30 2 * * *"], "zone": "Europe/Berlin"}
+    stage.show(shown)
+    page = open_page(stage.url)
+    for stream in (late, in_time):
+        expect(row(page, stream)).to_contain_text("30 2 * * *")
+        expect(row(page, stream)).to_contain_text("Europe/Berlin")
+    expect(row(page, ORDERS)).to_contain_text("first in 2 h")
+    behind = page.get_by_role("heading", level=2).filter(has_text="Behind; syncd works on it")
+    expect(behind).to_have_text(re.compile("1$"))
+
+
 def test_what_needs_a_person_stands_first_with_reason_and_what_to_do(
     stage: Stage, open_page: Open, tmp_path: Path
 ) -> None:

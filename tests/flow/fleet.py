@@ -10,6 +10,7 @@ import trio
 from syncd.config.settings import BudgetSettings
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
+from syncd.schedule import Schedule
 from syncd.sync import events
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
@@ -37,6 +38,7 @@ class Life:
         stream: StreamId,
         *,
         every: float = 900.0,
+        schedule: Schedule | None = None,
         version: str = "1",
         has_call: bool = True,
         waits: Waits | None = None,
@@ -49,6 +51,7 @@ class Life:
             id=stream,
             table=fleet.table(stream),
             every=every,
+            schedule=schedule,
             concurrency=5,
             lease=self.supervisor.leases[stream.source],
             source=FakeSource(api=fleet.apis[stream], has_call=has_call, version=version),

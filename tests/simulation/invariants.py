@@ -113,6 +113,7 @@ class WatchedStore(FakeStore):
         extra: bool = False,
         reconcile: float | None = None,
         full: float | None = 0.0,
+        next_start: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         begun = await super().begin_cycle(
             checkpoint,
@@ -121,6 +122,7 @@ class WatchedStore(FakeStore):
             extra=extra,
             reconcile=reconcile,
             full=full,
+            next_start=next_start,
         )
         cycle = begun[0].cycle or 0
         if begun[0].resumed:

@@ -55,6 +55,8 @@ OTHER_STREAM: dict[str, Any] = {
     "slow_after": 60.0,
     "every": 60.0,
     "cost": 2,
+    "cron": ("30 2 * * *",),
+    "zone": "Europe/Berlin",
     "reconcile": 86400.0,
     "params": {"since": "2026"},
     "records": "data",

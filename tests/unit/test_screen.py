@@ -115,6 +115,7 @@ ENDED = attrs.evolve(CYCLE, id=2, ended=NOW - 50, outcome="ok")
     ("seen", "runs", "words"),
     [
         (Seen(stream=ADS), False, "never ran"),
+        (Seen(stream=ADS, next_start=NOW + 7200), True, "never ran, first in 2 h"),
         (Seen(stream=ADS, last=ENDED, next_start=NOW + 5), True, "resting, next in 5 s"),
         (Seen(stream=ADS, last=ENDED, next_start=NOW - 5), True, "resting, next now"),
         (Seen(stream=ADS, last=ENDED, next_start=NOW - 5), False, "late: due 5 s ago"),
@@ -137,3 +138,12 @@ def test_a_suspicious_cycle_is_still_told_while_the_next_one_runs() -> None:
     assert not found.todo
     late = standing(seen, NOW, every=60, runs=True)
     assert late.todo == "Started 1 min ago; the next one was due 40 s ago."
+
+
+def test_how_late_a_cycle_is_that_a_calendar_began() -> None:
+    """Its next start is known while it runs; its interval is not the same every time."""
+    seen = Seen(stream=ADS, running=CYCLE, pages=0, next_start=NOW - 40)
+    found = standing(seen, NOW, every=900, runs=True, planned=True)
+    assert found.todo == "Started 1 min ago; the next one was due 40 s ago."
+    in_time = attrs.evolve(seen, next_start=NOW + 3600)
+    assert not standing(in_time, NOW, every=1, runs=True, planned=True).todo

@@ -53,12 +53,16 @@ function groupOf(stream, failing, now) {
   // A new cycle does not answer what the last one asked.
   if (stream.last?.outcome === "suspicious" || stream.question) return "needs";
   if (["failing", "late", "stopped"].includes(stream.state) || failing) return "trouble";
-  if (stream.running && now - at(stream.running.started_at) > (stream.every_seconds + 10) * 1000) {
-    return "trouble";
-  }
+  if (stream.running && now > nextAfter(stream) + 10_000) return "trouble";
   if (stream.dead_letters > 0) return "aside";
   if (!stream.whole) return "filling";
   return "good";
+}
+
+/** When the next cycle should begin while one runs: a calendar's is known already. */
+function nextAfter(stream) {
+  const planned = stream.cron.length > 0 ? at(stream.next_start) : null;
+  return planned ?? at(stream.running.started_at) + stream.every_seconds * 1000;
 }
 
 function iconOf(stream, group) {
@@ -103,7 +107,7 @@ function detailOf(stream, failing, now) {
         stream.paused_at ? ago((now - at(stream.paused_at)) / 1000) : "",
       ]);
     case "never ran":
-      return "no cycle has begun";
+      return next > 0 ? `first in ${ahead(next / 1000)}` : "no cycle has begun";
     case "parked":
       return "waits for a person";
     default:

@@ -319,8 +319,11 @@ function factsOf(stream, source, now, old) {
   }
   facts.push({
     name: "Begins",
-    value: `every ${took(stream.every_seconds)}`,
-    more: stream.next_start && !running ? `next at ${clock(at(stream.next_start), now)}` : "",
+    value: stream.cron.length > 0 ? stream.cron.join(", ") : `every ${took(stream.every_seconds)}`,
+    more: joined([
+      stream.zone ?? "",
+      stream.next_start && !running ? `next at ${clock(at(stream.next_start), now)}` : "",
+    ]),
   });
   if (stream.missing) {
     facts.push({ name: "Not met", value: number(stream.missing, "row"), more: "by the last complete scan; they stay for now" });
