@@ -254,7 +254,10 @@ class ApiSource:
     def row(self, record: Record, kept: bytes | None) -> Row:
         fields = record.fields
         members = [
-            name + as_column(fields.get(column, b"null"), of) for column, name, of in self._members
+            name + as_column(fields.get(column, b"null"), of)
+            for column, name, of in self._members
+            # Of what the API calls deleted nothing else was judged, and may be anything.
+            if not record.gone or column in self.stream.key
         ]
         return Row(
             key=record.key,

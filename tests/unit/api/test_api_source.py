@@ -326,6 +326,17 @@ async def test_a_row_holds_the_columns_as_the_api_wrote_them() -> None:
     assert called.raw == b"raw"
 
 
+async def test_the_row_of_what_the_api_calls_deleted_is_its_key_alone() -> None:
+    """contained: whatever else stands there was not judged, and Postgres must not meet it."""
+    server = RawServer()
+    async with ApiClient(server.source()) as client:
+        source = source_of(server, client, call=None)
+        fields = {"id": b'"1"', "name": b'"a\\u0000b"', "budget": b'"much"'}
+        row = source.row(Record(key='["1"]', fields=fields, raw=b"raw", gone=True), None)
+
+    assert (row.json, row.gone) == (b'{"id":"1"}', True)
+
+
 async def test_a_column_may_have_any_name() -> None:
     """Quotes, newlines and every plane."""
     names = ['a"b', "x\ny", "ü", "😀", "; DROP TABLE", "\\"]
