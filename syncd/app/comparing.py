@@ -1,0 +1,136 @@
+"""What does `syncd diff` open, and how does it end?
+
+One stream's list, its budget and the database; no lease, so that it does no harm beside a
+daemon.  SIGINT and SIGTERM end its waits: a request in flight is awaited, and what was found
+so far is told.  A second one cuts that short.
+"""
+
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import attrs
+import trio
+
+from syncd.app import wiring
+from syncd.config.settings import Settings
+from syncd.errors import Draining
+from syncd.progress import Progress
+from syncd.store.comparing import PostgresComparing
+from syncd.store.findings import Findings
+from syncd.sync.breaker import Breaker
+from syncd.sync.bucket import TokenBucket
+from syncd.sync.context import StreamContext
+from syncd.sync.diff import Outcome, look
+from syncd.sync.ledger import Ledger
+from syncd.sync.model import Intent, Lease, StreamId
+from syncd.sync.ports import Budget, Spender
+from syncd.sync.retry import Outage, Retry
+from syncd.sync.unlimited import Unlimited
+from syncd.sync.waits import Waits
+
+PATIENCE = 120.0  # seconds; for so long a Postgres that goes away is waited for
+
+
+@attrs.frozen
+class _Unleased:
+    """A budget for who runs nothing: its requests hang on no lease."""
+
+    _budget: TokenBucket | Unlimited
+
+    def permit(
+        self,
+        *,
+        lease: Lease | None,  # noqa: ARG002 - there is none
+        spent_on: str,
+        waits: Waits,
+        intent: Intent | None = None,
+        on_wait: Callable[[float], None] | None = None,
+    ) -> AbstractAsyncContextManager[Spender]:
+        return self._budget.permit(
+            lease=None, spent_on=spent_on, waits=waits, intent=intent, on_wait=on_wait
+        )
+
+    async def hold_off(self, seconds: float) -> None:
+        await self._budget.hold_off(seconds)
+
+    @property
+    def held(self) -> bool:
+        return self._budget.held
+
+    def outlook(self, requests: int) -> float:
+        return self._budget.outlook(requests)
+
+
+async def diff(
+    settings: Settings,
+    stream: StreamId,
+    findings: Findings,
+    *,
+    progress: Progress,
+    full: bool,
+    pages: int | None,
+) -> Outcome:
+    """Look what a cycle would change; the differences are in `findings` then."""
+    source = settings.sources[stream.source]
+    of_stream = source.streams[stream.stream]
+    waits, rng = Waits(), random.Random()  # noqa: S311 - jitter is no secret
+    outcome = Outcome(trouble=Draining("it was cut short"))
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with (
+            wiring.store(settings) as store,
+            wiring.client(source, safe=wiring.safe(source, settings, store)) as http,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(_hear, signals, waits, progress, nursery.cancel_scope)
+            spent = wiring.budget(source, settings, store)
+            await spent.open()
+            nursery.start_soon(spent.run)
+            budget: Budget = _Unleased(spent)
+            context = StreamContext(
+                id=stream,
+                table=wiring.table(of_stream),
+                every=of_stream.every,
+                only_changed=True,  # no call is made: the progress reckons with none
+                lease=Lease(source=stream.source, fence=0),  # nobody's
+                source=wiring.source(source, of_stream, http),
+                store=store,
+                ledger=Ledger(store),
+                budget=budget,
+                retry=Retry(
+                    retries=source.retries,
+                    base=source.backoff,
+                    window=source.budget.per if source.budget else None,
+                    budget=budget,
+                    waits=waits,
+                    rng=rng,
+                    patience=PATIENCE,
+                    outage=Outage(rng=rng),
+                ),
+                breaker=Breaker(rng=rng),
+                waits=waits,
+                report=progress.hear,
+                reconcile=of_stream.reconcile,
+                full=0.0 if of_stream.incremental is None else of_stream.incremental.full,
+            )
+            progress.watch(context)
+            nursery.start_soon(progress.run)
+            comparing = PostgresComparing(store.connections, stream, context.table, findings)
+            call = of_stream.call
+            outcome = await look(
+                context, comparing, calls=call.when if call else "", full=full, most=pages
+            )
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _hear(
+    signals: AsyncIterator[int], waits: Waits, progress: Progress, all_of_it: trio.CancelScope
+) -> None:
+    async for _ in signals:
+        if waits.ended:
+            all_of_it.cancel()
+            return
+        waits.end()
+        progress.note("interrupted: waiting for what is in flight; Ctrl-C again cuts it short")
