@@ -97,7 +97,8 @@ def summed_up(outcome: Outcome, of: Mapping[Change, int]) -> str:
         if totals.folded
         else "",
     ]
-    what = f"{number(totals.seen, 'record')} on {number(outcome.pages, 'page')}"
+    asked = number(totals.requests, "request")
+    what = f"{number(totals.seen, 'record')} on {number(outcome.pages, 'page')} ({asked})"
     found = ", ".join(said) or "no difference"
     return "; ".join(filter(None, [f"{what}: {found}", ", ".join(filter(None, stay))])) + "."
 

@@ -149,6 +149,7 @@ async def test_postgres_says_what_is_equal(
     compared = await diff.compare(page(typed(**values)))
     assert compared.written == bool(differ)
     assert [sorted(json.loads(d.columns)) for d in findings] == [differ] * bool(differ)
+    assert (await diff.comparing.absent()).many == 0
     # And so does the upsert: what the diff calls equal is not written.
     done = await stream.commit(page(typed(**values), next_cursor=None))
     assert done.totals.written == 1 + compared.written

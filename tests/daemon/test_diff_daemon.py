@@ -228,7 +228,7 @@ async def test_diff_on_an_empty_database_and_its_exit_status(syncd: Syncd, postg
         assert '+ 1  new\n    id: 1\n    name: "record 1"\n    price: 1.50\n' in done.stdout
         assert "+ 3" not in done.stdout
         assert "and more; --limit N shows more than 2 records" in done.stdout
-        assert "7 records on 2 pages: 7 new." in done.stdout
+        assert "7 records on 2 pages (2 requests): 7 new." in done.stdout
         assert "a cycle first runs: CREATE TABLE" in done.stdout
         assert query(postgres, "SELECT FROM pg_tables WHERE schemaname = 'public'") == []
         first = await diffed(syncd, "items", "--pages", "1", "--columns", "name")
@@ -323,5 +323,5 @@ async def test_diff_is_interrupted_and_tells_what_it_has(syncd: Syncd, postgres:
             async for piece in process.stdout:
                 rest += piece
         assert b"not finished: interrupted" in rest
-        assert b"100 records on 10 pages: 100 new" in rest
+        assert b"100 records on 10 pages (10 requests): 100 new" in rest
     assert query(postgres, "SELECT FROM syncd.lease") == []

@@ -93,15 +93,17 @@ def test_the_line_of_a_record_says_what_would_happen() -> None:
 
 def test_the_sum_accounts_for_every_record() -> None:
     """accounted: what stays is told beside what changes."""
-    totals = Counts(seen=9, written=3, unchanged=3, left_out=1, dead=1, folded=1)
+    totals = Counts(seen=9, written=3, unchanged=3, left_out=1, dead=1, folded=1, requests=3)
     outcome = Outcome(pages=2, totals=totals)
     of = {**NOTHING, "added": 2, "volatile": 1, "put-aside": 1}
     assert summed_up(outcome, of) == (
-        "9 records on 2 pages: 2 new, 1 changed in volatile columns alone, 1 put aside; "
-        "3 as in the table, 1 left out by `where`, 1 that came again on their page "
+        "9 records on 2 pages (3 requests): 2 new, 1 changed in volatile columns alone, "
+        "1 put aside; 3 as in the table, 1 left out by `where`, 1 that came again on their page "
         "(the last one wins)."
     )
-    assert summed_up(Outcome(pages=1), NOTHING) == "0 records on 1 page: no difference."
+    assert (
+        summed_up(Outcome(pages=1), NOTHING) == "0 records on 1 page (0 requests): no difference."
+    )
 
 
 def test_what_can_not_be_known_is_said(items: StreamSettings) -> None:
