@@ -127,7 +127,7 @@ def _show(findings: Findings, columns: list[str], limit: int) -> None:
         for name, (old, new) in fields.items():
             added = difference.change == "added"
             screen.say(differences.field(name, old, new, added=added), indent=4)
-    if next(found, None) is not None:
+    if limit and next(found, None) is not None:
         screen.say(f"… and more; --limit N shows more than {number(limit, 'record')}")
 
 

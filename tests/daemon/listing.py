@@ -45,7 +45,8 @@ class Listing:
     def answer(self, query: dict[str, str]) -> tuple[str, dict[str, str]]:
         """The body of one page, and its headers."""
         self.requests += 1
-        records = list(self.records.values())
+        since = int(query.get("since", 0))
+        records = [t for t in self.records.values() if _version(t) >= since]
         size = len(records) if self.kind == "none" else int(query.get("limit", SIZE))
         first = int(query.get("offset") or query.get("cursor") or 0)
         if "page" in query:
@@ -58,6 +59,11 @@ class Listing:
         body = f'{{"data": [{rows}], "more": {flag}, "total": {total}, "next": {following}}}'
         link = f'</items?limit={size}&offset={after}>; rel="next"'
         return body, {"Link": link} if more and self.kind == "link" else {}
+
+
+def _version(texts: list[str]) -> int:
+    found: int = json.loads(texts[-1]).get("version", 0)
+    return found
 
 
 @contextmanager

@@ -239,6 +239,43 @@ async def test_diff_on_an_empty_database_and_its_exit_status(syncd: Syncd, postg
         assert any("only the first page was looked at" in n for n in first.summary["notes"])
 
 
+CHANGED = 'incremental = { field = "version", param = "since", kind = "number" }'
+
+
+async def test_diff_asks_for_what_has_changed_as_the_next_cycle_does(
+    syncd: Syncd, postgres: str
+) -> None:
+    """resume: from the mark on; with --full what slipped by it is found as well."""
+    with listening("number") as listing:
+        Fate(listing=listing, rng=random.Random(1)).fill(12)
+        for number in listing.records:
+            listing.put(number, version=number)
+        more = f'{CHANGED}\nhide = {{ status = "drop", name = "mask" }}'
+        text = listed(listing, postgres, more).replace('where = { status = ["active"] }', "")
+        syncd.write(text.replace('reconcile = "1s"', ""))
+        first = await syncd.command("diff", "items")
+        assert "record 1" not in first.stdout
+        assert 'name: "***"' in first.stdout
+        assert (await syncd.command("once")).returncode == 0
+        listing.put(3, version=13, price="3.75")
+        listing.put(4, price="4.75")
+        listing.records.pop(5)
+        said = await diffed(syncd, "items")
+        assert {k: change for k, (change, _) in said.written.items()} == {"3": "changed"}
+        assert (said.summary["since"], said.summary["counts"]["seen"]) == ("12", 2)
+        assert any("what is gone can't be told" in note for note in said.summary["notes"])
+        full = await diffed(syncd, "items", "--full")
+        assert {k: change for k, (change, _) in full.written.items()} == {
+            "3": "changed",
+            "4": "changed",
+        }
+        assert (full.summary["since"], full.summary["changes"]["missing"]) == (None, 1)
+        assert any("1 row is not in the list, and stays" in n for n in full.summary["notes"])
+        before = table(postgres, "items")
+        assert (await syncd.command("once")).returncode == 0
+        assert said.written == happened(before, table(postgres, "items"))
+
+
 async def test_diff_refuses_what_it_does_not_know(syncd: Syncd, postgres: str) -> None:
     """A column that is none, and a stream that is none: usage, with what there is."""
     with listening("number") as listing:
