@@ -7,10 +7,8 @@ so far is told.  A second one cuts that short.
 
 import random
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 
-import attrs
 import trio
 
 from syncd.app import wiring
@@ -20,47 +18,14 @@ from syncd.progress import Progress
 from syncd.store.comparing import PostgresComparing
 from syncd.store.findings import Findings
 from syncd.sync.breaker import Breaker
-from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.diff import Outcome, look
 from syncd.sync.ledger import Ledger
-from syncd.sync.model import Intent, Lease, StreamId
-from syncd.sync.ports import Budget, Spender
+from syncd.sync.model import Lease, StreamId
 from syncd.sync.retry import Outage, Retry
-from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 
 PATIENCE = 120.0  # seconds; for so long a Postgres that goes away is waited for
-
-
-@attrs.frozen
-class _Unleased:
-    """A budget for who runs nothing: its requests hang on no lease."""
-
-    _budget: TokenBucket | Unlimited
-
-    def permit(
-        self,
-        *,
-        lease: Lease | None,  # noqa: ARG002 - there is none
-        spent_on: str,
-        waits: Waits,
-        intent: Intent | None = None,
-        on_wait: Callable[[float], None] | None = None,
-    ) -> AbstractAsyncContextManager[Spender]:
-        return self._budget.permit(
-            lease=None, spent_on=spent_on, waits=waits, intent=intent, on_wait=on_wait
-        )
-
-    async def hold_off(self, seconds: float) -> None:
-        await self._budget.hold_off(seconds)
-
-    @property
-    def held(self) -> bool:
-        return self._budget.held
-
-    def outlook(self, requests: int) -> float:
-        return self._budget.outlook(requests)
 
 
 async def diff(
@@ -84,16 +49,16 @@ async def diff(
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(_hear, signals, waits, progress, nursery.cancel_scope)
-            spent = wiring.budget(source, settings, store)
-            await spent.open()
-            nursery.start_soon(spent.run)
-            budget: Budget = _Unleased(spent)
+            budget = wiring.budget(source, settings, store)
+            await budget.open()
+            nursery.start_soon(budget.run)
             context = StreamContext(
                 id=stream,
                 table=wiring.table(of_stream),
                 every=of_stream.every,
                 only_changed=True,  # no call is made: the progress reckons with none
-                lease=Lease(source=stream.source, fence=0),  # nobody's
+                lease=Lease(source=stream.source, fence=0),  # nobody's, and not looked at
+                looks=True,
                 source=wiring.source(source, of_stream, http),
                 store=store,
                 ledger=Ledger(store),
