@@ -83,9 +83,8 @@ async def diff(
             nursery.start_soon(progress.run)
             comparing = PostgresComparing(store.connections, stream, context.table, findings)
             call = of_stream.call
-            outcome = await look(
-                context, comparing, calls=call.when if call else "", full=full, most=pages
-            )
+            calls = call.when if call is not None else ""
+            await look(context, comparing, calls=calls, full=full, most=pages, outcome=outcome)
             nursery.cancel_scope.cancel()
     return outcome
 

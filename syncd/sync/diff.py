@@ -192,18 +192,23 @@ async def look(
     calls: Literal["", "always", "changed"] = "",
     full: bool = False,
     most: int | None = None,
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """Look at the pages of the next cycle, or at `most` of them.
 
     calls: for which records the stream's call is made.
     full: ask for the whole list whatever the mark.
+    outcome: where it is noted, for who cuts it short.
     """
-    outcome = Outcome()
+    outcome = Outcome() if outcome is None else outcome
+    outcome.trouble = Draining("it was cut short")
     try:
         await _look(stream, comparing, outcome, calls=calls, full=full, most=most)
+        outcome.trouble = None
     except (TryAgain, StreamBroken, Draining) as error:
         outcome.trouble = error
-    outcome.totals = attrs.evolve(outcome.totals, **attrs.asdict(stream.tally))
+    finally:
+        outcome.totals = attrs.evolve(outcome.totals, **attrs.asdict(stream.tally))
     return outcome
 
 

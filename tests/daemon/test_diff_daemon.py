@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import trio
 from psycopg import sql
 
-from mock_api.testing import running_mock
+from mock_api.testing import MockServer, running_mock
 from tests.daemon.conftest import Syncd, config, lines_until
 from tests.daemon.listing import PAGES, Fate, Listing, listening
 
@@ -352,7 +353,7 @@ async def test_diff_is_interrupted_and_tells_what_it_has(syncd: Syncd, postgres:
         syncd.write(config(mock.base_url, postgres, speed=1.0, size=10, call=None))
         async with syncd.started("diff", "campaigns") as process:
             await lines_until(process, "budget: next token in")
-            process.send_signal(2)
+            process.send_signal(signal.SIGINT)
             with trio.fail_after(10):
                 assert await process.wait() == 1
             assert process.stdout is not None
@@ -362,3 +363,25 @@ async def test_diff_is_interrupted_and_tells_what_it_has(syncd: Syncd, postgres:
         assert b"not finished: interrupted" in rest
         assert b"100 records on 10 pages (10 requests): 100 new" in rest
     assert query(postgres, "SELECT FROM syncd.lease") == []
+
+
+async def asked(mock: MockServer, query: str) -> bool:
+    return any(query in e["query"] for e in await mock.requests())
+
+
+async def test_asked_twice_a_diff_waits_for_no_request(syncd: Syncd, postgres: str) -> None:
+    """drain: a second Ctrl-C cuts what is in flight, and what was found is told all the same."""
+    async with running_mock(campaigns=40, fail_every=0, hang_every=0) as mock:
+        await mock.faults({"path": "/api/campaigns", "query": "*page=2*", "hang": True})
+        syncd.write(config(mock.base_url, postgres, speed=1.0, size=10, call=None, timeout=60))
+        async with syncd.started("diff", "campaigns", "--limit", "0") as process:
+            await lines_until(process, "page 1 compared")
+            with trio.fail_after(30):
+                while not await asked(mock, "page=2"):  # noqa: ASYNC110 - another process's doing
+                    await trio.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            await lines_until(process, "Ctrl-C again cuts it short")
+            process.send_signal(signal.SIGINT)
+            said = await lines_until(process, "not finished: interrupted", within=20)
+            assert await process.wait() == 1
+    assert any("10 records on 1 page (2 requests): 10 new." in line for line in said)
