@@ -111,7 +111,7 @@ class PostgresComparing:
             row = cursor.fetchone()
             if row is None:
                 return Coming(reconcile=reconcile is not None)
-            runs, turned, valid_for, paused, scans, since, due, mark = row
+            runs, turned, valid_for, paused, parked, scans, since, due, mark = row
             goes_on = runs and valid_for == fingerprint
             # Of other settings, what was learned and missed with these says nothing.
             self._knows_scans = valid_for in ("", fingerprint)
@@ -122,6 +122,7 @@ class PostgresComparing:
                 reconcile=scans if goes_on else due,
                 under_way=turned if goes_on else None,
                 paused=paused,
+                parked=parked,
                 past=tuple(pages.past(cursor, self.stream)) if self._knows_scans else (),
             )
 

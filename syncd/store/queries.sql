@@ -837,7 +837,7 @@ ORDER BY source, stream LIMIT 20;
 -- Where a stream stands and what its next cycle would be, by the rules of insert_cycle: does it
 -- look for what is gone, and from which mark would it ask?  Nothing if it was never opened.
 SELECT k.cycle IS NOT NULL, k.pages, k.fingerprint, k.paused_at IS NOT NULL,
-       coalesce(c.reconcile, false), c.since, k.due,
+       coalesce(k.parked, ''), coalesce(c.reconcile, false), c.since, k.due,
        CASE WHEN NOT k.due AND k.whole >= coalesce(
            clock_timestamp() - make_interval(secs => %(full)s::float8), 'epoch')
        THEN k.high_water END

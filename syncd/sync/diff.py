@@ -69,6 +69,9 @@ class Coming:
     """Pages that are committed of a cycle that would be gone on with; None if none runs."""
 
     paused: bool = False
+    parked: str = ""
+    """Why the daemon waits for a person, if it does."""
+
     makes: tuple[str, ...] = ()
     """SQL that makes the table, or the columns that it lacks."""
 

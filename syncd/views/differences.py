@@ -108,8 +108,9 @@ def notes(stream: StreamId, of: StreamSettings, outcome: Outcome, aside_again: i
     coming, found = outcome.coming, []
     if coming.makes:
         found.append(f"a cycle first runs: {'; '.join(coming.makes)}")
-    if coming.paused:
-        found.append(f"it is paused: the daemon begins no cycle until `syncd resume {stream}`")
+    if coming.paused or coming.parked:
+        what = "paused" if coming.paused else f"parked ({coming.parked})"
+        found.append(f"it is {what}: the daemon begins no cycle until `syncd resume {stream}`")
     if coming.under_way is not None:
         pages = number(coming.under_way, "page")
         found.append(

@@ -464,6 +464,9 @@ async def test_what_comes_is_what_a_cycle_would_be(
 
     assert await coming(full=3600.0) == ("m", False, None)
     assert await coming(full=0.0) == (None, False, None)
+    await run(real, "UPDATE syncd.checkpoint SET parked = 'a bad page', paused_at = now()")
+    standing = (await begun(real, findings)).coming
+    assert (standing.parked, standing.paused) == ("a bad page", True)
     assert await coming(full=3600.0, reconcile=0.0) == (None, True, None)
     assert await coming(full=3600.0, fingerprint="other") == (None, False, None)
     stream.at, _ = await real.store.begin_cycle(stream.at, fingerprint="f", full=3600.0)

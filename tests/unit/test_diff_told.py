@@ -144,5 +144,7 @@ def test_rows_that_stay_are_said_with_why(items: StreamSettings) -> None:
     said = "\n".join(notes(STREAM, items, held, 0))
     assert "deletes would be held: 20 of 30 rows are gone" in said
     assert "does not look for what is gone" not in said
+    parked = Outcome(coming=Coming(parked="a bad page"))
+    assert "it is parked (a bad page): the daemon" in notes(STREAM, items, parked, 0)[0]
     broken = Outcome(coming=Coming(reconcile=True), absence=absence, broken="it was interrupted")
     assert "can't be told: it was interrupted" in "\n".join(notes(STREAM, items, broken, 0))
