@@ -2,7 +2,7 @@
 
 Those that only look into the database stand in `commands`.
 
-Exit status: 0 done, 1 the work failed, 2 usage, 78 the config is wrong.
+Exit status: 0 done, 1 the work failed, 2 usage, 78 the config is wrong; 3 is `diff`'s own.
 """
 
 import io
@@ -25,6 +25,7 @@ from syncd.commands import control
 from syncd.commands.contract import contract
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
+from syncd.commands.diff import diff
 from syncd.commands.init import init
 from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, select
@@ -58,6 +59,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
     A first session:
       syncd init URL       a config from the address of an API's list
       syncd check          is the config right, do database and API answer?
+      syncd diff STREAM    what a cycle would change, row by row; writes nothing
       syncd once           one cycle of every stream, with progress and a summary
       syncd run            the daemon: cycle after cycle, until SIGTERM
       syncd status         how every stream stands (--watch: live); `cycles` and `dead`
@@ -219,6 +221,7 @@ def demo(*, real_time: bool, as_json: bool) -> None:
 
 for command in (
     init,
+    diff,
     *(status, why, cycles, dead, contract),
     *(control.sync, control.pause, control.resume, control.reset),
     *(control.reconcile, control.reload, notify),

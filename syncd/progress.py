@@ -56,7 +56,7 @@ class View:
     wait_why: str = ""
     ended: bool = False
 
-    def hear(self, event: events.Event) -> None:  # noqa: C901 - one case for each event
+    def hear(self, event: events.Event) -> None:  # noqa: C901, PLR0912 - one case an event
         """Take in one event."""
         match event:
             case events.CycleStarted(totals=totals, checkpoint=checkpoint):
@@ -68,6 +68,10 @@ class View:
                 self.page_records, self.page_calls = event.records, event.calls
                 self.page_answered = 0
                 self.state = "calling" if event.calls else "writing"
+            case events.PageCompared(page=page, totals=totals):
+                self.total, self.totals, self.pages = event.total, totals, page
+                self.page_size = max(self.page_size, event.records)
+                self.state, self.ended = "fetching", event.last
             case events.CallAnswered():
                 self.page_answered += 1
             case events.PageCommitted(totals=totals, checkpoint=checkpoint):
@@ -193,10 +197,8 @@ class Progress:
                     return f"{name}taking cycle {checkpoint.cycle} up after page {checkpoint.pages}"
                 gave_up = f"; the one before was given up: {event.abandoned}"
                 return f"{name}cycle {checkpoint.cycle} begins" + gave_up * bool(event.abandoned)
-            case events.PageCommitted(checkpoint=checkpoint):
-                arrival = view.arrival() if checkpoint.cycle is not None else None
-                ahead = f", at the earliest done in {seconds(arrival)}" if arrival else ""
-                return f"{name}page {view.pages} committed, {view.totals.seen} records{ahead}"
+            case events.PageCommitted() | events.PageCompared():
+                return name + _page(event, view)
             case events.Retrying():
                 what = f"call {event.key}" if event.key else "list request"
                 return f"{name}{what}, try {event.attempt} failed: {event.reason}"
@@ -328,3 +330,13 @@ def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
         lines.append(f"  {result.hint}")
     lines.append("  what is committed stays; the next run goes on from there")
     return lines
+
+
+def _page(event: events.PageCommitted | events.PageCompared, view: View) -> str:
+    if isinstance(event, events.PageCompared):
+        what, last = "compared", event.last
+    else:
+        what, last = "committed", event.checkpoint.cycle is None
+    arrival = None if last else view.arrival()
+    ahead = f", at the earliest done in {seconds(arrival)}" if arrival else ""
+    return f"page {view.pages} {what}, {view.totals.seen} records{ahead}"

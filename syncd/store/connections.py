@@ -402,3 +402,15 @@ def transaction(connection: Connection) -> Iterator[psycopg.Cursor[tuple[Any, ..
                 cursor.execute(sql("rollback"))
             raise
         cursor.execute(sql("commit"))
+
+
+@contextmanager
+def undone(connection: Connection) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+    """One bounded transaction that is rolled back, whatever happens in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql("begin"))
+        try:
+            yield cursor
+        finally:
+            if not connection.broken and not connection.closed:
+                cursor.execute(sql("rollback"))

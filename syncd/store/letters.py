@@ -70,7 +70,7 @@ def resolve(
 def _leave(
     cursor: Cursor, moment: Moment, keys: Iterable[str], *, what: What, reason: str = ""
 ) -> None:
-    values = {"keys": [_identity(key) for key in keys], "what": what, "reason": reason}
+    values = {"keys": [identity_of_key(key) for key in keys], "what": what, "reason": reason}
     cursor.execute(sql("resolve_dead"), {**moment.values, **values})
 
 
@@ -89,7 +89,7 @@ def put_aside(
 def _row(letter: DeadLetter, table: Table) -> dict[str, object]:
     return {
         "kind": letter.kind,
-        "identity": _hashed(letter.payload) if letter.key is None else _identity(letter.key),
+        "identity": identity_of(letter),
         "key": None if letter.key is None else storable(letter.key),
         "reason": clean(letter.reason),
         "payload": letter.payload,
@@ -107,7 +107,12 @@ def _hashed(payload: bytes) -> str:
     return f"sha256:{hashlib.sha256(payload).hexdigest()}"
 
 
-def _identity(key: str) -> str:
+def identity_of(letter: DeadLetter) -> str:
+    """What tells a letter from every other of its kind."""
+    return _hashed(letter.payload) if letter.key is None else identity_of_key(letter.key)
+
+
+def identity_of_key(key: str) -> str:
     """What tells this key from every other, and fits an index; `clean` is for eyes alone."""
     exact = key.encode("utf-8", "surrogatepass")
     if len(exact) <= INDEXED and clean(key) == key:

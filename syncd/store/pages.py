@@ -18,6 +18,7 @@ from syncd.errors import StoreRefused
 from syncd.store import drifts, history, letters, scans
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
+from syncd.store.halving import halved, must_not_be_all
 from syncd.store.history import Moment
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
@@ -26,7 +27,6 @@ from syncd.sync import ranges
 from syncd.sync.displaced import displaced
 from syncd.sync.drift import Drift
 from syncd.sync.model import (
-    REFUSED_WHOLE,
     Checkpoint,
     Committed,
     Counts,
@@ -84,15 +84,10 @@ def _commit_by_halves(
             checkpoint=checkpoint,
             done=_Written(0, moved[1], []),
         )
-        halves.put(rows)
-        if len(halves.refused) == len(rows) >= REFUSED_WHOLE:
-            raise StoreRefused(
-                f"all {len(rows)} rows of a page are refused, "
-                f"the first because {halves.refused[0][1]}",
-                hint="does the table still fit the API's data? nothing was written",
-            )
-        dead = [_refused(row, reason, checkpoint) for row, reason in halves.refused]
-        bad = {id(row) for row, _ in halves.refused}
+        refused = halved(cursor, rows, halves.put)
+        must_not_be_all(rows, refused)
+        dead = [_refused(row, reason, checkpoint) for row, reason in refused]
+        bad = {id(row) for row, _ in refused}
         good = [row for row in rows if id(row) not in bad]
         news = _finish(cursor, table, checkpoint, page, good, halves.done, dead)
         return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead), drifts=news)
@@ -128,37 +123,19 @@ class _Written:
 
 @attrs.define(eq=False, kw_only=True)
 class _Halves:
-    """Writes what can be written, and finds what can't."""
+    """Writes what can be written."""
 
     cursor: Cursor
     upsert: composed.Composed
     checkpoint: Checkpoint
     done: _Written
-    refused: list[tuple[Row, str]] = attrs.field(factory=list)
 
     def put(self, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
-        self.cursor.execute(sql("begin_half"))
-        try:
-            source, at = self.checkpoint.stream.source, self.done.at
-            values = {"source": source, "at": at, "page": as_page(rows)}
-            self.cursor.execute(self.upsert, values)
-            _, written, _, changed = self.cursor.fetchone() or (0, 0, None, [])
-        except (psycopg.Error, ValueError) as error:
-            if not is_of_the_record(error):
-                raise
-            self.cursor.execute(sql("undo_half"))
-            if len(rows) == 1:
-                self.refused.append((rows[0], words(error)))
-                return
-            middle = len(rows) // 2
-            self.put(rows[:middle])
-            self.put(rows[middle:])
-        else:
-            self.cursor.execute(sql("keep_half"))
-            self.done.many += written
-            self.done.changed += changed
+        source, at = self.checkpoint.stream.source, self.done.at
+        self.cursor.execute(self.upsert, {"source": source, "at": at, "page": as_page(rows)})
+        _, written, _, changed = self.cursor.fetchone() or (0, 0, None, [])
+        self.done.many += written
+        self.done.changed += changed
 
 
 def _finish(

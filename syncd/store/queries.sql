@@ -995,6 +995,64 @@ JOIN unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
   ON s.source = d.source AND s.stream = d.stream
 ORDER BY d.source, d.stream, d.first_at DESC, d.what, d.name, d.found;
 
+-- name: look_at_the_next_cycle
+-- Where a stream stands and what its next cycle would be, by the rules of insert_cycle: does it
+-- look for what is gone, and from which mark would it ask?  Nothing if it was never opened.
+SELECT k.cycle IS NOT NULL, k.pages, k.fingerprint, k.paused_at IS NOT NULL,
+       coalesce(k.parked, ''), coalesce(c.reconcile, false), c.since, k.due,
+       CASE WHEN NOT k.due AND k.whole < clock_timestamp() AND k.whole >= coalesce(
+           clock_timestamp() - make_interval(secs => %(full)s::float8), 'epoch')
+       THEN k.high_water END
+FROM (
+    SELECT *, reconcile_due OR coalesce(%(reconcile)s::float8 < extract(epoch FROM
+                  clock_timestamp() - coalesce(reconciled_at, 'epoch')), false) AS due,
+           (SELECT max(started_at) FROM syncd.cycle
+            WHERE source = %(source)s AND stream = %(stream)s AND NOT aside
+              AND follows IS NULL AND since IS NULL AND outcome = 'ok') AS whole
+    FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s) AS k
+LEFT JOIN syncd.cycle c ON c.id = k.cycle;
+
+-- name: look_at_what_lies_aside
+-- Which of these letters there are.
+SELECT identity, kind, reason FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND identity = ANY (%(identities)s);
+
+-- name: look_what_a_try_sets_off
+-- What of a table can act beyond a transaction that is rolled back: triggers and rules of its
+-- owner, what an update cascades to, sequences and functions behind columns that are not ours.
+-- And what can't be tried, as it looks at what only a call gives.
+WITH this AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)s AND c.relname = %(table)s
+), parts AS (
+    SELECT oid FROM this
+    UNION SELECT p.relid FROM this CROSS JOIN LATERAL pg_partition_tree(this.oid) AS p
+)
+SELECT 'trigger ' || quote_ident(t.tgname) FROM pg_trigger t JOIN parts ON parts.oid = t.tgrelid
+WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+UNION SELECT 'rule ' || quote_ident(r.rulename)
+FROM pg_rewrite r JOIN parts ON parts.oid = r.ev_class WHERE r.ev_enabled <> 'D'
+UNION SELECT 'foreign key ' || quote_ident(f.conname) || ' of ' || f.conrelid::regclass::text
+FROM pg_constraint f JOIN parts ON parts.oid = f.confrelid
+WHERE f.contype = 'f' AND f.confupdtype NOT IN ('a', 'r')
+UNION SELECT 'default of column ' || quote_ident(a.attname)
+FROM pg_attribute a JOIN parts ON parts.oid = a.attrelid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  AND NOT a.attname = ANY (%(columns)s)
+  AND (a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE '%%nextval%%' OR EXISTS (
+      SELECT FROM pg_depend e WHERE e.classid = 'pg_attrdef'::regclass AND e.objid = d.oid
+        AND e.refclassid = 'pg_proc'::regclass))
+UNION SELECT 'constraint of column ' || quote_ident(a.attname) || ', which a call fills'
+FROM pg_attribute a JOIN parts ON parts.oid = a.attrelid
+WHERE a.attname = ANY (%(kept)s) AND (a.attnotnull OR EXISTS (
+    SELECT FROM pg_constraint c WHERE c.conrelid = a.attrelid AND a.attnum = ANY (c.conkey)))
+ORDER BY 1;
+
+-- name: wait_briefly
+-- A dry run gives way to whoever works on the table.
+SET LOCAL lock_timeout = '2s';
+
 -- name: discard_dead
 DELETE FROM syncd.dead_letter WHERE id = ANY (%(ids)s)
 RETURNING id, source, stream, kind, key;

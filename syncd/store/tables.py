@@ -18,6 +18,9 @@ from syncd.sync.model import Table
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
+OURS = (SOURCE, CHANGED, DELETED)
+"""Columns that each table has beside those that its user named."""
+
 SPELLED = {"timestamptz": "timestamp with time zone", "timestamp": "timestamp without time zone"}
 """Types whose name in the catalogue is not ours."""
 

@@ -92,6 +92,9 @@ class StreamContext:
     """Seconds after which a cycle asks for the whole list again, not only for what has changed;
     None: never."""
 
+    looks: bool = False
+    """It runs nothing and only looks: its requests hang on no lease."""
+
     close: Callable[[], Awaitable[None]] = _nothing_to_close
     """What to do when the stream runs with other settings, or no more."""
 
@@ -224,7 +227,7 @@ class StreamContext:
                 tell=self._breaker_changed,
             ) as waits,
             self.budget.permit(
-                lease=self.lease,
+                lease=None if self.looks else self.lease,
                 spent_on=spent_on,
                 waits=waits,
                 intent=intent,

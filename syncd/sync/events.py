@@ -49,6 +49,18 @@ class PageFetched(Event):
     """Since it was first meant to be asked for; waits and further tries included."""
 
 
+@attrs.frozen(kw_only=True)
+class PageCompared(Event):
+    """A page of a dry run was looked at; nothing is committed."""
+
+    page: int
+    last: bool
+    records: int
+    total: int | None
+    totals: Counts
+    """What the cycle's counters would be."""
+
+
 Purpose = Literal["list", "call", "verify", "login"]
 Trouble = Literal["", "unreachable", "pool", "timeout", "lost"]
 

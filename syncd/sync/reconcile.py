@@ -18,7 +18,7 @@ async def conclude(stream: StreamContext, at: Checkpoint, cycle: int) -> Checkpo
 
     Raises what a cycle raises; nothing has been concluded then, and the next scan has to.
     """
-    moved = stream.movement.words or await _changed_since(stream)
+    moved = stream.movement.words or await changed_since(stream)
     found = await written(
         stream,
         at,
@@ -34,7 +34,7 @@ async def conclude(stream: StreamContext, at: Checkpoint, cycle: int) -> Checkpo
     return now
 
 
-async def _changed_since(stream: StreamContext) -> str:
+async def changed_since(stream: StreamContext) -> str:
     """Ask for the first page once more: the list may have changed where nobody looked."""
     if stream.resumed or stream.movement.pages < 2:
         return ""

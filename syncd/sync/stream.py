@@ -103,7 +103,7 @@ async def _run_cycle(
         if at.reconcile:
             standing = await conclude(stream, committed.checkpoint, at.cycle or 0)
             committed = attrs.evolve(committed, checkpoint=standing)
-        _refuse_too_many_dead(stream, committed.totals)
+        refuse_too_many_dead(stream, committed.totals)
     return committed
 
 
@@ -133,7 +133,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                 committed = await run_page(stream, checkpoint, turn)
                 checkpoint = committed.checkpoint
                 if committed.outcome is None:
-                    _refuse_too_many_dead(stream, committed.totals)
+                    refuse_too_many_dead(stream, committed.totals)
                 if committed.outcome is not None or following is None:
                     break
                 if not ahead:
@@ -235,7 +235,7 @@ def _marked(
     return attrs.evolve(page, high_water=stream.source.higher(checkpoint.since, reached))
 
 
-def _refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
+def refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
     """So many are no matter of single records.  Whoever resumes the stream has seen them."""
     dead, seen = totals.dead - stream.before.dead, totals.seen - stream.before.seen
     if dead > TOO_MANY and dead > TOO_LARGE_A_SHARE * seen:

@@ -15,8 +15,12 @@ TIED = "\ue000"  # a blank that no line is broken at; `plain` lets no other one 
 
 def plain(text: str) -> str:
     """On one line, and escaped where it is not printable."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Escaped where it is not printable; its blanks stay."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def tied(text: str) -> str:

@@ -51,7 +51,7 @@ def rows_that_moved_taken_for_gone() -> list[Patch]:
     async def still(_: StreamContext) -> str:
         return ""
 
-    return [(Movement, "words", property(lambda _: "")), (reconcile, "_changed_since", still)]
+    return [(Movement, "words", property(lambda _: "")), (reconcile, "changed_since", still)]
 
 
 def deleted_for_good() -> list[Patch]:

@@ -47,6 +47,17 @@ def waiting(why: events.Why, for_seconds: float) -> events.Waiting:
     return events.Waiting(stream=CAMPAIGNS, why=why, seconds=for_seconds)
 
 
+def compared(page: int, *, last: bool = False) -> events.PageCompared:
+    return events.PageCompared(
+        stream=CAMPAIGNS,
+        page=page,
+        last=last,
+        records=10,
+        total=25,
+        totals=Counts(seen=10 * page, written=10 * page),
+    )
+
+
 ANSWERED = events.CallAnswered(stream=CAMPAIGNS, key='["c1"]', ok=True)
 
 
@@ -201,3 +212,21 @@ def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
     progress = Progress.on(Gone())
     progress.note("the first line")
     progress.note("the second line")
+
+
+async def test_a_dry_run_shows_how_far_it_is(world: World, autojump_clock: Clock) -> None:
+    """Pages are compared, not committed, and no call is reckoned with."""
+    world.only_changed = True
+    async with world.process() as stream:
+        said = shown(stream, compared(1), compared(2), compared(3, last=True), terminal=False)
+        drawn = shown(stream, compared(1))
+        view = View(stream)
+        view.hear(compared(2))
+        assert view.requests_left() == (2, 0)  # there are no calls for the five that are left
+    assert said.splitlines() == [
+        "ads.campaigns: page 1 compared, 10 records",
+        "ads.campaigns: page 2 compared, 20 records",
+        "ads.campaigns: page 3 compared, 30 records",
+    ]
+    assert "page 2 of 3" in drawn
+    assert "10/25" in drawn

@@ -1,0 +1,185 @@
+"""`syncd diff`: what would a cycle change, row by row?  The dry run."""
+
+import json
+import sys
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import attrs
+import click
+import trio
+
+from syncd import app, logs
+from syncd.commands.options import FAILED, Options, select
+from syncd.commands.screen import Screen
+from syncd.config.secrets import redactions
+from syncd.config.settings import StreamSettings
+from syncd.errors import Draining, StreamBroken, SyncdError
+from syncd.progress import Progress
+from syncd.store.findings import Counted, Findings
+from syncd.sync.diff import Outcome
+from syncd.sync.model import StreamId
+from syncd.views import differences
+from syncd.views.objects import configured
+from syncd.views.words import number, plain
+
+DIFFERENT = 3  # exit status, with --exit-code; 1 and 2 are taken
+SHOWN = 50  # records that people are shown unless they say otherwise
+
+
+@click.command()
+@click.argument("stream")
+@click.option("--full", is_flag=True, help="Ask for the whole list, whatever has changed since.")
+@click.option(
+    "--pages", type=click.IntRange(min=1), metavar="N", help="Look at the first N pages only."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Show N records at most (default {SHOWN}; all with --json). All are counted.",
+)
+@click.option("--columns", metavar="A,B,…", help="Show these columns, and who changes in them.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option(
+    "--exit-code", is_flag=True, help=f"Exit status {DIFFERENT} if there are differences."
+)
+@click.pass_obj
+def diff(
+    options: Options,
+    stream: str,
+    *,
+    full: bool,
+    pages: int | None,
+    limit: int | None,
+    columns: str | None,
+    as_json: bool,
+    exit_code: bool,
+) -> None:
+    """Tell what a cycle of STREAM would change, row by row, and write nothing.
+
+    Asks the API for the pages that the next cycle asks for, within the budget, and compares
+    them with the table: rows that are new, that change (each column, old -> new), that come
+    back, that would be marked as deleted, and records that would be put aside, with the
+    reason. No call is made, no lease taken; it works beside a daemon, and on an empty
+    database. Rows are tried in a transaction that is rolled back, unless the table has
+    triggers or the like, which a dry run must not set off.
+
+    What a dry run can't know is said at the end: what calls would give, what is gone if not
+    the whole list was asked for, and that the API may change until the cycle runs.
+
+    With --json the last line is {"summary": …}. Progress goes to stderr.
+
+    \b
+    Example:
+      syncd diff campaigns                          before `syncd once campaigns`
+      syncd diff campaigns --columns status,budget --limit 200
+      syncd diff campaigns --pages 1                a first look, for one request
+      syncd diff campaigns --exit-code --limit 0    in a script: is the table in step?
+      syncd diff campaigns --json | jq -c 'select(.change == "deleted").key'
+
+    Exit status 1 if it could not be finished, or a cycle could not be.
+    """  # noqa: D301 - click's own \b keeps lines
+    settings = options.settings()
+    (wanted,) = select(configured(settings), [stream])
+    of = settings.sources[wanted.source].streams[wanted.stream]
+    shown = _columns(of, columns)
+    logs.configure(level="ERROR", secrets=redactions(settings))
+    with Findings() as findings:
+        progress = Progress.on(sys.stderr)
+        work = partial(app.diff, progress=progress, full=full, pages=pages)
+        outcome = trio.run(work, settings, wanted, findings)
+        counted = findings.counted()
+        if as_json:
+            _print(findings, shown, limit)
+            _print_summary(wanted, of, outcome, counted)
+        else:
+            _show(findings, shown, SHOWN if limit is None else limit)
+            _sum_up(wanted, of, outcome, counted)
+    if outcome.trouble is not None:
+        for line in _trouble(wanted, outcome.trouble):
+            click.echo(f"syncd: {line}", err=True)
+        sys.exit(FAILED)
+    if exit_code and counted.differences:
+        sys.exit(DIFFERENT)
+
+
+def _columns(of: StreamSettings, named: str | None) -> list[str]:
+    columns = [c.strip() for c in named.split(",")] if named is not None else []
+    unknown = [c for c in columns if c not in of.columns]
+    if unknown:
+        listed = ", ".join(of.columns)
+        raise click.UsageError(f"there is no column {unknown[0]!r}; name some of: {listed}")
+    return columns
+
+
+# --- for people -------------------------------------------------------------------------------
+
+
+def _show(findings: Findings, columns: list[str], limit: int) -> None:
+    screen = Screen.stdout()
+    news = (d for d in findings if not d.again)
+    found = differences.chosen(news, columns)
+    for difference, fields in islice(found, limit):
+        line, colour = differences.heading(difference)
+        screen.say(line, style=colour)
+        for name, (old, new) in fields.items():
+            added = difference.change == "added"
+            screen.say(differences.field(name, old, new, added=added), indent=4)
+    if limit and next(found, None) is not None:
+        screen.say(f"… and more; --limit N shows more than {number(limit, 'record')}")
+
+
+def _sum_up(stream: StreamId, of: StreamSettings, outcome: Outcome, counted: Counted) -> None:
+    screen = Screen.stdout()
+    if outcome.pages:
+        table = plain(f"{of.schema}.{of.table}")
+        said = differences.summed_up(outcome, counted.of)
+        screen.say(f"{plain(str(stream))} and table {table}: {said}", style="bold")
+        for note in differences.notes(stream, of, outcome, counted.aside_again):
+            screen.say(f"- {note}")
+
+
+def _trouble(stream: StreamId, error: SyncdError) -> list[str]:
+    reason, more = str(error), ["what was found until then is told; the rest is not known"]
+    if isinstance(error, Draining):
+        reason = "interrupted"
+    elif isinstance(error, StreamBroken):
+        reason = error.reason
+        more = [*filter(None, [error.hint]), "a cycle would end there, too", *more]
+    return [plain(f"{stream}: not finished: {reason}"), *(f"  {plain(line)}" for line in more)]
+
+
+# --- for programs -------------------------------------------------------------------------------
+
+
+def _print(findings: Findings, columns: list[str], limit: int | None) -> None:
+    for difference, fields in islice(differences.chosen(iter(findings), columns), limit):
+        click.echo(differences.line(difference, fields))
+
+
+def _print_summary(
+    stream: StreamId, of: StreamSettings, outcome: Outcome, counted: Counted
+) -> None:
+    trouble, absence = outcome.trouble, outcome.absence
+    summary: dict[str, Any] = {
+        "stream": str(stream),
+        "table": f"{of.schema}.{of.table}",
+        "complete": trouble is None and not outcome.more,
+        "trouble": None if trouble is None else str(trouble),
+        "since": outcome.coming.since,
+        "looks_for_gone": outcome.coming.reconcile,
+        "pages": outcome.pages,
+        "differences": counted.differences,
+        "changes": dict(counted.of),
+        "put_aside_again": counted.aside_again,
+        "calls": outcome.calls,
+        "missing_known": absence is not None,
+        "suspicious": outcome.suspicious or None,
+        "held": outcome.question or None,
+        "counts": attrs.asdict(outcome.totals),
+        "notes": differences.notes(stream, of, outcome, counted.aside_again),
+    }
+    del summary["counts"]["calls"]  # none is made
+    click.echo(json.dumps({"summary": summary}))
