@@ -97,6 +97,7 @@ CYCLE = _object(
     requests=WHOLE,
     retried=WHOLE,
     refused=WHOLE,
+    kept_out=WHOLE,
 )
 STREAM = _object(
     source=TEXT,
@@ -115,6 +116,7 @@ STREAM = _object(
     whole=_maybe(CYCLE),
     dead_letters=WHOLE,
     missing=WHOLE,
+    kept_out=WHOLE,
     question=_maybe(TEXT),
     reconciled_at=_maybe(AT),
     usual=OBJECT,

@@ -143,7 +143,7 @@ def _picture(
     for stream in streams:
         parked, paused, paused_by, next_start, turned, *of_cycles, dead = found[stream][:9]
         running, last, whole = of_cycles
-        question, reconciled, extra, missing = found[stream][9:]
+        question, reconciled, extra, missing, kept_out = found[stream][9:]
         seen.append(
             Seen(
                 stream=stream,
@@ -160,6 +160,7 @@ def _picture(
                 reconciled=reconciled,
                 extra=extra,
                 missing=missing,
+                kept_out=kept_out,
                 usual=ranges.learned(pages.past(cursor, stream)) if last else ranges.Usual(),
             )
         )

@@ -266,7 +266,7 @@ WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
-       c.since, k.high_seen, k.api_clock
+       c.since, k.high_seen, k.api_clock, k.kept_out_version
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s;
 
@@ -275,7 +275,7 @@ WHERE k.source = %(source)s AND k.stream = %(stream)s;
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
-       c.since, k.high_seen, k.api_clock
+       c.since, k.high_seen, k.api_clock, k.kept_out_version
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
 
@@ -285,7 +285,8 @@ SELECT extract(epoch FROM started_at)::text FROM syncd.cycle WHERE id = %(cycle)
 
 -- name: take_up_cycle
 UPDATE syncd.cycle SET taken_up = taken_up + 1, reason = '' WHERE id = %(cycle)s
-RETURNING seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused;
+RETURNING seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused,
+          kept_out;
 
 -- name: abandon_cycle
 UPDATE syncd.cycle SET ended_at = clock_timestamp(), outcome = 'abandoned', reason = %(reason)s
@@ -435,6 +436,7 @@ UPDATE syncd.cycle
 SET pages = pages + 1, seen = seen + %(seen)s, written = written + %(written)s,
     unchanged = unchanged + %(unchanged)s, left_out = left_out + %(left_out)s,
     dead = dead + %(dead)s, folded = folded + %(folded)s, calls = calls + %(calls)s,
+    kept_out = kept_out + %(kept_out)s,
     requests = requests + %(requests)s, retried = retried + %(retried)s,
     refused = refused + %(refused)s, noted = noted + %(noted)s, keyless = keyless + %(keyless)s,
     ended_at = CASE WHEN %(outcome)s::text IS NOT NULL THEN clock_timestamp() END,
@@ -454,7 +456,7 @@ ORDER BY id DESC LIMIT %(limit)s;
 
 -- name: cycle
 SELECT outcome, reason, seen, written, unchanged, left_out, dead, folded, calls, requests,
-       retried, refused
+       retried, refused, kept_out
 FROM syncd.cycle WHERE id = %(cycle)s;
 
 -- name: put_aside
@@ -604,7 +606,7 @@ WHERE source = %(source)s AND stream = %(stream)s;
 -- The running cycle of a stream, else its last one.
 SELECT c.id, coalesce(k.pages, c.pages), c.outcome, c.reason, k.parked,
        c.seen, c.written, c.unchanged, c.left_out, c.dead, c.folded, c.calls, c.requests,
-       c.retried, c.refused
+       c.retried, c.refused, c.kept_out
 FROM syncd.cycle c
 LEFT JOIN syncd.checkpoint k ON k.cycle = c.id
 WHERE c.source = %(source)s AND c.stream = %(stream)s AND NOT c.aside
@@ -692,21 +694,25 @@ SELECT s.source, s.stream, k.parked, extract(epoch FROM k.paused_at)::float8, k.
         ORDER BY id DESC LIMIT 1),
        (SELECT count(*) FROM syncd.dead_letter d WHERE d.source = s.source AND d.stream = s.stream),
        k.question, extract(epoch FROM k.reconciled_at)::float8, k.extra_due,
-       (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream)
+       (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream),
+       (SELECT count(*) FROM syncd.kept_out o
+        WHERE o.source = s.source AND o.stream = s.stream AND o.lasting)
 FROM unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
 LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
 
 -- name: look_at_these_cycles
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
        extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
-       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused,
+       kept_out
 FROM syncd.cycle WHERE id = ANY (%(ids)s);
 
 -- name: look_at_last_cycles
 -- The newest first; of one stream, or of all if none is named.
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
        extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
-       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused,
+       kept_out
 FROM syncd.cycle
 WHERE %(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s)
 ORDER BY id DESC LIMIT %(limit)s;
@@ -1015,3 +1021,51 @@ RETURNING version;
 
 -- name: give_claim_back
 UPDATE syncd.vault SET claimed_until = 'epoch' WHERE source = %(source)s AND version = %(version)s;
+
+-- name: make_salt
+INSERT INTO syncd.salt (inner_pad, outer_pad) VALUES (%(inner)s, %(outer)s) ON CONFLICT DO NOTHING;
+
+-- name: salt
+SELECT inner_pad, outer_pad FROM syncd.salt;
+
+-- name: kept_out
+-- What is to stay forgotten of a stream.
+SELECT hash, key_is FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND lasting;
+
+-- name: kept_out_version
+SELECT kept_out_version FROM syncd.checkpoint
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: which_are_kept_out
+-- Those of these keys that are to stay forgotten, or were forgotten since a page was fetched.
+-- The hash is HMAC-SHA256, as `sync.keepout` makes it.
+WITH hashed AS MATERIALIZED (
+    SELECT e.key, sha256(s.outer_pad || sha256(s.inner_pad || convert_to(
+               concat_ws(E'\x1f', %(source)s::text, %(stream)s::text, e.key), 'UTF8'))) AS hash
+    FROM unnest(%(keys)s::text[]) AS e (key), syncd.salt s
+)
+SELECT h.key FROM hashed h JOIN syncd.kept_out k
+    ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash
+WHERE k.lasting OR k.version > %(version)s;
+
+-- name: forget_calls_of
+-- Their answers came after they were forgotten.
+DELETE FROM syncd.call
+WHERE source = %(source)s AND stream = %(stream)s AND record_key = ANY (%(keys)s);
+
+-- name: forget_late_calls
+-- Of pages that never were committed: what of the ledger is of records that were forgotten.
+WITH hashed AS MATERIALIZED (
+    SELECT c.idempotency_key, sha256(s.outer_pad || sha256(s.inner_pad || convert_to(
+               concat_ws(E'\x1f', c.source, c.stream, c.record_key), 'UTF8'))) AS hash
+    FROM syncd.call c, syncd.salt s WHERE c.source = %(source)s AND c.stream = %(stream)s
+)
+DELETE FROM syncd.call WHERE idempotency_key IN (
+    SELECT h.idempotency_key FROM hashed h JOIN syncd.kept_out k
+        ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash);
+
+-- name: let_pass
+-- Every page that was fetched before has been committed, or never will be.
+DELETE FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND NOT lasting;

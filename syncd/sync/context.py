@@ -14,8 +14,18 @@ from syncd.errors import StoreUnavailable, TryAgain
 from syncd.sync import events
 from syncd.sync.breaker import Breaker, Closed, Open
 from syncd.sync.clocks import Stopwatch
+from syncd.sync.keepout import KeptOut, key_is
 from syncd.sync.ledger import Ledger
-from syncd.sync.model import Counts, DeadLetter, Intent, Lease, PageCommit, StreamId, Table
+from syncd.sync.model import (
+    Checkpoint,
+    Counts,
+    DeadLetter,
+    Intent,
+    Lease,
+    PageCommit,
+    StreamId,
+    Table,
+)
 from syncd.sync.moves import Movement
 from syncd.sync.ports import Budget, Permit, Source, Store
 from syncd.sync.retry import Retry
@@ -111,6 +121,9 @@ class StreamContext:
     movement: Movement = attrs.field(factory=Movement, init=False)
     """Of rows, in the running cycle."""
 
+    kept_out: KeptOut = attrs.field(factory=KeptOut, init=False)
+    """What is to stay forgotten, as far as this process knows it."""
+
     tally: Tally = attrs.field(factory=Tally, init=False)
     alerts: dict[str, set[str]] = attrs.field(factory=dict, init=False)
     """Why the running cycle has put records aside, as far as it was told, by kind."""
@@ -142,6 +155,16 @@ class StreamContext:
         self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
         self.alerts, self.turned = before.alerts, before.turned
+        self.kept_out = before.kept_out
+
+    async def learn_kept_out(self, at: Checkpoint) -> None:
+        """Learn what is to stay forgotten, if that has changed; for most nothing ever was."""
+        known = self.kept_out
+        if at.kept_out_version == known.version and known.key_is in ("", key_is(self.table)):
+            return
+        self.kept_out = await self.retry.through_outages(
+            lambda: self.store.kept_out(self.id, self.table), self.on_failure
+        )
 
     def tell_of(self, letter: DeadLetter, column: str = "") -> None:
         """Say that a record was put aside; `column`: the one that is to blame."""

@@ -92,6 +92,9 @@ class Seen:
     missing: int = 0
     """Rows that the last complete scan did not meet, and that are there still."""
 
+    kept_out: int = 0
+    """Records that are to stay forgotten."""
+
     usual: ranges.Usual = attrs.field(factory=ranges.Usual)
 
 

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from syncd.sync.keepout import KeptOut
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -312,10 +313,14 @@ class Store(TokenStore, Protocol):
         """Rows, dead letters, counters and checkpoint in one transaction.
 
         Rows that Postgres refuses for their value become dead letters; a page of ten
-        or more that is refused whole raises StoreRefused with nothing written.
+        or more that is refused whole raises StoreRefused with nothing written.  What was
+        forgotten since the page was fetched (`PageCommit.kept_out_version`) is left out.
         A connection lost before COMMIT was sent, or with its answer, raises
         StoreUnavailable: `read_checkpoint` tells which it was.
         """
+
+    async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:
+        """What is to stay forgotten.  StoreRefused if the stream's key is another one by now."""
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         """Begin a cycle of a few records, beside the running one.

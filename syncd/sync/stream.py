@@ -76,6 +76,7 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
         stream.report(
             events.CycleStarted(stream=stream.id, checkpoint=at, totals=totals, abandoned=abandoned)
         )
+    await stream.learn_kept_out(at)
     committed = await _turn_pages(stream, at)
     if committed.outcome is not None:
         stream.report(
@@ -121,6 +122,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                 committed = await run_page(stream, checkpoint, turn)
                 checkpoint = committed.checkpoint
                 if committed.outcome is None:
+                    await stream.learn_kept_out(checkpoint)
                     _refuse_too_many_dead(stream, committed.totals)
                 if committed.outcome is not None or following is None:
                     break

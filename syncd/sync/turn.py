@@ -57,6 +57,9 @@ class Turn:
     fetched_in: float = attrs.field(default=0.0, init=False)
     """Seconds, waits and further tries included."""
 
+    kept_out_version: int = attrs.field(default=0, init=False)
+    """Of what was known to be kept out before the page was asked for."""
+
     has_calls: bool = attrs.field(default=False, init=False)
     begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     """The page is there and its last call has been begun; or it has failed."""
@@ -74,7 +77,9 @@ class Turn:
                 rows=[row for row in rows if not row.gone],
                 gone=tuple(row for row in rows if row.gone),
                 dead=dead,
-                left_out=len(page.left_out),
+                left_out=len(page.left_out) + page.kept_out,
+                kept_out=page.kept_out,
+                kept_out_version=self.kept_out_version,
                 folded=page.folded,
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),
@@ -104,9 +109,10 @@ class Turn:
                     self.stream.tally.refused += 1
                     raise
 
-        took = Stopwatch()
+        took, self.kept_out_version = Stopwatch(), self.stream.kept_out.version
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
+        page = self.stream.kept_out.sift(self.stream.id, page)
         self._refuse_what_never_ends(page)
         self.page = page
         return page

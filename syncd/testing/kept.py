@@ -12,12 +12,20 @@ import trio
 from syncd.errors import StoreUnavailable
 from syncd.sync.model import Checkpoint, StreamId
 from syncd.sync.ports import Request
-from syncd.testing.rows import FakeBudget, FakeCall, FakeCycle, FakeDeadLetter, FakeLease, FakeScans
+from syncd.testing.rows import (
+    FakeBudget,
+    FakeCall,
+    FakeCycle,
+    FakeDeadLetter,
+    FakeKeptOut,
+    FakeLease,
+    FakeScans,
+)
 from syncd.testing.values import Key, Values
 
 COMMITTED = (
     *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
-    *("calls", "budgets", "leases", "scans", "_next_starts"),
+    *("calls", "budgets", "leases", "scans", "_next_starts", "forgotten", "kept_out_versions"),
 )
 """Attributes that hold what was committed."""
 
@@ -67,6 +75,10 @@ class Kept:
     scans: dict[StreamId, FakeScans] = attrs.field(
         factory=lambda: defaultdict(FakeScans), init=False
     )
+    forgotten: dict[tuple[StreamId, bytes], FakeKeptOut] = attrs.field(factory=dict, init=False)
+    """By the hash of the key."""
+
+    kept_out_versions: dict[StreamId, int] = attrs.field(factory=dict, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _letters: int = attrs.field(default=0, init=False)
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)

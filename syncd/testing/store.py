@@ -25,6 +25,7 @@ from syncd.sync.model import (
 from syncd.sync.ranges import Past, unusual
 from syncd.sync.scans import Reconciled, broken_in
 from syncd.testing.asked import Requests
+from syncd.testing.forgetting import Forgetting
 from syncd.testing.letters import Letters
 from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED, conclude, note
@@ -33,7 +34,7 @@ from syncd.testing.values import RefusedError, Values, key_of, sorted_out, summe
 
 
 @attrs.define(eq=False)
-class FakeStore(Tokens, Letters, Requests):
+class FakeStore(Tokens, Letters, Requests, Forgetting):
     """Everything that lasts, until the test ends."""
 
     def hurry(self) -> None: ...
@@ -77,6 +78,7 @@ class FakeStore(Tokens, Letters, Requests):
             reconcile=cycle is not None and cycle.reconcile,
             question=self.scans[stream].question,
             since=cycle.since if cycle else None,
+            kept_out_version=self.kept_out_versions.get(stream, 0),
         )
 
     def _whole(self, stream: StreamId) -> list[FakeCycle]:
@@ -102,6 +104,7 @@ class FakeStore(Tokens, Letters, Requests):
     ) -> tuple[Checkpoint, Counts]:
         async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
+            self._tidy_up(now)
             self.parked.pop(now.stream, None)
             if now.cycle is not None and not abandon:
                 cycle = self._cycle(now.cycle)
@@ -168,6 +171,7 @@ class FakeStore(Tokens, Letters, Requests):
     ) -> Committed:
         async with self._at("commit_page"):
             now = self._unmoved(checkpoint)
+            page = self._without_forgotten(now.stream, page)
             good, refused = sorted_out(table, page.rows, checkpoint)
             if len(refused) == len(page.rows) >= REFUSED_WHOLE:
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
@@ -328,6 +332,7 @@ class FakeStore(Tokens, Letters, Requests):
                 requests=page.requests,
                 retried=page.retried,
                 refused=page.refused,
+                kept_out=page.kept_out,
             ),
         )
         if page.next_cursor is not None:

@@ -98,6 +98,7 @@ def _stream_object(
         "whole": seen.whole and cycle_object(seen.whole),
         "dead_letters": seen.dead,
         "missing": seen.missing,
+        "kept_out": seen.kept_out,
         "question": seen.question,
         "reconciled_at": moment(seen.reconciled),
         "usual": {
