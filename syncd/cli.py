@@ -24,6 +24,7 @@ from syncd.check import Check
 from syncd.commands import control
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
+from syncd.commands.forget import forget
 from syncd.commands.init import init
 from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, select
@@ -61,6 +62,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
       syncd run            the daemon: cycle after cycle, until SIGTERM
       syncd status         how every stream stands (--watch: live); `cycles` and `dead`
                            tell more, `why STREAM KEY` the story of one record
+      syncd forget         erase a record wherever syncd keeps it, for good with --keep-out
       syncd reload         after a change of the config; `sync`, `pause`, `resume` and
                            `reset` ask the daemon for one stream
 
@@ -220,7 +222,7 @@ for command in (
     init,
     *(status, why, cycles, dead),
     *(control.sync, control.pause, control.resume, control.reset),
-    *(control.reconcile, control.reload, notify),
+    *(control.reconcile, control.reload, forget, notify),
 ):
     cli.add_command(command)
 

@@ -4,7 +4,7 @@ A record is judged alone: whatever is wrong with it costs this record and no oth
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -134,13 +134,18 @@ class Contract:
                 if wrong is not None:
                     return _Fault(name, fault(name, value, wrong))
             parts.append(of.canonical(value))
-        return json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return canonical_key(parts)
 
 
 @attrs.frozen
 class _Fault:
     column: str
     reason: str
+
+
+def canonical_key(parts: Sequence[object]) -> str:
+    """A record's key of its columns' canonical values."""
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def fault(name: str, value: bytes, wrong: str) -> str:

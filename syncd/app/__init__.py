@@ -10,10 +10,11 @@ surveying what `syncd init` asks an address
 from syncd.app.notices import test_message
 from syncd.app.running import once, run
 from syncd.app.surveying import survey
-from syncd.app.wiring import budget, client, safe, source, store, table
+from syncd.app.wiring import budget, canonical_key, client, safe, source, store, table
 
 __all__ = [
     "budget",
+    "canonical_key",
     "client",
     "once",
     "run",

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from syncd.api import keys
 from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
 from syncd.api.exchange import Heard
@@ -47,6 +48,11 @@ def table(stream: StreamSettings) -> Table:
         kept=frozenset(stream.call.keep) if stream.call else frozenset(),
         indexes=stream.indexes,
     )
+
+
+def canonical_key(stream: StreamSettings, typed: str) -> str:
+    """A record's key as the stream's pages have it; typed: a JSON array as Postgres makes it."""
+    return keys.canonical(stream.key, stream.columns, typed)
 
 
 def client(

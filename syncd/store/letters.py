@@ -46,7 +46,7 @@ def resolve(
     if tried:
         cursor.execute(sql("note_retried"), {**moment.values, "ids": list(tried)})
     if rows:
-        keys = [_identity(r.key) for r in rows]
+        keys = [identity(r.key) for r in rows]
         cursor.execute(sql("resolve_dead"), {**moment.values, "keys": keys})
     if tried:
         written = {r.key for r in rows}
@@ -77,7 +77,7 @@ def put_aside(
 def _row(letter: DeadLetter, table: Table) -> dict[str, object]:
     return {
         "kind": letter.kind,
-        "identity": _hashed(letter.payload) if letter.key is None else _identity(letter.key),
+        "identity": _hashed(letter.payload) if letter.key is None else identity(letter.key),
         "key": None if letter.key is None else storable(letter.key),
         "reason": clean(letter.reason),
         "payload": letter.payload,
@@ -95,7 +95,7 @@ def _hashed(payload: bytes) -> str:
     return f"sha256:{hashlib.sha256(payload).hexdigest()}"
 
 
-def _identity(key: str) -> str:
+def identity(key: str) -> str:
     """What tells this key from every other, and fits an index; `clean` is for eyes alone."""
     exact = key.encode("utf-8", "surrogatepass")
     if len(exact) <= INDEXED and clean(key) == key:

@@ -236,7 +236,11 @@ def _story(cursor: Cursor, stream: StreamId, table: Table, key: str) -> Story:
     )
     if story.known:
         return story
-    return attrs.evolve(story, elsewhere=stories.elsewhere(cursor, stream, found.keys))
+    return attrs.evolve(
+        story,
+        elsewhere=stories.elsewhere(cursor, stream, found.keys),
+        kept_out=stories.is_kept_out(cursor, stream, found.keys),
+    )
 
 
 def _cycles(cursor: Cursor, statement: str, values: dict[str, Any]) -> list[Cycle]:

@@ -1069,3 +1069,140 @@ DELETE FROM syncd.call WHERE idempotency_key IN (
 -- Every page that was fetched before has been committed, or never will be.
 DELETE FROM syncd.kept_out
 WHERE source = %(source)s AND stream = %(stream)s AND NOT lasting;
+
+-- name: right_to_erase
+SELECT current_user::text, has_table_privilege(c.oid, 'DELETE')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s;
+
+-- name: ensure_lockable
+-- A stream that was never opened gets its row now, so that whoever opens it sees what is kept out.
+INSERT INTO syncd.checkpoint (source, stream, fence)
+VALUES (%(source)s, %(stream)s,
+        coalesce((SELECT fence FROM syncd.lease WHERE source = %(source)s), 0))
+ON CONFLICT DO NOTHING;
+
+-- name: kept_out_changed
+UPDATE syncd.checkpoint SET kept_out_version = kept_out_version + 1
+WHERE source = %(source)s AND stream = %(stream)s RETURNING kept_out_version;
+
+-- name: was_kept_out
+SELECT 1 FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND hash = %(hash)s AND lasting;
+
+-- name: keep_out
+-- Who is kept out stays so, also if the record is forgotten once more.
+INSERT INTO syncd.kept_out AS k (source, stream, hash, key_is, lasting, version)
+VALUES (%(source)s, %(stream)s, %(hash)s, %(key_is)s, %(lasting)s, %(version)s)
+ON CONFLICT (source, stream, hash) DO UPDATE
+SET lasting = k.lasting OR EXCLUDED.lasting, version = EXCLUDED.version, key_is = EXCLUDED.key_is;
+
+-- name: let_in
+-- These, or all of the stream's.
+DELETE FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND lasting
+  AND (%(hashes)s::bytea[] IS NULL OR hash = ANY (%(hashes)s::bytea[]));
+
+-- name: forget_letters
+DELETE FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (key = ANY (%(keys)s) OR identity = ANY (%(identities)s))
+RETURNING kind, reason, payload, idempotency_key;
+
+-- name: count_keyless
+SELECT count(*) FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND key IS NULL;
+
+-- name: forget_ledger
+-- Of the record, and the calls that its dead letters refer to.
+DELETE FROM syncd.call
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (record_key = ANY (%(keys)s) OR idempotency_key = ANY (%(first)s))
+RETURNING idempotency_key, outcome, kept, reason;
+
+-- name: forget_spendings
+-- What a token went for is still told, but not for whom.
+UPDATE syncd.token
+SET spent_on = %(plain)s || ' ' || split_part(substr(spent_on, length(%(plain)s) + 2), ' ', 1)
+WHERE spent_on = ANY (%(spent_on)s);
+
+-- name: forget_pages
+-- Pages that changed it.
+UPDATE syncd.page
+SET changed = ARRAY(SELECT k FROM unnest(changed) WITH ORDINALITY AS c (k, place)
+                    WHERE k <> ALL (%(keys)s) ORDER BY place)
+WHERE source = %(source)s AND stream = %(stream)s AND changed && %(keys)s;
+
+-- name: forget_events
+-- What befell it alone; no keys at all stand for too many.
+DELETE FROM syncd.event
+WHERE source = %(source)s AND stream = %(stream)s AND cardinality(keys) > 0 AND keys <@ %(keys)s
+RETURNING reason;
+
+-- name: forget_in_events
+-- What befell others as well.
+UPDATE syncd.event
+SET keys = ARRAY(SELECT k FROM unnest(keys) WITH ORDINALITY AS c (k, place)
+                 WHERE k <> ALL (%(keys)s) ORDER BY place)
+WHERE source = %(source)s AND stream = %(stream)s AND keys && %(keys)s;
+
+-- name: forget_missing_record
+DELETE FROM syncd.missing
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (key::text = ANY (%(keys)s) OR key = ANY (%(typed)s::jsonb[]));
+
+-- name: forget_seen_record
+DELETE FROM syncd.seen
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (key::text = ANY (%(keys)s) OR key = ANY (%(typed)s::jsonb[]));
+
+-- name: note_less
+-- Of the scan whose conclusion is still to be drawn, so that it does not count as lost.
+UPDATE syncd.cycle SET noted = noted - %(many)s
+WHERE id = (SELECT max(id) FROM syncd.cycle
+            WHERE source = %(source)s AND stream = %(stream)s AND reconcile)
+  AND missing IS NULL AND noted >= %(many)s;
+
+-- name: subjects_of_requests
+-- Keys as operators have written them.
+SELECT DISTINCT s FROM syncd.request, unnest(subjects) AS s
+WHERE source = %(source)s AND stream = %(stream)s AND kind = 'sync';
+
+-- name: end_requests
+-- Its answer would name the record.
+WITH ended AS (
+    UPDATE syncd.request SET ended_at = clock_timestamp(), ok = false, answer = %(answer)s
+    WHERE source = %(source)s AND stream = %(stream)s AND kind = 'sync'
+      AND subjects && %(asked)s::text[] AND ended_at IS NULL
+    RETURNING id, answer)
+UPDATE syncd.audit a SET ok = false, answer = e.answer
+FROM ended e WHERE a.request = e.id AND a.ok IS NULL;
+
+-- name: forget_subjects
+UPDATE syncd.request
+SET subjects = ARRAY(SELECT CASE WHEN s = ANY (%(asked)s::text[]) THEN %(struck)s ELSE s END
+                     FROM unnest(subjects) WITH ORDINALITY AS u (s, place) ORDER BY place)
+WHERE source = %(source)s AND stream = %(stream)s AND kind = 'sync'
+  AND subjects && %(asked)s::text[];
+
+-- name: forget_marks
+-- A page's fingerprint, and a high-water mark that is the record's key: without one the next
+-- cycle asks for the whole list.
+UPDATE syncd.checkpoint
+SET last_page = NULL,
+    high_water = CASE WHEN high_water = ANY (%(marks)s) THEN NULL ELSE high_water END
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: columns_to_search
+-- Of every table of ours: what may hold words of others, and what tells whose a row is.
+SELECT c.relname::text,
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname = 'text'),
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname = '_text'),
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname IN ('jsonb', 'json')),
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname = 'bytea')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE n.nspname = 'syncd' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND has_table_privilege(c.oid, 'SELECT')
+GROUP BY c.relname ORDER BY c.relname;

@@ -7,7 +7,7 @@ What was forgotten while the page was under way is dropped in the page's transac
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import attrs
 
@@ -50,6 +50,13 @@ class KeptOut:
 
     salt: Salt | None = None
     hashes: frozenset[bytes] = frozenset()
+
+    def without(self, stream: StreamId, keys: Iterable[str]) -> set[str]:
+        """These keys, but for those that are kept out."""
+        salt = self.salt
+        if salt is None:
+            return set(keys)
+        return {key for key in keys if salt.hashed(stream, key) not in self.hashes}
 
     def sift(self, stream: StreamId, page: Page) -> Page:
         """The page without what is kept out; what is not there any more is counted."""

@@ -314,6 +314,9 @@ class Story:
     elsewhere: Sequence[StreamId] = ()
     """Other streams that know a record by this key; only told of one that is unknown."""
 
+    kept_out: bool = False
+    """It is to stay forgotten; only told of one that is unknown, to who may know it."""
+
     @property
     def now(self) -> float:
         return self.picture.now

@@ -32,7 +32,7 @@ class Forgetting(Kept):
         parts = json.loads(key, parse_int=Decimal, parse_float=Decimal)
         values = [value_of(c, table.columns[c], p) for c, p in zip(table.key, parts, strict=True)]
         row = (stream.source, *values)
-        self.tables[(table.schema, table.name)].pop(row, None)
+        self.tables.get((table.schema, table.name), {}).pop(row, None)
         scans = self.scans[stream]
         many = len(scans.seen)
         scans.seen = [k for k in scans.seen if k != row]
