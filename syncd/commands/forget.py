@@ -130,7 +130,7 @@ def _tell(stream: StreamId, keys: Sequence[str], found: Forgotten) -> None:
     there = "" if found.places else ": not found"
     click.echo(plain(f"{stream}, {what}{there}"))
     for where, many in found.places.items():
-        click.echo(plain(f"  {many} {where}"))
+        click.echo(f"  {many} {plain(where)}")
     if found.were_kept_out:
         click.echo(f"  {number(found.were_kept_out, 'record')} kept out already")
     if found.unknown:
