@@ -21,7 +21,7 @@ from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.letters import identity
 from syncd.store.proving import Proof, prove
 from syncd.store.sql import sql
-from syncd.store.sqlstate import clean, is_of_the_record, storable, words
+from syncd.store.sqlstate import is_of_the_record, storable, words
 from syncd.store.statements import statements
 from syncd.store.struck import STRUCK, Words
 from syncd.sync.asking import Asker, Deed
@@ -258,12 +258,8 @@ class Forgetting:
             found.add("in the ledger of calls", 1)
             found.unknown += outcome in ("open", "unknown") and idempotency_key not in of_letters
             known.add_values([reason, _read(kept or "null")])
-        spent = {"plain": str(self.stream), "spent_on": self._spent_on(keys)}
-        cursor.execute(sql("forget_spendings"), spent)
-        found.add("beside tokens of the budget", cursor.rowcount)
-
-    def _spent_on(self, keys: Sequence[str]) -> list[str]:
-        return [clean(f"{self.stream} {what} {key}") for what in ("call", "verify") for key in keys]
+        many = kept_out.forget_spendings(cursor, self.stream, keys)
+        found.add("beside tokens of the budget", many)
 
     def _erase_story(
         self,

@@ -13,7 +13,7 @@ import psycopg
 from syncd.errors import StoreRefused
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
-from syncd.store.sqlstate import storable
+from syncd.store.sqlstate import clean, storable
 from syncd.sync.keepout import PAD, KeptOut, Salt, key_is, keys_of
 from syncd.sync.model import Checkpoint, PageCommit, StreamId, Table
 
@@ -84,6 +84,7 @@ def recheck(
     of = _names(now.stream)
     if forgotten:
         cursor.execute(sql("forget_calls_of"), {**of, "keys": list(map(storable, forgotten))})
+        forget_spendings(cursor, now.stream, forgotten)
     if now.kept_out_version == page.kept_out_version:
         return
     keys = {storable(key): key for key in keys_of(page)}
@@ -95,10 +96,19 @@ def recheck(
         raise Forgotten(found, now.kept_out_version)
 
 
+def forget_spendings(cursor: Cursor, stream: StreamId, keys: Sequence[str]) -> int:
+    """Let no token tell whose call it went for; of how many."""
+    spent_on = [clean(f"{stream} {what} {key}") for what in ("call", "verify") for key in keys]
+    cursor.execute(sql("forget_spendings"), {"plain": str(stream), "spent_on": spent_on})
+    return cursor.rowcount
+
+
 def tidy_up(cursor: Cursor, at: Checkpoint) -> None:
     """Nothing is under way: calls that were answered after they were forgotten go now."""
     if at.kept_out_version:
         cursor.execute(sql("forget_late_calls"), _names(at.stream))
+        named = {**_names(at.stream), "name": str(at.stream)}
+        cursor.execute(sql("forget_late_spendings"), named)
         cursor.execute(sql("let_pass"), _names(at.stream))
 
 

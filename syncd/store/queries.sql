@@ -1065,6 +1065,21 @@ DELETE FROM syncd.call WHERE idempotency_key IN (
     SELECT h.idempotency_key FROM hashed h JOIN syncd.kept_out k
         ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash);
 
+-- name: forget_late_spendings
+-- The tokens of their calls.
+WITH hashed AS MATERIALIZED (
+    SELECT t.budget, t.number, t.spent_on, %(name)s || ' ' || w.what AS plain,
+           sha256(s.outer_pad || sha256(s.inner_pad || convert_to(
+               concat_ws(E'\x1f', %(source)s::text, %(stream)s::text,
+                         substr(t.spent_on, length(%(name)s || w.what) + 3)), 'UTF8'))) AS hash
+    FROM syncd.token t, syncd.salt s, unnest(ARRAY['call', 'verify']) AS w (what)
+    WHERE starts_with(t.spent_on, %(name)s || ' ' || w.what || ' ')
+)
+UPDATE syncd.token t SET spent_on = h.plain
+FROM hashed h JOIN syncd.kept_out k
+    ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash
+WHERE t.budget = h.budget AND t.number = h.number AND t.spent_on = h.spent_on;
+
 -- name: let_pass
 -- Every page that was fetched before has been committed, or never will be.
 DELETE FROM syncd.kept_out

@@ -86,9 +86,18 @@ class Forgetting(Kept):
 
     def _forget_calls_of(self, stream: StreamId, hashes: set[bytes]) -> None:
         if hashes:
+            self._forget_spendings(stream, hashes)
             self.calls = {
                 key: call
                 for key, call in self.calls.items()
                 if call.intent.stream != stream
                 or SALT.hashed(stream, call.record_key) not in hashes
             }
+
+    def _forget_spendings(self, stream: StreamId, hashes: set[bytes]) -> None:
+        for budget in self.budgets.values():
+            for token in budget.tokens.values():
+                for plain in (f"{stream} call", f"{stream} verify"):
+                    key = token.spent_on.removeprefix(f"{plain} ")
+                    if key != token.spent_on and SALT.hashed(stream, key) in hashes:
+                        token.spent_on = plain

@@ -5,6 +5,7 @@ from functools import partial
 
 import attrs
 import pytest
+from psycopg import sql
 
 from syncd.api import keys
 from syncd.errors import StoreRefused
@@ -17,6 +18,7 @@ from tests.contract.subjects import (
     TABLE,
     FakeSubject,
     PostgresSubject,
+    Stream,
     Subject,
     campaigns,
     intent,
@@ -56,6 +58,29 @@ async def let_in(subject: Subject) -> None:
 
 def as_of(page: PageCommit, version: int) -> PageCommit:
     return attrs.evolve(page, kept_out_version=version)
+
+
+async def spend(stream: Stream, *keys: str) -> None:
+    """Tokens for calls of these records."""
+    await stream.store.open_budget("b", requests=10, per=60)
+    for of_record in keys:
+        await stream.store.take_token(
+            "b",
+            lifetime=60,
+            spent_on=f"{ADS} call {of_record}",
+            lease=stream.lease,
+            intent=None,
+            overdue={},
+        )
+
+
+async def spendings(subject: Subject) -> list[str]:
+    if isinstance(subject, FakeSubject):
+        found = [t.spent_on for b in subject.store.budgets.values() for t in b.tokens.values()]
+    elif isinstance(subject, PostgresSubject):
+        rows = await subject.select(sql.SQL("SELECT spent_on FROM syncd.token"))
+        found = [row["spent_on"] or "" for row in rows]
+    return sorted(filter(None, found))
 
 
 async def test_nothing_is_kept_out_of_a_new_stream(subject: Subject) -> None:
@@ -145,12 +170,19 @@ async def test_no_blind_repeat_an_answer_that_came_late_goes_with_the_page(
     other = Settlement(intent=intent("1", 1), outcome="done", kept=b"{}")
     await subject.store.settle_calls([late, other])
     both = [late.intent.idempotency_key, other.intent.idempotency_key]
+    await spend(stream, SEVEN, key("1"))
     await stream.commit(page(*campaigns("7", "1")))
     assert list(await subject.store.ledger(both)) == both[1:]
+    assert await spendings(subject) == ["ads.campaigns call", f"ads.campaigns call {key('1')}"]
     await forget(subject)
     await subject.store.settle_calls([late])
+    await spend(stream, SEVEN, SEVEN)
     await stream.begin()
     assert list(await subject.store.ledger(both)) == both[1:]
+    assert await spendings(subject) == [
+        *["ads.campaigns call"] * 3,
+        f"ads.campaigns call {key('1')}",
+    ]
 
 
 async def test_a_scan_has_lost_nothing_when_a_row_is_forgotten(subject: Subject) -> None:
