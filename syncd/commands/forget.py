@@ -121,6 +121,12 @@ def _erase(settings: Settings, stream: StreamId, keys: Sequence[str], *, keep_ou
     click.echo("Not in syncd's reach: " + "; ".join(OUT_OF_REACH) + ".")
     for place in proof.left:
         click.echo(f"left in {plain(place)}", err=True)
+    if proof.left and runs:
+        click.echo(
+            "a daemon runs: what it was still doing for the record goes with the page that it is "
+            "at; then ask again",
+            err=True,
+        )
     if proof.left:
         sys.exit(FAILED)
 

@@ -354,6 +354,29 @@ async def test_a_letter_without_a_key_that_names_it_is_told_as_left(real: Postgr
     assert place.startswith("syncd.dead_letter, column payload; a dead letter without a key")
 
 
+async def test_a_list_that_is_paged_by_its_keys_names_it_until_it_has_gone_on(
+    real: PostgresSubject,
+) -> None:
+    """no-secret-out: its cursor is told as left, with what to do; its mark goes at once."""
+    stream = await running(real.store)
+    await stream.commit(attrs.evolve(page(the_row("7"), next_cursor="7"), high_seen="7"))
+    await real.select(sql.SQL("UPDATE syncd.checkpoint SET high_water = '7'"))
+    by_number = forgetting(real)
+    by_key = attrs.evolve(by_number, paged_by_key=True)
+    await by_key.forget(["7"], keep_out=True, asked_by=ME)
+    (checkpoint,) = await real.select(sql.SQL("SELECT * FROM syncd.checkpoint"))
+    assert (checkpoint["high_water"], checkpoint["last_page"]) == (None, None)
+    assert (await by_number.prove(["7"])).left == []  # there it is the number of a page
+    todo = "the list is paged by it; it goes with the next page, or `syncd reset ads.campaigns`"
+    assert (await by_key.prove(["7"])).left == [
+        f"syncd.checkpoint, column cursor: {todo}",
+        f"syncd.checkpoint, column high_seen: {todo}",
+    ]
+    stream.at = await real.store.reset(stream.at, "asked")
+    await stream.begin()
+    assert (await by_key.prove(["7"])).left == []
+
+
 async def test_what_nobody_thought_of_is_found_too(real: PostgresSubject) -> None:
     """no-secret-out: a table that a later version brings is looked through as well."""
     await running(real.store)

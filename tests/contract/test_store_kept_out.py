@@ -151,6 +151,19 @@ async def test_what_is_kept_out_is_known_by_its_hash(subject: Subject) -> None:
     assert (done.totals.written, done.totals.kept_out) == (1, 0)
 
 
+async def test_it_stays_kept_out_over_a_reset_and_other_settings(subject: Subject) -> None:
+    """accounted: and for another syncd that takes the source."""
+    stream = await running(subject.store)
+    await forget(subject, keep_out=True)
+    before = await subject.store.kept_out(ADS, TABLE)
+    stream.at = await subject.store.reset(await subject.store.read_checkpoint(ADS), "asked")
+    stream.at, _ = await subject.store.begin_cycle(stream.at, fingerprint="other")
+    lease = await subject.store.acquire_lease("ads")
+    now = await subject.store.open_stream(ADS, TABLE, lease, every=900)
+    assert now.kept_out_version == before.version == 1
+    assert await subject.store.kept_out(ADS, TABLE) == before
+
+
 async def test_another_key_is_refused_rather_than_let_in(subject: Subject) -> None:
     """contained: hashes of other keys say nothing of these."""
     await running(subject.store)
