@@ -48,6 +48,9 @@ TEXTS = (
 )
 """Where words of others stand, and how rows are found there that may be of the stream."""
 
+MANY = {"page", "event"}
+"""Tables of many rows, in which others' words name records by their keys alone."""
+
 SCOPES = {
     "of_stream": "source = %(source)s AND stream = %(stream)s",
     "of_source": "source = %(source)s",
@@ -307,6 +310,7 @@ class Forgetting:
     def _strike_texts(self, cursor: Cursor, known: Words, found: Forgotten) -> None:
         name = str(self.stream)
         for table, column, scope in TEXTS:
+            marks = known.keys if table in MANY else known.marks
             parts = {
                 "table": composed.Identifier("syncd", table),
                 "column": composed.Identifier(column),
@@ -318,7 +322,7 @@ class Forgetting:
                     "SELECT FROM unnest(%(marks)s::text[]) AS m (mark) "
                     "WHERE strpos({column}, mark) > 0) FOR UPDATE"
                 ).format(**parts),
-                {**self._names, "name": name, "marks": known.marks},
+                {**self._names, "name": name, "marks": marks},
             )
             of_keys = table in ("audit", "request")
             for at, text in cursor.fetchall():

@@ -113,7 +113,7 @@ async def test_forgotten_beside_a_daemon_it_comes_back_with_the_next_cycle(
             await process.wait()
 
 
-async def test_without_a_daemon(seeded: Syncd) -> None:
+async def test_without_a_daemon(seeded: Syncd, postgres: str) -> None:
     """contained: it looks, it asks, it says what it can't reach; nothing happens unasked."""
     letters = (await seeded.command("dead", "list", "--json")).stdout
     looked = await seeded.command("forget", "campaigns", "c_1", "--dry-run")
@@ -129,6 +129,13 @@ async def test_without_a_daemon(seeded: Syncd) -> None:
     assert again.returncode == 0
     assert "record c_1: not found" in again.stdout
     assert "nothing was there to be forgotten" in again.stdout
+    keyless = """UPDATE syncd.dead_letter SET key = NULL, payload = '{"ids": ["c_1"]}'
+        WHERE source = 'ads' AND stream = 'campaigns' RETURNING 1"""
+    assert rows(postgres, keyless)
+    left = await seeded.command("forget", "campaigns", "c_1", "--yes")
+    assert left.returncode == 1
+    assert "found again in" in left.stdout
+    assert "left in syncd.dead_letter, column payload; a dead letter without a key" in left.stderr
 
 
 @pytest.mark.parametrize(
