@@ -8,7 +8,7 @@ import trio
 from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed
-from syncd.sync.ports import APPROVE, NOTHING_HELD, REPEAT, RequestKind
+from syncd.sync.ports import APPROVE, NOT_LISTED, NOTHING_HELD, REPEAT, RequestKind
 from syncd.sync.stream import read_ours
 
 RESET = "reset by an operator"
@@ -70,7 +70,7 @@ class Job:
         missing = ", ".join(found.missing)
         kept_out = ", or it is kept out" if stream.kept_out.hashes else ""
         why = f"(or `where` leaves it out{kept_out})"
-        lacks = f"the API does not list: {missing} {why}" if missing else ""
+        lacks = f"{NOT_LISTED}{missing} {why}" if missing else ""
         if found.committed is None:
             self.end(lacks, ok=False)
             return at

@@ -27,6 +27,7 @@ from syncd.store.struck import STRUCK, Words
 from syncd.sync.asking import Asker, Deed
 from syncd.sync.keepout import key_is
 from syncd.sync.model import StreamId, Table, key_parts, spoken
+from syncd.sync.ports import NOT_LISTED
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 Canonical = Callable[[str], str]
@@ -43,6 +44,7 @@ TEXTS = (
     ("lease", "failing_reason", "of_source"),
     ("alarm", "reason", "of_source"),
     ("notice", "body", "of_source"),
+    ("audit", "subject", "synced"),
     ("audit", "subject", "said"),
     ("audit", "answer", "said"),
 )
@@ -54,6 +56,7 @@ MANY = {"page", "event"}
 SCOPES = {
     "of_stream": "source = %(source)s AND stream = %(stream)s",
     "of_source": "source = %(source)s",
+    "synced": "what = 'sync' AND starts_with(subject, %(name)s || ' ')",
     "said": "(subject = %(name)s OR starts_with(subject, %(name)s || ' '))",
 }
 
@@ -324,12 +327,16 @@ class Forgetting:
                 ).format(**parts),
                 {**self._names, "name": name, "marks": marks},
             )
-            of_keys = table in ("audit", "request")
             for at, text in cursor.fetchall():
                 # The stream's own name is not struck out, whoever is called like it.
-                named = column == "subject" and text.startswith(name)
-                head, rest = (name, text[len(name) :]) if named else ("", text)
-                struck = head + known.strike(rest, of_keys=of_keys)
+                named = len(name) if column == "subject" and text.startswith(name) else 0
+                rest = text[named:]
+                if scope == "synced":
+                    struck = known.strike(rest, of_keys=True)
+                else:
+                    before, phrase, after = rest.partition(NOT_LISTED)
+                    struck = known.strike(before) + phrase + known.strike(after, of_keys=True)
+                struck = text[:named] + struck
                 if struck != text:
                     found.add("in reasons, answers and the audit", 1)
                     cursor.execute(

@@ -98,6 +98,8 @@ def _look_through(
         composed.SQL(", ").join(text for _, text in forms)
     )
     for column, text in forms:
+        if column == "cursor" and not known.in_addresses:
+            continue  # the number of a page, or of rows
         looked = composed.SQL(
             "SELECT {text}, {whole} {where} AND EXISTS ("
             "SELECT FROM unnest(%(marks)s::text[]) AS m (mark) WHERE strpos({text}, mark) > 0)"

@@ -19,6 +19,9 @@ CUT = 16  # characters of a long value by which it is known where the rest was c
 
 ELLIPSIS = "…"  # where `api.shown` has cut
 OPENS, CLOSES = "\"'[/", "\"'],/?"
+Stands = Callable[[str, str], bool]
+"""Whether a word counts between these two characters, each empty at an end."""
+
 PARAMETER = ("=", "& ")  # what stands around a keyset's key in an address
 
 
@@ -63,22 +66,22 @@ class Words:
         for word in sorted(self._forms, key=len, reverse=True):
             text = text.replace(word, STRUCK)
         for word in sorted(self._keys, key=len, reverse=True):
-            text = _without(text, word, self._whole if of_keys or _telling(word) else self._as_key)
+            text = _without(text, word, _whole if of_keys else self._as(word))
         for word in sorted(self._values, key=len, reverse=True):
-            text = _without(text, word, self._whole, cut=CUT)
+            text = _without(text, word, _whole, cut=CUT)
         return text
 
     def names(self, text: str) -> bool:
         """Whether a key stands in it."""
         if any(form in text for form in self._forms):
             return True
-        return any(
-            _without(text, word, self._whole if _telling(word) else self._as_key) != text
-            for word in self._keys
-        )
+        return any(_without(text, word, self._as(word)) != text for word in self._keys)
 
-    def _whole(self, before: str, after: str) -> bool:
-        return not (_in_a_word(before) or _in_a_word(after))
+    def _as(self, word: str) -> Stands:
+        """Where a key has to stand to be one."""
+        if not _telling(word):
+            return self._as_key
+        return _whole if self.in_addresses or not word.isdigit() else _no_parameter
 
     def _as_key(self, before: str, after: str) -> bool:
         if self.in_addresses and not before + after:  # a cursor is nothing else
@@ -88,7 +91,16 @@ class Words:
         return bool(before) and before in OPENS and (not after or after in CLOSES)
 
 
-def _without(text: str, word: str, stands: Callable[[str, str], bool], cut: int = 0) -> str:
+def _whole(before: str, after: str) -> bool:
+    return not (_in_a_word(before) or _in_a_word(after))
+
+
+def _no_parameter(before: str, after: str) -> bool:
+    """`offset=100000` is no record's."""
+    return _whole(before, after) and before != PARAMETER[0]
+
+
+def _without(text: str, word: str, stands: Stands, cut: int = 0) -> str:
     """The text with a word struck out wherever it `stands` between two characters.
 
     cut: it is known by so many of its first characters, as far as the text goes on like it.

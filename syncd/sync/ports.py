@@ -235,6 +235,9 @@ REPEAT = "--repeat"
 APPROVE = "--approve"
 """Among the subjects of `reconcile`: what is missing now may go, however many rows that are."""
 
+NOT_LISTED = "the API does not list: "
+"""In an answer to `sync`; keys of records follow."""
+
 NOTHING_HELD = "nothing is held, so nothing is approved"
 
 

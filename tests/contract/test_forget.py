@@ -246,6 +246,35 @@ async def test_the_audit_says_who_did_it_and_not_to_whom(real: PostgresSubject) 
     )
 
 
+async def test_a_small_number_is_struck_out_of_the_audit_where_it_is_the_key(
+    real: PostgresSubject,
+) -> None:
+    """no-secret-out: ids of letters, counts and other streams' records stay."""
+    stream = await running(real.store)
+    asking = Asking(real.store.connections)
+    for kind, stream_of, subjects in (
+        ("sync", ADS, ["7", "77"]),
+        ("retry", ADS, ["7"]),
+        ("sync", OTHER, ["7"]),
+    ):
+        await asking.ask(kind, "ads", stream_of.stream, asked_by=ME, subjects=subjects)  # type: ignore[arg-type]
+        (request,) = await real.store.take_requests([stream.lease])
+        answer = "7 written; the API does not list: 7, 77 (or `where` leaves it out)"
+        await real.store.answer_request(request, ok=False, answer=answer)
+    await forgetting(real).forget(["7"], keep_out=False, asked_by=ME)
+    _, [_, *deeds] = await asking.audit(9)
+    assert [(deed.what, deed.subject) for _, deed in reversed(deeds)] == [
+        ("sync", "ads.campaigns *** 77"),
+        ("retry", "ads.campaigns 7"),
+        ("sync", "ads.adsets 7"),
+    ]
+    said = "7 written; the API does not list: ***, 77 (or `where` leaves it out)"
+    assert deeds[-1][1].answer == said
+    requests = await real.select(sql.SQL("SELECT subjects, answer FROM syncd.request ORDER BY id"))
+    assert [r["subjects"] for r in requests] == [["***", "77"], ["7"], ["7"]]
+    assert requests[0]["answer"] == said
+
+
 async def test_a_key_that_is_nowhere_is_kept_out_all_the_same(real: PostgresSubject) -> None:
     """accounted: of a stream that never ran, too; and let in again."""
     found = await forgetting(real).forget([NAME], keep_out=True, asked_by=ME)

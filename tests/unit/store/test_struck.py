@@ -25,6 +25,11 @@ def words(key: str, *values: object, in_addresses: bool = False) -> Words:
         ("7", "POST /api/items/7/sync answered 422", "POST /api/items/***/sync answered 422"),
         ("7", 'column id: found "7"', 'column id: found "***"'),
         ("7", "GET /api/items?page=7 answered 200", "GET /api/items?page=7 answered 200"),
+        (
+            "4711001",
+            "GET /items?offset=4711001 answered 200",
+            "GET /items?offset=4711001 answered 200",
+        ),
         ("4711001", "order 4711001 is gone", "order *** is gone"),
     ],
 )
