@@ -11,6 +11,7 @@ from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.model import Page
 from syncd.sync.stream import run_cycle
 from syncd.testing import Asked, record, reject
+from syncd.testing.kept import Trouble
 from tests.flow.conftest import CAMPAIGNS, TABLE, World
 
 Clock = trio.testing.MockClock
@@ -248,3 +249,67 @@ async def test_a_key_that_has_changed_parks_the_stream_before_it_asks(
         with pytest.raises(StoreRefused):
             await run_cycle(stream)
     assert len(world.api.asked) == asked
+
+
+async def test_a_reload_in_mid_cycle_lets_nothing_in(world: World, autojump_clock: Clock) -> None:
+    """accounted: what goes on with other settings knows what the ones before knew."""
+    world.store.forget(CAMPAIGNS, TABLE, KEY, keep_out=True)
+    async with world.process() as stream:
+        stream.stop_at_boundary()
+        world.source.has_call = False
+        halted = await run_cycle(stream)
+        assert halted.outcome is None
+        other = attrs.evolve(stream)
+        other.go_on_from(stream)
+        assert other.kept_out.hashes
+        done = await run_cycle(other, halted.checkpoint)
+    assert (done.totals.written, done.totals.kept_out) == (24, 1)
+
+
+def scanning_world() -> World:
+    """12 campaigns, 5 on a page; each cycle is a scan."""
+    world = World(requests=None, reconcile=SCAN)
+    world.api.page_size = 5
+    world.api.fill(12)
+    return world
+
+
+@pytest.mark.parametrize("answers_are_lost", [True, False])
+@pytest.mark.parametrize("keep_out", [True, False])
+async def test_page_atomic_whenever_it_is_forgotten_it_does_not_come_back(
+    autojump_clock: Clock, keep_out: bool, answers_are_lost: bool
+) -> None:
+    """page-atomic, accounted, no-delete-on-absence: before each statement of a cycle in turn."""
+    moment, moments = 0, 1
+    while moment < moments:
+        world, statements = scanning_world(), 0
+        await world.cycle()
+        for values in world.api.records.values():
+            values["name"] = "new"
+        before = fetched = world.pages_asked().count(1)
+
+        def befalls(method: str) -> Trouble:
+            nonlocal statements, fetched
+            if statements == moment:  # noqa: B023 - each world has its own
+                world.store.forget(CAMPAIGNS, TABLE, KEY, keep_out=keep_out)  # noqa: B023
+                fetched = world.pages_asked().count(1)  # noqa: B023
+            statements += 1
+            lost = (
+                answers_are_lost and method in ("commit_page", "reconcile") and not statements % 3
+            )
+            return Trouble(lost="answer" if lost else "")
+
+        world.store.troubles = befalls
+        done = await world.cycle()
+        world.store.troubles = None
+        moments, moment = statements, moment + 1
+        may_be_back = not keep_out and fetched == before  # its page was asked for afterwards
+        assert may_be_back or is_nowhere(world), f"before statement {moment} of {moments}"
+        assert done.totals.balanced
+        (*_, scan) = [e.found for e in world.heard if isinstance(e, events.Reconciled)]
+        assert (scan.broken, scan.missing) == ("", 0)
+        assert len(world.rows) in (11, 12)
+        again = await world.cycle()
+        assert ("c7" in world.rows) != keep_out
+        assert again.totals.kept_out == keep_out
+    assert moments > 20
