@@ -26,6 +26,7 @@ from syncd.commands.contract import contract
 from syncd.commands.cycles import cycles
 from syncd.commands.dead import dead
 from syncd.commands.diff import diff
+from syncd.commands.forget import forget
 from syncd.commands.init import init
 from syncd.commands.notify import notify
 from syncd.commands.options import FAILED, Options, select
@@ -64,6 +65,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
       syncd run            the daemon: cycle after cycle, until SIGTERM
       syncd status         how every stream stands (--watch: live); `cycles` and `dead`
                            tell more, `why STREAM KEY` the story of one record
+      syncd forget         erase a record wherever syncd keeps it, for good with --keep-out
       syncd reload         after a change of the config; `sync`, `pause`, `resume` and
                            `reset` ask the daemon for one stream
 
@@ -224,7 +226,7 @@ for command in (
     diff,
     *(status, why, cycles, dead, contract),
     *(control.sync, control.pause, control.resume, control.reset),
-    *(control.reconcile, control.reload, notify),
+    *(control.reconcile, control.reload, forget, notify),
 ):
     cli.add_command(command)
 

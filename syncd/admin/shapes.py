@@ -97,6 +97,7 @@ CYCLE = _object(
     requests=WHOLE,
     retried=WHOLE,
     refused=WHOLE,
+    kept_out=WHOLE,
 )
 STREAM = _object(
     source=TEXT,
@@ -118,6 +119,7 @@ STREAM = _object(
     dead_letters=WHOLE,
     drifts=WHOLE,
     missing=WHOLE,
+    kept_out=WHOLE,
     question=_maybe(TEXT),
     reconciled_at=_maybe(AT),
     usual=OBJECT,

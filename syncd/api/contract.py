@@ -4,7 +4,7 @@ A record is judged alone: whatever is wrong with it costs this record and no oth
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -239,7 +239,7 @@ class Contract:
                 if wrong is not None:
                     return _Fault(name, fault(name, value, wrong), value)
             parts.append(of.canonical(value))
-        return json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return canonical_key(parts)
 
 
 @attrs.frozen
@@ -248,6 +248,11 @@ class _Fault:
     reason: str
     value: bytes | None = None
     """Of the wrong type; None: it is missing."""
+
+
+def canonical_key(parts: Sequence[object]) -> str:
+    """A record's key of its columns' canonical values."""
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def fault(name: str, value: bytes, wrong: str) -> str:

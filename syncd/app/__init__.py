@@ -12,9 +12,10 @@ from syncd.app.comparing import diff
 from syncd.app.notices import test_message
 from syncd.app.running import once, run
 from syncd.app.surveying import survey
-from syncd.app.wiring import client, limits, safe, source, store, table
+from syncd.app.wiring import canonical_key, client, limits, safe, source, store, table
 
 __all__ = [
+    "canonical_key",
     "client",
     "diff",
     "limits",

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from syncd.api import keys
 from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
 from syncd.api.exchange import Heard
@@ -54,6 +55,11 @@ def table(stream: StreamSettings) -> Table:
         named=stream.named,
         evolves="evolve" in (stream.contract.new_fields, stream.contract.wrong_types),
     )
+
+
+def canonical_key(stream: StreamSettings, typed: str) -> str:
+    """A record's key as the stream's pages have it; typed: a JSON array as Postgres makes it."""
+    return keys.canonical(stream.key, stream.columns, typed)
 
 
 def client(

@@ -21,6 +21,7 @@ COUNTS = {
     "written": "written",
     "unchanged": "unchanged",
     "left out": "left_out",
+    "kept out": "kept_out",
     "dead": "dead",
     "folded": "folded",
     "requests": "requests",
@@ -50,8 +51,9 @@ def cycles(options: Options, stream: str | None, *, limit: int, as_json: bool) -
     """Show the last cycles of all streams, or of STREAM, newest first.
 
     For each record that the API gave there is one end: seen = written + unchanged +
-    left out + dead + folded; success is the part that was not put aside. Counts that are
-    zero everywhere are not shown. The status page shows the same figures.
+    left out + dead + folded (left out: by `where`, or kept out); success is the part that was
+    not put aside. Counts that are zero everywhere are not shown. The status page shows the
+    same figures.
 
     \b
     Example:

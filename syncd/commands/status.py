@@ -129,11 +129,21 @@ def show(
         if live and found is not None and found.tokens:
             streams = [s.stream for s in picture.streams]
             screen.say(plain(_spent(found, streams, now, screen.width)), indent=2)
+    for sentence in _kept_out(picture):
+        screen.say(sentence)
     dead = [s for s in picture.streams if s.dead]
     if dead:
         many = number(sum(s.dead for s in dead), "dead letter")
         only = f" {shlex.quote(str(dead[0].stream))}" if len(dead) == 1 else ""
         screen.say(plain(f"{many}: see `syncd dead list{only}`"))
+
+
+def _kept_out(picture: Picture) -> list[str]:
+    return [
+        plain(f"{s.stream}: {number(s.kept_out, 'record')} kept out, as `syncd forget` was told")
+        for s in picture.streams
+        if s.kept_out
+    ]
 
 
 def _line(seen: Seen, now: float, settings: Settings, *, runs: bool) -> Line:

@@ -8,7 +8,7 @@ import trio
 from syncd.sync.aside import retry_letters, sync_records
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed
-from syncd.sync.ports import APPROVE, NOTHING_HELD, REPEAT, RequestKind
+from syncd.sync.ports import APPROVE, NOT_LISTED, NOTHING_HELD, REPEAT, RequestKind
 from syncd.sync.stream import read_ours
 
 RESET = "reset by an operator"
@@ -68,7 +68,9 @@ class Job:
     async def _sync(self, stream: StreamContext, at: Checkpoint) -> Checkpoint:
         found = await sync_records(stream, at, self.subjects)
         missing = ", ".join(found.missing)
-        lacks = f"the API does not list: {missing} (or `where` leaves it out)" if missing else ""
+        kept_out = ", or it is kept out" if stream.kept_out.hashes else ""
+        why = f"(or `where` leaves it out{kept_out})"
+        lacks = f"{NOT_LISTED}{missing} {why}" if missing else ""
         if found.committed is None:
             self.end(lacks, ok=False)
             return at
@@ -110,7 +112,8 @@ def _came_to(committed: Committed) -> str:
     parts = [
         (totals.written, "written"),
         (totals.unchanged, "unchanged"),
-        (totals.left_out, "left out by a rule"),
+        (totals.left_out - totals.kept_out, "left out by a rule"),
+        (totals.kept_out, "kept out"),
         (totals.dead, "put aside (see `syncd dead list`)"),
     ]
     return ", ".join(f"{many} {what}" for many, what in parts if many)

@@ -156,7 +156,7 @@ def _picture(
     for stream in streams:
         parked, paused, paused_by, next_start, turned, *of_cycles, dead = found[stream][:9]
         running, last, whole = of_cycles
-        question, reconciled, extra, missing, drifts = found[stream][9:]
+        question, reconciled, extra, missing, drifts, kept_out = found[stream][9:]
         seen.append(
             Seen(
                 stream=stream,
@@ -174,6 +174,7 @@ def _picture(
                 extra=extra,
                 missing=missing,
                 drifts=drifts,
+                kept_out=kept_out,
                 usual=ranges.learned(pages.past(cursor, stream)) if last else ranges.Usual(),
             )
         )
@@ -251,7 +252,11 @@ def _story(cursor: Cursor, stream: StreamId, table: Table, key: str) -> Story:
     )
     if story.known:
         return story
-    return attrs.evolve(story, elsewhere=stories.elsewhere(cursor, stream, found.keys))
+    return attrs.evolve(
+        story,
+        elsewhere=stories.elsewhere(cursor, stream, found.keys),
+        kept_out=stories.is_kept_out(cursor, stream, found.keys),
+    )
 
 
 def _cycles(cursor: Cursor, statement: str, values: dict[str, Any]) -> list[Cycle]:

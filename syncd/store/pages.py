@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import StoreRefused
-from syncd.store import drifts, history, letters, scans
+from syncd.store import drifts, history, kept_out, letters, scans
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.halving import halved, must_not_be_all
@@ -26,6 +26,7 @@ from syncd.store.statements import as_page, statements
 from syncd.sync import ranges
 from syncd.sync.displaced import displaced
 from syncd.sync.drift import Drift
+from syncd.sync.keepout import dropped
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -47,6 +48,23 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 def commit_page(
     connection: Connection, table: Table, checkpoint: Checkpoint, page: PageCommit
 ) -> Committed:
+    forgotten: list[str] = []
+    while True:
+        try:
+            return _commit_page(connection, table, checkpoint, page, forgotten)
+        except kept_out.Forgotten as found:
+            # While the page was under way; nothing of it was written.
+            forgotten += found.keys
+            page = dropped(page, found.keys, found.version)
+
+
+def _commit_page(
+    connection: Connection,
+    table: Table,
+    checkpoint: Checkpoint,
+    page: PageCommit,
+    forgotten: Sequence[str],
+) -> Committed:
     rows = sorted(page.rows, key=lambda row: row.key)  # against deadlocks
     try:
         with transaction(connection) as cursor:
@@ -58,11 +76,13 @@ def commit_page(
                 raise displaced(checkpoint, standing(cursor, checkpoint.stream))
             news = _finish(cursor, table, checkpoint, page, rows, _Written(*wrote), [])
             # Read before COMMIT: afterwards the answer could get lost a second time.
-            return attrs.evolve(_committed(cursor, checkpoint), drifts=news)
+            committed = _committed(cursor, checkpoint)
+            kept_out.recheck(cursor, committed.checkpoint, page, forgotten)
+            return attrs.evolve(committed, drifts=news)
     except (psycopg.Error, ValueError) as error:
         if not is_of_the_record(error) or not rows:
             raise
-    return _commit_by_halves(connection, table, checkpoint, page, rows)
+    return _commit_by_halves(connection, table, checkpoint, page, rows, forgotten)
 
 
 def _commit_by_halves(
@@ -71,6 +91,7 @@ def _commit_by_halves(
     checkpoint: Checkpoint,
     page: PageCommit,
     rows: Sequence[Row],
+    forgotten: Sequence[str],
 ) -> Committed:
     with transaction(connection) as cursor:
         cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
@@ -90,7 +111,9 @@ def _commit_by_halves(
         bad = {id(row) for row, _ in refused}
         good = [row for row in rows if id(row) not in bad]
         news = _finish(cursor, table, checkpoint, page, good, halves.done, dead)
-        return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead), drifts=news)
+        committed = _committed(cursor, checkpoint)
+        kept_out.recheck(cursor, committed.checkpoint, page, forgotten)
+        return attrs.evolve(committed, refused=tuple(dead), drifts=news)
 
 
 def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
@@ -195,6 +218,7 @@ def _finish(
             "requests": page.requests,
             "retried": page.retried,
             "refused": page.refused,
+            "kept_out": page.kept_out,
         },
     )
     return news
@@ -286,6 +310,7 @@ def begin_cycle(
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
         now = must_stand(cursor, checkpoint)
+        kept_out.tidy_up(cursor, now)
         if now.cycle is not None and not abandon:
             cursor.execute(sql("unpark"), stream)
             cursor.execute(sql("take_up_cycle"), {"cycle": now.cycle})
@@ -359,7 +384,7 @@ def _committed(cursor: Cursor, before: Checkpoint) -> Committed:
 
 COUNTS = (
     *("seen", "written", "unchanged", "left_out", "dead", "folded"),
-    *("calls", "requests", "retried", "refused"),
+    *("calls", "requests", "retried", "refused", "kept_out"),
 )
 
 

@@ -15,6 +15,7 @@ from syncd.store import (
     checkpoints,
     evolution,
     history,
+    kept_out,
     leases,
     letters,
     migrate,
@@ -30,6 +31,7 @@ from syncd.store.listening import Listener
 from syncd.store.sql import sql
 from syncd.store.statements import DELETED, SOURCE, named
 from syncd.sync.drift import Added, Evolution
+from syncd.sync.keepout import KeptOut
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -268,6 +270,9 @@ class PostgresStore:
         self, table: Table, checkpoint: Checkpoint, page: PageCommit
     ) -> Committed:
         return await self.connections.run(lambda c: pages.commit_page(c, table, checkpoint, page))
+
+    async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:
+        return await self.connections.run(lambda c: kept_out.read(c, stream, table))
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         return await self.connections.run(lambda c: pages.begin_aside(c, checkpoint, why))

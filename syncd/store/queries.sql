@@ -346,7 +346,8 @@ WHERE source = %(source)s AND stream = %(stream)s AND aside AND ended_at IS NULL
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
-       c.since, k.high_seen, k.api_clock, extract(epoch FROM clock_timestamp())::float8
+       c.since, k.high_seen, k.api_clock, k.kept_out_version,
+       extract(epoch FROM clock_timestamp())::float8
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s;
 
@@ -355,7 +356,8 @@ WHERE k.source = %(source)s AND k.stream = %(stream)s;
 SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
-       c.since, k.high_seen, k.api_clock, extract(epoch FROM clock_timestamp())::float8
+       c.since, k.high_seen, k.api_clock, k.kept_out_version,
+       extract(epoch FROM clock_timestamp())::float8
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
 
@@ -365,7 +367,8 @@ SELECT extract(epoch FROM started_at)::text FROM syncd.cycle WHERE id = %(cycle)
 
 -- name: take_up_cycle
 UPDATE syncd.cycle SET taken_up = taken_up + 1, reason = '' WHERE id = %(cycle)s
-RETURNING seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused;
+RETURNING seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused,
+          kept_out;
 
 -- name: abandon_cycle
 UPDATE syncd.cycle SET ended_at = clock_timestamp(), outcome = 'abandoned', reason = %(reason)s
@@ -517,6 +520,7 @@ UPDATE syncd.cycle
 SET pages = pages + 1, seen = seen + %(seen)s, written = written + %(written)s,
     unchanged = unchanged + %(unchanged)s, left_out = left_out + %(left_out)s,
     dead = dead + %(dead)s, folded = folded + %(folded)s, calls = calls + %(calls)s,
+    kept_out = kept_out + %(kept_out)s,
     requests = requests + %(requests)s, retried = retried + %(retried)s,
     refused = refused + %(refused)s, noted = noted + %(noted)s, keyless = keyless + %(keyless)s,
     ended_at = CASE WHEN %(outcome)s::text IS NOT NULL THEN clock_timestamp() END,
@@ -536,7 +540,7 @@ ORDER BY id DESC LIMIT %(limit)s;
 
 -- name: cycle
 SELECT outcome, reason, seen, written, unchanged, left_out, dead, folded, calls, requests,
-       retried, refused
+       retried, refused, kept_out
 FROM syncd.cycle WHERE id = %(cycle)s;
 
 -- name: put_aside
@@ -686,7 +690,7 @@ WHERE source = %(source)s AND stream = %(stream)s;
 -- The running cycle of a stream, else its last one.
 SELECT c.id, coalesce(k.pages, c.pages), c.outcome, c.reason, k.parked,
        c.seen, c.written, c.unchanged, c.left_out, c.dead, c.folded, c.calls, c.requests,
-       c.retried, c.refused
+       c.retried, c.refused, c.kept_out
 FROM syncd.cycle c
 LEFT JOIN syncd.checkpoint k ON k.cycle = c.id
 WHERE c.source = %(source)s AND c.stream = %(stream)s AND NOT c.aside
@@ -842,21 +846,25 @@ SELECT s.source, s.stream, k.parked, extract(epoch FROM k.paused_at)::float8, k.
        k.question, extract(epoch FROM k.reconciled_at)::float8, k.extra_due,
        (SELECT count(*) FROM syncd.missing m WHERE m.source = s.source AND m.stream = s.stream),
        (SELECT count(*) FROM syncd.drift r WHERE r.source = s.source AND r.stream = s.stream
-          AND r.accepted_at IS NULL)
+          AND r.accepted_at IS NULL),
+       (SELECT count(*) FROM syncd.kept_out o
+        WHERE o.source = s.source AND o.stream = s.stream AND o.lasting)
 FROM unnest(%(sources)s::text[], %(streams)s::text[]) AS s (source, stream)
 LEFT JOIN syncd.checkpoint k ON k.source = s.source AND k.stream = s.stream;
 
 -- name: look_at_these_cycles
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
        extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
-       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused,
+       kept_out
 FROM syncd.cycle WHERE id = ANY (%(ids)s);
 
 -- name: look_at_last_cycles
 -- The newest first; of one stream, or of all if none is named.
 SELECT id, source, stream, extract(epoch FROM started_at)::float8,
        extract(epoch FROM ended_at)::float8, outcome, reason, taken_up, pages, aside, follows,
-       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused
+       reconcile, since, missing, deleted, seen, written, unchanged, left_out, dead, folded, calls, requests, retried, refused,
+       kept_out
 FROM syncd.cycle
 WHERE %(source)s::text IS NULL OR (source = %(source)s AND stream = %(stream)s)
 ORDER BY id DESC LIMIT %(limit)s;
@@ -1237,3 +1245,203 @@ RETURNING version;
 
 -- name: give_claim_back
 UPDATE syncd.vault SET claimed_until = 'epoch' WHERE source = %(source)s AND version = %(version)s;
+
+-- name: make_salt
+INSERT INTO syncd.salt (inner_pad, outer_pad) VALUES (%(inner)s, %(outer)s) ON CONFLICT DO NOTHING;
+
+-- name: salt
+SELECT inner_pad, outer_pad FROM syncd.salt;
+
+-- name: kept_out
+-- What is to stay forgotten of a stream.
+SELECT hash, key_is FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND lasting;
+
+-- name: kept_out_version
+SELECT kept_out_version FROM syncd.checkpoint
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: which_are_kept_out
+-- Those of these keys that are to stay forgotten, or were forgotten since a page was fetched.
+-- The hash is HMAC-SHA256, as `sync.keepout` makes it.
+WITH hashed AS MATERIALIZED (
+    SELECT e.key, sha256(s.outer_pad || sha256(s.inner_pad || convert_to(
+               concat_ws(E'\x1f', %(source)s::text, %(stream)s::text, e.key), 'UTF8'))) AS hash
+    FROM unnest(%(keys)s::text[]) AS e (key), syncd.salt s
+)
+SELECT h.key FROM hashed h JOIN syncd.kept_out k
+    ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash
+WHERE k.lasting OR k.version > %(version)s;
+
+-- name: forget_calls_of
+-- Their answers came after they were forgotten.
+DELETE FROM syncd.call
+WHERE source = %(source)s AND stream = %(stream)s AND record_key = ANY (%(keys)s);
+
+-- name: forget_late_calls
+-- Of pages that never were committed: what of the ledger is of records that were forgotten.
+WITH hashed AS MATERIALIZED (
+    SELECT c.idempotency_key, sha256(s.outer_pad || sha256(s.inner_pad || convert_to(
+               concat_ws(E'\x1f', c.source, c.stream, c.record_key), 'UTF8'))) AS hash
+    FROM syncd.call c, syncd.salt s WHERE c.source = %(source)s AND c.stream = %(stream)s
+)
+DELETE FROM syncd.call WHERE idempotency_key IN (
+    SELECT h.idempotency_key FROM hashed h JOIN syncd.kept_out k
+        ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash);
+
+-- name: forget_late_spendings
+-- The tokens of their calls.
+WITH hashed AS MATERIALIZED (
+    SELECT t.budget, t.number, t.spent_on, %(name)s || ' ' || w.what AS plain,
+           sha256(s.outer_pad || sha256(s.inner_pad || convert_to(
+               concat_ws(E'\x1f', %(source)s::text, %(stream)s::text,
+                         substr(t.spent_on, length(%(name)s || w.what) + 3)), 'UTF8'))) AS hash
+    FROM syncd.token t, syncd.salt s, unnest(ARRAY['call', 'verify']) AS w (what)
+    WHERE starts_with(t.spent_on, %(name)s || ' ' || w.what || ' ')
+)
+UPDATE syncd.token t SET spent_on = h.plain
+FROM hashed h JOIN syncd.kept_out k
+    ON k.source = %(source)s AND k.stream = %(stream)s AND k.hash = h.hash
+WHERE t.budget = h.budget AND t.number = h.number AND t.spent_on = h.spent_on;
+
+-- name: let_pass
+-- Every page that was fetched before has been committed, or never will be.
+DELETE FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND NOT lasting;
+
+-- name: right_to_erase
+SELECT current_user::text, has_table_privilege(c.oid, 'DELETE')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s;
+
+-- name: ensure_lockable
+-- A stream that was never opened gets its row now, so that whoever opens it sees what is kept out.
+INSERT INTO syncd.checkpoint (source, stream, fence)
+VALUES (%(source)s, %(stream)s,
+        coalesce((SELECT fence FROM syncd.lease WHERE source = %(source)s), 0))
+ON CONFLICT DO NOTHING;
+
+-- name: kept_out_changed
+UPDATE syncd.checkpoint SET kept_out_version = kept_out_version + 1
+WHERE source = %(source)s AND stream = %(stream)s RETURNING kept_out_version;
+
+-- name: was_kept_out
+SELECT 1 FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND hash = %(hash)s AND lasting;
+
+-- name: keep_out
+-- Who is kept out stays so, also if the record is forgotten once more.
+INSERT INTO syncd.kept_out AS k (source, stream, hash, key_is, lasting, version)
+VALUES (%(source)s, %(stream)s, %(hash)s, %(key_is)s, %(lasting)s, %(version)s)
+ON CONFLICT (source, stream, hash) DO UPDATE
+SET lasting = k.lasting OR EXCLUDED.lasting, version = EXCLUDED.version, key_is = EXCLUDED.key_is;
+
+-- name: let_in
+-- These, or all of the stream's.
+DELETE FROM syncd.kept_out
+WHERE source = %(source)s AND stream = %(stream)s AND lasting
+  AND (%(hashes)s::bytea[] IS NULL OR hash = ANY (%(hashes)s::bytea[]));
+
+-- name: forget_letters
+DELETE FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (key = ANY (%(keys)s) OR identity = ANY (%(identities)s))
+RETURNING kind, reason, payload, idempotency_key;
+
+-- name: count_keyless
+SELECT count(*) FROM syncd.dead_letter
+WHERE source = %(source)s AND stream = %(stream)s AND key IS NULL;
+
+-- name: forget_ledger
+-- Of the record, and the calls that its dead letters refer to.
+DELETE FROM syncd.call
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (record_key = ANY (%(keys)s) OR idempotency_key = ANY (%(first)s))
+RETURNING idempotency_key, outcome, kept, reason;
+
+-- name: forget_spendings
+-- What a token went for is still told, but not for whom.
+UPDATE syncd.token
+SET spent_on = %(plain)s || ' ' || split_part(substr(spent_on, length(%(plain)s) + 2), ' ', 1)
+WHERE spent_on = ANY (%(spent_on)s);
+
+-- name: forget_pages
+-- Pages that changed it.
+UPDATE syncd.page
+SET changed = ARRAY(SELECT k FROM unnest(changed) WITH ORDINALITY AS c (k, place)
+                    WHERE k <> ALL (%(keys)s) ORDER BY place)
+WHERE source = %(source)s AND stream = %(stream)s AND changed && %(keys)s;
+
+-- name: forget_events
+-- What befell it alone; no keys at all stand for too many.
+DELETE FROM syncd.event
+WHERE source = %(source)s AND stream = %(stream)s AND cardinality(keys) > 0 AND keys <@ %(keys)s
+RETURNING reason;
+
+-- name: forget_in_events
+-- What befell others as well.
+UPDATE syncd.event
+SET keys = ARRAY(SELECT k FROM unnest(keys) WITH ORDINALITY AS c (k, place)
+                 WHERE k <> ALL (%(keys)s) ORDER BY place)
+WHERE source = %(source)s AND stream = %(stream)s AND keys && %(keys)s;
+
+-- name: forget_missing_record
+DELETE FROM syncd.missing
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (key::text = ANY (%(keys)s) OR key = ANY (%(typed)s::jsonb[]));
+
+-- name: forget_seen_record
+DELETE FROM syncd.seen
+WHERE source = %(source)s AND stream = %(stream)s
+  AND (key::text = ANY (%(keys)s) OR key = ANY (%(typed)s::jsonb[]));
+
+-- name: note_less
+-- Of the scan whose conclusion is still to be drawn, so that it does not count as lost.
+UPDATE syncd.cycle SET noted = noted - %(many)s
+WHERE id = (SELECT max(id) FROM syncd.cycle
+            WHERE source = %(source)s AND stream = %(stream)s AND reconcile)
+  AND missing IS NULL AND noted >= %(many)s;
+
+-- name: subjects_of_requests
+-- Keys as operators have written them.
+SELECT DISTINCT s FROM syncd.request, unnest(subjects) AS s
+WHERE source = %(source)s AND stream = %(stream)s AND kind = 'sync';
+
+-- name: end_requests
+-- Its answer would name the record.
+WITH ended AS (
+    UPDATE syncd.request SET ended_at = clock_timestamp(), ok = false, answer = %(answer)s
+    WHERE source = %(source)s AND stream = %(stream)s AND kind = 'sync'
+      AND subjects && %(asked)s::text[] AND ended_at IS NULL
+    RETURNING id, answer)
+UPDATE syncd.audit a SET ok = false, answer = e.answer
+FROM ended e WHERE a.request = e.id AND a.ok IS NULL;
+
+-- name: forget_subjects
+UPDATE syncd.request
+SET subjects = ARRAY(SELECT CASE WHEN s = ANY (%(asked)s::text[]) THEN %(struck)s ELSE s END
+                     FROM unnest(subjects) WITH ORDINALITY AS u (s, place) ORDER BY place)
+WHERE source = %(source)s AND stream = %(stream)s AND kind = 'sync'
+  AND subjects && %(asked)s::text[];
+
+-- name: forget_marks
+-- A page's fingerprint, and a high-water mark that is the record's key: without one the next
+-- cycle asks for the whole list.
+UPDATE syncd.checkpoint
+SET last_page = NULL,
+    high_water = CASE WHEN high_water = ANY (%(marks)s) THEN NULL ELSE high_water END
+WHERE source = %(source)s AND stream = %(stream)s;
+
+-- name: columns_to_search
+-- Of every table of ours: what may hold words of others, and what tells whose a row is.
+SELECT c.relname::text,
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname = 'text'),
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname = '_text'),
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname IN ('jsonb', 'json')),
+       array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typname = 'bytea')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE n.nspname = 'syncd' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND has_table_privilege(c.oid, 'SELECT')
+GROUP BY c.relname ORDER BY c.relname;

@@ -36,6 +36,10 @@ BEGIN
     IF to_regclass('syncd.vault') IS NOT NULL THEN
         REVOKE ALL ON syncd.vault FROM syncd_reader;
     END IF;
+    -- With the salt a guess at who was forgotten could be tried.
+    IF to_regclass('syncd.salt') IS NOT NULL THEN
+        REVOKE ALL ON syncd.salt FROM syncd_reader;
+    END IF;
 END
 $$;
 ALTER DEFAULT PRIVILEGES FOR ROLE syncd_owner IN SCHEMA syncd

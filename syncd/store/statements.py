@@ -53,6 +53,9 @@ class Statements:
     typed_key: sql.Composed
     """Gives the key that `parts`, as texts, make: a JSON array as Postgres holds it, as text."""
 
+    erase: sql.Composed
+    """Deletes the row that has the key that `parts` make; gives it as JSON text."""
+
     one: sql.Composed
     """Gives a row's key in that form and its two moments, by the texts of its key."""
 
@@ -248,6 +251,10 @@ FROM {table} o WHERE o.{source} = %(source)s AND {same}"""
         "typed_key": sql.SQL("SELECT jsonb_build_array({})::text").format(
             sql.SQL(", ").join(typed)
         ),
+        "erase": sql.SQL(
+            "DELETE FROM {table} o WHERE o.{source} = %(source)s AND {same} "
+            "RETURNING row_to_json(o)::text"
+        ).format(table=table, source=named(SOURCE), same=sql.SQL(" AND ").join(same)),
         "one": sql.SQL(one).format(
             of_old=sql.SQL(", ").join(named("o", c) for c in key),
             changed=named(CHANGED),

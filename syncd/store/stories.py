@@ -18,6 +18,7 @@ from syncd.store.statements import statements
 from syncd.sync.model import StreamId, Table, key_parts
 from syncd.sync.picture import CallOf, Happened, PageOf, Row
 
+FOR_GOOD = 2**62  # a version that none is newer than: what is kept out for good is left
 TOLD = 100  # pages, events and calls each, the last ones, that a story has at most
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
@@ -151,6 +152,14 @@ def _facts(of: type[T], cursor: Cursor, statement: str, values: Mapping[str, obj
     cursor.execute(sql(statement), values)
     names = [f.name for f in attrs.fields(of)]
     return [of(**dict(zip(names, row, strict=True))) for row in reversed(cursor.fetchall())]
+
+
+def is_kept_out(cursor: Cursor, stream: StreamId, keys: Sequence[str]) -> bool:
+    """Whether a record is to stay forgotten; False for who may not read the salt."""
+    of = {"source": stream.source, "stream": stream.stream}
+    now = {"keys": list(keys), "version": FOR_GOOD}
+    found, _ = _try(cursor, sql("which_are_kept_out"), {**of, **now})
+    return found is not None
 
 
 def elsewhere(cursor: Cursor, stream: StreamId, keys: Sequence[str]) -> list[StreamId]:

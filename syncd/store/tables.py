@@ -92,6 +92,26 @@ def must_be_usable(connection: Connection, table: Table) -> None:
     )
 
 
+def is_there(cursor: Cursor, table: Table) -> bool:
+    cursor.execute(queries.sql("table_columns"), {"schema": table.schema, "table": table.name})
+    return cursor.fetchone() is not None
+
+
+def must_be_erasable(cursor: Cursor, table: Table) -> None:
+    """Raise StoreRefused, with the right that is missing, if rows may not be deleted."""
+    cursor.execute(queries.sql("right_to_erase"), {"schema": table.schema, "table": table.name})
+    role, may = cursor.fetchone() or ("", True)
+    if may:
+        return
+    name = sql.Identifier(table.schema, table.name).as_string()
+    raise StoreRefused(
+        f"role {role} may not delete rows of {table.schema}.{table.name}, which the daemon never "
+        "does",
+        hint="run this with the owner's `database.url` (--set database.url=…), or as the owner "
+        f"run: GRANT DELETE ON {name} TO {_quoted(role)};",
+    )
+
+
 def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string()
 

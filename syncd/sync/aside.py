@@ -95,6 +95,8 @@ async def sync_records(stream: StreamContext, at: Checkpoint, wanted: Collection
 async def _sync_records(
     stream: StreamContext, at: Checkpoint, wanted: Collection[str], told: _Told
 ) -> Found:
+    await stream.learn_kept_out(at)
+    before = stream.kept_out.version
     left = set(wanted)
     found = Page(records=[])
     turn: Turn | None = Turn(
@@ -112,7 +114,7 @@ async def _sync_records(
         return Found(committed=None, missing=missing)
     many = len(wanted) - len(missing)
     why = f"{many} {'record' if many == 1 else 'records'} asked for by an operator"
-    committed = await _commit_aside(stream, at, found, why, told)
+    committed = await _commit_aside(stream, at, found, why, told, before=before)
     return Found(committed=committed, missing=missing)
 
 
@@ -144,6 +146,7 @@ async def _retry_letters(
     *,
     repeat: bool,
 ) -> Committed:
+    before = stream.kept_out.version  # the letters were read after it
     page = Page(records=[])
     first_keys: dict[str, str] = {}
     doubtful: set[str] = set()
@@ -174,6 +177,7 @@ async def _retry_letters(
         page,
         why,
         told,
+        before=before,
         first_keys=first_keys,
         doubtful=doubtful,
         repeats=repeat,
@@ -208,6 +212,7 @@ async def _commit_aside(
     why: str,
     told: _Told,
     *,
+    before: int,
     first_keys: Mapping[str, str] | None = None,
     doubtful: Collection[str] = (),
     repeats: bool = False,
@@ -217,6 +222,8 @@ async def _commit_aside(
     beside = await stream.retry.through_outages(
         lambda: stream.store.begin_aside(at, why), stream.on_failure
     )
+    await stream.learn_kept_out(beside)
+    page = stream.kept_out.sift(stream.id, page)
     turn = Aside(
         stream=stream,
         cycle=beside.cycle or 0,
@@ -244,7 +251,9 @@ async def _commit_aside(
         PageCommit(
             rows=rows,
             dead=dead,
-            left_out=len(page.left_out) + len(turn.skipped),
+            left_out=len(page.left_out) + page.kept_out + len(turn.skipped),
+            kept_out=page.kept_out,
+            kept_out_version=before,
             folded=0,
             next_cursor=None,
             last_page="",

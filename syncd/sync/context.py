@@ -16,8 +16,18 @@ from syncd.sync import events
 from syncd.sync.breaker import Breaker, Closed, Open
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.drift import Drift, Evolution, What
+from syncd.sync.keepout import KeptOut, key_is
 from syncd.sync.ledger import Ledger
-from syncd.sync.model import Counts, DeadLetter, Intent, Lease, PageCommit, StreamId, Table
+from syncd.sync.model import (
+    Checkpoint,
+    Counts,
+    DeadLetter,
+    Intent,
+    Lease,
+    PageCommit,
+    StreamId,
+    Table,
+)
 from syncd.sync.moves import Movement
 from syncd.sync.ports import PLAIN, Budget, Permit, Price, Source, Store
 from syncd.sync.retry import Retry
@@ -122,6 +132,9 @@ class StreamContext:
     movement: Movement = attrs.field(factory=Movement, init=False)
     """Of rows, in the running cycle."""
 
+    kept_out: KeptOut = attrs.field(factory=KeptOut, init=False)
+    """What is to stay forgotten, as far as this process knows it."""
+
     tally: Tally = attrs.field(factory=Tally, init=False)
     configured: Table = attrs.field(init=False)
     """The table without the columns that were added."""
@@ -165,6 +178,16 @@ class StreamContext:
         self.in_turn, self.movement = before.in_turn, before.movement
         self.tally, self.unsent = before.tally, before.unsent
         self.alerts, self.turned = before.alerts, before.turned
+        self.kept_out = before.kept_out
+
+    async def learn_kept_out(self, at: Checkpoint) -> None:
+        """Learn what is to stay forgotten, if that has changed; for most nothing ever was."""
+        known = self.kept_out
+        if at.kept_out_version == known.version and known.key_is in ("", key_is(self.table)):
+            return
+        self.kept_out = await self.retry.through_outages(
+            lambda: self.store.kept_out(self.id, self.table), self.on_failure
+        )
 
     def follow(self, evolution: Evolution) -> None:
         """Fill the columns that were added to the table, too."""

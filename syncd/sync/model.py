@@ -139,6 +139,12 @@ class Page:
     request: str = ""
     """What was asked and answered, for people: without secrets."""
 
+    kept_out: int = 0
+    """Records that were dropped because they are to stay forgotten (`sync.keepout`)."""
+
+    printed: str = ""
+    """With those: the fingerprint of the page as it came."""
+
     mark: str | None = None
     """The highest high-water mark among its records, whatever became of them."""
 
@@ -160,7 +166,7 @@ class Page:
     @property
     def seen(self) -> int:
         there = len(self.records) + len(self.rejects) + len(self.left_out) + len(self.gone)
-        return there + self.folded
+        return there + self.kept_out + self.folded
 
     @property
     def keys(self) -> list[str]:
@@ -170,8 +176,12 @@ class Page:
 
     def fingerprint(self) -> str:
         """Equal for two pages that hold the same keys: how a page that repeats is noticed."""
+        return self.printed or self.fingerprint_of(self.keys)
+
+    def fingerprint_of(self, keys: Sequence[str]) -> str:
+        """The same, with these for the keys of its records."""
         unknown = [r.raw.decode("utf-8", "replace") for r in self.rejects if r.key is None]
-        keys = self.keys + unknown
+        keys = [*keys, *unknown]
         return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:32]
 
 
@@ -239,6 +249,9 @@ class Checkpoint:
     api_clock: float | None = None
     """The API's clock when the running cycle asked for its first page, in epoch seconds."""
 
+    kept_out_version: int = 0
+    """Grows when another record is kept out, or let in (`sync.keepout`)."""
+
     @property
     def calls_of(self) -> int:
         """The cycle whose calls are not to be repeated, and whose keys they have."""
@@ -264,6 +277,9 @@ class Counts:
     retried: int = 0
     refused: int = 0
     """Requests that the API refused for its quota's sake (429)."""
+
+    kept_out: int = 0
+    """Of those left out: records that are to stay forgotten."""
 
     @property
     def success(self) -> float | None:
@@ -314,6 +330,8 @@ class PageCommit:
     rows: list[Row]
     dead: list[DeadLetter]
     left_out: int
+    """By a rule of the user's, or kept out."""
+
     folded: int
     next_cursor: str | None
     """None ends the cycle in the same transaction."""
@@ -356,6 +374,13 @@ class PageCommit:
     letters: Mapping[int, str | None] = attrs.field(factory=dict)
     """Dead letters tried again here, each with the record key that it was found to hold: it
     leaves if that row is written, or at once if a rule leaves it out now (None)."""
+
+    kept_out: int = 0
+    """Of those left out."""
+
+    kept_out_version: int = 0
+    """`Checkpoint.kept_out_version` before the page was fetched, or an older one: what was
+    forgotten since is dropped by the store."""
 
     calls: int = 0
     requests: int = 0

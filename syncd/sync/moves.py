@@ -18,6 +18,9 @@ class Movement:
     first_page: str = ""
     """`Page.fingerprint()` of the first page met here."""
 
+    first_keys: frozenset[str] = frozenset()
+    """Those of its records."""
+
     met_twice: int = 0
     """Keys that came again on the page after theirs."""
 
@@ -32,6 +35,7 @@ class Movement:
         self._before = keys
         if not self.pages:
             self.first_page, self.first_total = page.fingerprint(), page.total
+            self.first_keys = keys
         self.pages += 1
         self.last_total = page.total
 

@@ -93,6 +93,9 @@ class Seen:
     missing: int = 0
     """Rows that the last complete scan did not meet, and that are there still."""
 
+    kept_out: int = 0
+    """Records that are to stay forgotten."""
+
     usual: ranges.Usual = attrs.field(factory=ranges.Usual)
     drifts: int = 0
     """Ways in which its data leaves its contract that nobody has accepted."""
@@ -331,6 +334,9 @@ class Story:
 
     elsewhere: Sequence[StreamId] = ()
     """Other streams that know a record by this key; only told of one that is unknown."""
+
+    kept_out: bool = False
+    """It is to stay forgotten; only told of one that is unknown, to who may know it."""
 
     @property
     def now(self) -> float:

@@ -18,6 +18,7 @@ import attrs
 
 from syncd.schedule import Schedule
 from syncd.sync.drift import Added, Evolution
+from syncd.sync.keepout import KeptOut
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -318,6 +319,9 @@ REPEAT = "--repeat"
 APPROVE = "--approve"
 """Among the subjects of `reconcile`: what is missing now may go, however many rows that are."""
 
+NOT_LISTED = "the API does not list: "
+"""In an answer to `sync`; keys of records follow."""
+
 NOTHING_HELD = "nothing is held, so nothing is approved"
 
 
@@ -421,10 +425,14 @@ class Store(TokenStore, Protocol):
         """Rows, dead letters, counters and checkpoint in one transaction.
 
         Rows that Postgres refuses for their value become dead letters; a page of ten
-        or more that is refused whole raises StoreRefused with nothing written.
+        or more that is refused whole raises StoreRefused with nothing written.  What was
+        forgotten since the page was fetched (`PageCommit.kept_out_version`) is left out.
         A connection lost before COMMIT was sent, or with its answer, raises
         StoreUnavailable: `read_checkpoint` tells which it was.
         """
+
+    async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:
+        """What is to stay forgotten.  StoreRefused if the stream's key is another one by now."""
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         """Begin a cycle of a few records, beside the running one.

@@ -88,6 +88,7 @@ async def _run_cycle(
         )
         if late is not None:
             stream.report(events.CaughtUp(stream=stream.id, missed=late))
+    await stream.learn_kept_out(at)
     committed = await _turn_pages(stream, at)
     if committed.outcome is not None:
         stream.report(
@@ -133,6 +134,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                 committed = await run_page(stream, checkpoint, turn)
                 checkpoint = committed.checkpoint
                 if committed.outcome is None:
+                    await stream.learn_kept_out(checkpoint)
                     refuse_too_many_dead(stream, committed.totals)
                 if committed.outcome is not None or following is None:
                     break

@@ -60,6 +60,8 @@ class Turn:
 
     skipped: list[str] = attrs.field(factory=list, init=False)
     """Keys of its records that a rule left out for what their calls were answered."""
+    kept_out_version: int = attrs.field(default=0, init=False)
+    """Of what was known to be kept out before the page was asked for."""
 
     has_calls: bool = attrs.field(default=False, init=False)
     begun: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -78,7 +80,9 @@ class Turn:
                 rows=rows,
                 gone=tuple(page.gone),
                 dead=dead,
-                left_out=len(page.left_out) + len(self.skipped),
+                left_out=len(page.left_out) + page.kept_out + len(self.skipped),
+                kept_out=page.kept_out,
+                kept_out_version=self.kept_out_version,
                 folded=page.folded,
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),
@@ -109,12 +113,13 @@ class Turn:
                     self.stream.tally.refused += 1
                     raise
 
-        took = Stopwatch()
+        took, self.kept_out_version = Stopwatch(), self.stream.kept_out.version
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
         self._refuse_what_is_frozen(page)
         page = await evolved(self.stream, page)
         self._refuse_what_is_frozen(page)
+        page = self.stream.kept_out.sift(self.stream.id, page)
         self._refuse_what_never_ends(page)
         self.page = page
         return page

@@ -19,6 +19,7 @@ from syncd.testing.rows import (
     FakeCycle,
     FakeDeadLetter,
     FakeDrift,
+    FakeKeptOut,
     FakeLease,
     FakeScans,
 )
@@ -27,7 +28,7 @@ from syncd.testing.values import Key, Values
 COMMITTED = (
     *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
     *("calls", "budgets", "leases", "scans", "_next_starts", "_schedules"),
-    *("evolved", "drifts", "fields_known"),
+    *("evolved", "drifts", "fields_known", "forgotten", "kept_out_versions"),
 )
 """Attributes that hold what was committed."""
 
@@ -92,6 +93,10 @@ class Kept:
     scans: dict[StreamId, FakeScans] = attrs.field(
         factory=lambda: defaultdict(FakeScans), init=False
     )
+    forgotten: dict[tuple[StreamId, bytes], FakeKeptOut] = attrs.field(factory=dict, init=False)
+    """By the hash of the key."""
+
+    kept_out_versions: dict[StreamId, int] = attrs.field(factory=dict, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _letters: int = attrs.field(default=0, init=False)
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)

@@ -146,3 +146,10 @@ class FakeLease:
     holder: object = None
     expires_at: float = float("-inf")
     failing: ApiFailing | None = None
+
+
+@attrs.define(kw_only=True)
+class FakeKeptOut:
+    key_is: str
+    lasting: bool
+    version: int

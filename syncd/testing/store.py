@@ -27,6 +27,7 @@ from syncd.sync.ranges import Past, unusual
 from syncd.sync.scans import Reconciled, broken_in
 from syncd.testing.asked import Requests
 from syncd.testing.drifting import Drifting
+from syncd.testing.forgetting import Forgetting
 from syncd.testing.letters import Letters
 from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED, conclude, note
@@ -43,7 +44,7 @@ from syncd.testing.values import (
 
 
 @attrs.define(eq=False)
-class FakeStore(Tokens, Letters, Requests, Drifting):
+class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
     """Everything that lasts, until the test ends."""
 
     def hurry(self) -> None: ...
@@ -111,6 +112,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
             reconcile=cycle is not None and cycle.reconcile,
             question=self.scans[stream].question,
             since=cycle.since if cycle else None,
+            kept_out_version=self.kept_out_versions.get(stream, 0),
         )
 
     def _whole(self, stream: StreamId) -> list[FakeCycle]:
@@ -137,6 +139,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
     ) -> tuple[Checkpoint, Counts]:
         async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)
+            self._tidy_up(now)
             self.parked.pop(now.stream, None)
             if now.cycle is not None and not abandon:
                 cycle = self._cycle(now.cycle)
@@ -206,6 +209,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
     ) -> Committed:
         async with self._at("commit_page"):
             now = self._unmoved(checkpoint)
+            page = self._without_forgotten(now.stream, page)
             good, refused = sorted_out(table, page.rows, checkpoint)
             if len(refused) == len(page.rows) >= REFUSED_WHOLE:
                 raise StoreRefused(f"all {len(refused)} rows of a page are refused")
@@ -369,6 +373,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting):
                 requests=page.requests,
                 retried=page.retried,
                 refused=page.refused,
+                kept_out=page.kept_out,
             ),
         )
         if page.next_cursor is not None:

@@ -119,6 +119,7 @@ def _stream_object(
         "dead_letters": seen.dead,
         "drifts": seen.drifts,
         "missing": seen.missing,
+        "kept_out": seen.kept_out,
         "question": seen.question,
         "reconciled_at": moment(seen.reconciled),
         "usual": {

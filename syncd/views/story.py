@@ -241,12 +241,19 @@ def _unknown(story: Story, stream: StreamSettings) -> Iterator[str]:
             f"{form} = {key_in_words(story.key or story.asked)}, no dead letter, no call, and "
             "nothing that is remembered."
         )
+    if story.kept_out:
+        yield (
+            "It is kept out: somebody had it forgotten for good, and what the API lists of it is "
+            "only counted (`syncd forget --let-in` undoes it)."
+        )
     for other in story.elsewhere:
         name = shlex.quote(str(other))
         yield f"{other} knows a record by this key: `syncd why {name} {shlex.quote(story.asked)}`."
     last = seen.last or seen.running
     if last is None:
         yield "No cycle of this stream has run yet."
+        return
+    if story.kept_out:
         return
     yield from _where_it_could_be(story, last, stream)
 
@@ -255,9 +262,10 @@ def _where_it_could_be(story: Story, last: Cycle, stream: StreamSettings) -> Ite
     seen = _seen(story)
     if stream.where:
         rules = ", ".join(sorted(stream.where))
+        by_rule = last.totals.left_out - last.totals.kept_out
         yield (
             f"A rule of `where` ({rules}) may leave it out: the last cycle ({last.id}) left out "
-            f"{last.totals.left_out} of {number(last.totals.seen, 'record')}."
+            f"{by_rule} of {number(last.totals.seen, 'record')}."
         )
     if seen.dead:
         yield (

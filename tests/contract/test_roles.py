@@ -1,6 +1,7 @@
 """What may each role do, and what does a role hear that may not?"""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import attrs
 import psycopg
@@ -8,8 +9,10 @@ import pytest
 import trio
 from psycopg import sql
 
+from syncd.api import keys
 from syncd.errors import SchemaError, StoreRefused
 from syncd.store import migrate
+from syncd.store.forgetting import Forgetting
 from syncd.store.looking import Looking
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.store.requests import Asking
@@ -276,3 +279,37 @@ async def test_a_role_without_any_right_is_told_so(logins: Logins) -> None:
     with pytest.raises((StoreRefused, SchemaError), match="syncd schema --roles"):
         async with open_store(login(logins.admin, "login_nobody")):
             pass
+
+
+async def test_only_who_may_delete_rows_can_have_a_record_forgotten(logins: Logins) -> None:
+    """contained: the daemon's role is told what it lacks, and nothing is erased; the owner can."""
+    await made(logins, TABLE)
+
+    def forgetting(store: PostgresStore) -> Forgetting:
+        return Forgetting(
+            connections=store.connections,
+            stream=ADS,
+            table=TABLE,
+            canonical=partial(keys.canonical, TABLE.key, TABLE.columns),
+            paged_by_key=False,
+        )
+
+    me = Asker(who="me")
+    async with open_store(logins.writer) as store:
+        stream = await opened(store)
+        await stream.whole_cycle(row("7"))
+        with pytest.raises(StoreRefused, match="may not delete rows") as told:
+            await forgetting(store).forget(["7"], keep_out=True, asked_by=me)
+        assert 'GRANT DELETE ON "public"."campaigns" TO "login_writer"' in told.value.hint
+        assert len(await store.table_rows(TABLE, "ads")) == 1
+    async with open_store(logins.owner) as owner:
+        found = await forgetting(owner).forget(["7"], keep_out=True, asked_by=me)
+        assert found.places["in public.campaigns"] == 1
+        assert (await forgetting(owner).prove(["7"])).left == []
+    async with open_store(logins.writer) as store:
+        assert (await store.kept_out(ADS, TABLE)).hashes
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await execute(logins.reader, "SELECT * FROM syncd.salt")
+    async with open_store(logins.reader, migrations=False) as reader:
+        story = await Looking(reader.connections).story(ADS, TABLE, "7")
+        assert (story.known, story.kept_out) == (False, False)

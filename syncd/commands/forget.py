@@ -1,0 +1,208 @@
+"""`syncd forget`: how does a record leave, wherever syncd keeps it?  The right to be forgotten."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+import click
+import trio
+
+from syncd import app
+from syncd.commands.asking import running, whoami
+from syncd.commands.options import FAILED, Options, select
+from syncd.config.settings import NumberPages, OffsetPages, Settings
+from syncd.store.forgetting import Forgetting, Forgotten, MisfitError
+from syncd.store.postgres import PostgresStore
+from syncd.store.proving import Proof
+from syncd.sync.model import StreamId
+from syncd.views.objects import configured
+from syncd.views.words import number, plain
+
+OUT_OF_REACH = (
+    "the write-ahead log, backups and replicas that lag",
+    "what VACUUM has not cleared away yet, in the tables' and an embedded Postgres's files",
+    "the journal and other logs, notifications and traces that were sent",
+    "copies of your own: triggers, views that are stored, other tables",
+    "the API itself, and what a running daemon has in its memory until its page is done",
+)
+"""Where syncd has no hand in it."""
+
+
+@click.command()
+@click.argument("stream")
+@click.argument("keys", nargs=-1, metavar="KEY...")
+@click.option("--keep-out", is_flag=True, help="And let it never come back from the API.")
+@click.option("--let-in", is_flag=True, help="Undo --keep-out: it may come back.")
+@click.option("--all", "everyone", is_flag=True, help="With --let-in: all that are kept out.")
+@click.option("--dry-run", is_flag=True, help="Tell what there is of it, and change nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def forget(
+    options: Options,
+    stream: str,
+    keys: tuple[str, ...],
+    *,
+    keep_out: bool,
+    let_in: bool,
+    everyone: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Erase the records KEY of STREAM wherever syncd keeps them, and prove it.
+
+    The row in your table, dead letters with what they hold, calls in the ledger, the story
+    that `syncd why` tells, what operators asked about it, and what names it in reasons, alarms
+    and the audit: in one transaction. Then every table is looked through. A key of several
+    columns is written as "eu, 42".
+
+    The record comes back with the next cycle in which the API lists it. With --keep-out it does
+    not: a keyed hash of its key is all that is remembered, and what matches it is counted as
+    `kept out`, not called for, not put aside and not logged. A key that is nowhere is kept out
+    all the same. Works beside a running daemon and without one.
+
+    \b
+    Example:
+      syncd forget campaigns 4711 --dry-run
+      syncd forget campaigns 4711 --keep-out
+      syncd forget campaigns 4711 --let-in
+
+    Exit status 1 if something is left afterwards; it is said where.
+    """  # noqa: D301 - click's own \b keeps lines
+    _must_make_sense(keys, keep_out=keep_out, let_in=let_in, everyone=everyone, dry_run=dry_run)
+    settings = options.to_look()
+    (chosen,) = select(configured(settings), [stream])
+    keys = tuple(dict.fromkeys(keys))
+    try:
+        if let_in:
+            click.echo(trio.run(_let_in, settings, chosen, keys))
+            return
+        found = trio.run(partial(_look, settings, chosen, keys, migrations=not dry_run))
+        _tell(chosen, keys, found)
+        for other in _beside(settings, chosen):
+            click.echo(plain(f"{other} writes into the same table: forget it there, too."))
+        if dry_run:
+            return
+        if not yes:
+            click.confirm(f"{_question(found, keep_out=keep_out)}?", abort=True)
+        _erase(settings, chosen, keys, keep_out=keep_out)
+    except MisfitError as error:
+        raise click.UsageError(f"{chosen} has no such record: {error}") from error
+
+
+def _must_make_sense(
+    keys: Sequence[str], *, keep_out: bool, let_in: bool, everyone: bool, dry_run: bool
+) -> None:
+    if let_in and (keep_out or dry_run):
+        raise click.UsageError("--let-in undoes what --keep-out did: it stands alone")
+    if everyone and not let_in:
+        raise click.UsageError("--all is for --let-in; to forget, name each KEY")
+    if everyone == bool(keys):
+        raise click.UsageError("name the KEYs, or --all" if let_in else "name the KEYs")
+    if not all(key.strip() for key in keys):
+        raise click.UsageError("a KEY is empty")
+
+
+def _erase(settings: Settings, stream: StreamId, keys: Sequence[str], *, keep_out: bool) -> None:
+    found, proof, runs = trio.run(partial(_forget, settings, stream, keys, keep_out=keep_out))
+    click.echo(f"forgotten: {found.words}" if found.places else "nothing was there to be forgotten")
+    said = f"{number(proof.tables, 'table')}, {number(proof.rows, 'row')} looked at"
+    click.echo(f"{'found again' if proof.left else 'not found'} in {said}")
+    if keep_out or found.were_kept_out:
+        what = "it" if len(keys) == 1 else "them"
+        click.echo(f"kept out: what the API lists of {what} is only counted, until --let-in")
+    else:
+        comes = "it comes" if len(keys) == 1 else "they come"
+        listed = "it" if len(keys) == 1 else "them"
+        click.echo(
+            f"{comes} back with the next cycle in which the API lists {listed} (see --keep-out)"
+        )
+    if keep_out and runs:
+        click.echo("the daemon hears of it at the end of the page that it is at")
+    click.echo("Not in syncd's reach: " + "; ".join(OUT_OF_REACH) + ".")
+    for place in proof.left:
+        click.echo(f"left in {plain(place)}", err=True)
+    if proof.left and runs:
+        click.echo(
+            "a daemon runs: what it was still doing for the record goes with the page that it is "
+            "at; then ask again",
+            err=True,
+        )
+    if proof.left:
+        sys.exit(FAILED)
+
+
+def _tell(stream: StreamId, keys: Sequence[str], found: Forgotten) -> None:
+    what = f"record {keys[0]}" if len(keys) == 1 else f"{len(keys)} records"
+    there = "" if found.places else ": not found"
+    click.echo(plain(f"{stream}, {what}{there}"))
+    for where, many in found.places.items():
+        click.echo(f"  {many} {plain(where)}")
+    if found.were_kept_out:
+        click.echo(f"  {number(found.were_kept_out, 'record')} kept out already")
+    if found.unknown:
+        calls = "of 1 call" if found.unknown == 1 else f"of {found.unknown} calls"
+        click.echo(
+            f"The outcome {calls} is not known: once it is forgotten nobody can find out any more "
+            "what became of it, and where the record comes back it may be made again."
+        )
+    if found.keyless:
+        letters = number(found.keyless, "dead letter")
+        click.echo(
+            f"{letters} of the stream without a key: whose they are can't be told "
+            "(`syncd dead list`)."
+        )
+    if found.elsewhere:
+        others = ", ".join(map(str, found.elsewhere))
+        click.echo(plain(f"A record with this key is known in {others}, too; it stays there."))
+
+
+def _beside(settings: Settings, stream: StreamId) -> list[StreamId]:
+    """Other streams of the source whose rows are the very same ones."""
+    of = settings.sources[stream.source].streams
+    ours = (of[stream.stream].schema, of[stream.stream].table)
+    names = [name for name, other in of.items() if (other.schema, other.table) == ours]
+    return [StreamId(source=stream.source, stream=n) for n in names if n != stream.stream]
+
+
+def _question(found: Forgotten, *, keep_out: bool) -> str:
+    what = "Erase all of that for good" if found.places else "Forget it all the same"
+    return f"{what}, and keep it out" if keep_out else what
+
+
+# --- the database -----------------------------------------------------------------------------
+
+
+def _forgetting(settings: Settings, stream: StreamId, store: PostgresStore) -> Forgetting:
+    of = settings.sources[stream.source].streams[stream.stream]
+    return Forgetting(
+        connections=store.connections,
+        stream=stream,
+        table=app.table(of),
+        canonical=partial(app.canonical_key, of),
+        paged_by_key=not isinstance(of.page, NumberPages | OffsetPages),
+    )
+
+
+async def _look(
+    settings: Settings, stream: StreamId, keys: Sequence[str], *, migrations: bool
+) -> Forgotten:
+    async with app.store(settings, migrations=migrations) as store:
+        return await _forgetting(settings, stream, store).look(keys)
+
+
+async def _forget(
+    settings: Settings, stream: StreamId, keys: Sequence[str], *, keep_out: bool
+) -> tuple[Forgotten, Proof, bool]:
+    async with app.store(settings) as store:
+        forgetting = _forgetting(settings, stream, store)
+        found = await forgetting.forget(keys, keep_out=keep_out, asked_by=whoami())
+        runs = stream.source in await running(store, [stream.source])
+        return found, await forgetting.prove(keys), runs
+
+
+async def _let_in(settings: Settings, stream: StreamId, keys: Sequence[str]) -> str:
+    async with app.store(settings) as store:
+        many = await _forgetting(settings, stream, store).let_in(keys, asked_by=whoami())
+    if not many:
+        return "nothing was kept out" if not keys else "it was not kept out"
+    return f"{number(many, 'record')} let in: back with the next cycle in which the API lists it"
