@@ -80,6 +80,8 @@ async def diff(
                 reconcile=of_stream.reconcile,
                 full=0.0 if of_stream.incremental is None else of_stream.incremental.full,
             )
+            context.follow(await store.evolution(context.configured))
+            context.kept_out = await store.kept_out(stream, context.table)
             progress.watch(context)
             nursery.start_soon(progress.run)
             comparing = PostgresComparing(store.connections, stream, context.table, findings)

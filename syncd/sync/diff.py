@@ -169,6 +169,9 @@ class Outcome:
     recovered: int = 0
     untried: int = 0
     keyless: int = 0
+    wanted: set[str] = attrs.field(factory=set)
+    """Columns that a cycle would add to the table."""
+
     moved: str = ""
     """How rows moved while the list was paged."""
 
@@ -284,6 +287,7 @@ async def _compare(
     outcome.recovered += found.recovered
     outcome.untried += found.untried
     outcome.keyless += found.keyless
+    outcome.wanted |= {added.column for added in page.wanted}
     stream.movement.look(page)
     stream.report(
         events.PageCompared(
@@ -308,7 +312,8 @@ def _as_commit(stream: StreamContext, page: Page) -> PageCommit:
         rows=[stream.source.row(record, None) for record in page.records],
         gone=tuple(page.gone),
         dead=dead,
-        left_out=len(page.left_out),
+        left_out=len(page.left_out) + page.kept_out,
+        kept_out=page.kept_out,
         folded=page.folded,
         next_cursor=page.next_cursor,
         last_page=page.fingerprint(),

@@ -117,8 +117,9 @@ class Turn:
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
         self._refuse_what_is_frozen(page)
-        page = await evolved(self.stream, page)
-        self._refuse_what_is_frozen(page)
+        if not self.stream.looks:
+            page = await evolved(self.stream, page)
+            self._refuse_what_is_frozen(page)
         page = self.stream.kept_out.sift(self.stream.id, page)
         self._refuse_what_never_ends(page)
         self.page = page

@@ -16,6 +16,7 @@ from syncd.views.words import key_in_words, number, plain, printable
 
 WIDEST = 160  # characters of a value that people are shown
 BEFORE = 20  # of these, that stand before the first difference
+LISTED = 20  # columns that one line names
 
 SIGNS: Mapping[Change, tuple[str, str, str]] = {
     "added": ("+", "green", "new"),
@@ -108,6 +109,10 @@ def notes(stream: StreamId, of: StreamSettings, outcome: Outcome, aside_again: i
     coming, found = outcome.coming, []
     if coming.makes:
         found.append(f"a cycle first runs: {'; '.join(coming.makes)}")
+    if outcome.wanted:
+        columns = ", ".join(sorted(outcome.wanted)[:LISTED])
+        more = f" and {len(outcome.wanted) - LISTED} more" if len(outcome.wanted) > LISTED else ""
+        found.append(f"a cycle adds columns, which are not compared: {columns}{more}")
     if coming.paused or coming.parked:
         what = "paused" if coming.paused else f"parked ({coming.parked})"
         found.append(f"it is {what}: the daemon begins no cycle until `syncd resume {stream}`")

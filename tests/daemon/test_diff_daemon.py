@@ -277,6 +277,32 @@ async def test_diff_asks_for_what_has_changed_as_the_next_cycle_does(
         assert said.written == happened(before, table(postgres, "items"))
 
 
+async def test_diff_adds_no_column_and_shows_nobody_who_is_kept_out(
+    syncd: Syncd, postgres: str
+) -> None:
+    """What the contract would add is told; what was forgotten is as if the API had it not."""
+    evolves = '[sources.shop.streams.items.contract]\nnew_fields = "evolve"\n'
+    with listening("number") as listing:
+        fate = Fate(listing=listing, rng=random.Random(5))
+        fate.fill(8)
+        syncd.write(listed(listing, postgres, evolves))
+        assert (await syncd.command("once")).returncode == 0
+        first, second = list(table(postgres, "items"))[:2]
+        done = await syncd.command("forget", "items", first, "--keep-out", "--yes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        for number in listing.records:
+            listing.put(number, colour="red")
+        untouched = await trio.to_thread.run_sync(everything, postgres)
+        said = await diffed(syncd, "items")
+        assert await trio.to_thread.run_sync(everything, postgres) == untouched
+        assert "a cycle adds columns, which are not compared: colour" in said.summary["notes"]
+        assert first not in {named(line["key"]) for line in said.lines}
+        assert (await syncd.command("once")).returncode == 0
+        after = table(postgres, "items")
+        assert (first in after, after[second]["colour"]) == (False, "red")
+        assert (await diffed(syncd, "items")).summary["differences"] == 0
+
+
 async def test_diff_refuses_what_it_does_not_know(syncd: Syncd, postgres: str) -> None:
     """A column that is none, and a stream that is none: usage, with what there is."""
     with listening("number") as listing:
