@@ -125,7 +125,7 @@ class Contract:
                 rivals[a.instead_of] = (*beside, (a.column, TYPES[a.type].check))
         self._rivals = rivals
         if self.named is not None:
-            self._known = self.named | {a.field for a in added}
+            self._known = self.named | {a.field for a in added if a.field}
         self._allowed = tuple((name, frozenset(texts)) for name, texts in self.where.items())
 
     def judge(self, raw: bytes, drifts: Drifts | None = None) -> Record | Reject | LeftOut | Gone:

@@ -37,13 +37,15 @@ from syncd.config.settings import (
     StreamSettings,
 )
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
-from syncd.sync.drift import Evolution
+from syncd.sync.drift import Added, Evolution
 from syncd.sync.events import Purpose
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
 _NUMBER = re.compile("[0-9]{1,12}").fullmatch  # what a page, an offset or a size is at most
 TRY_AGAIN = (TIMED_OUT, 425)  # the only 4xx, beside 429, that are nobody's fault
+
+TEXTS = ("text", "jsonb")  # columns that take what a hash or a mask makes of a value
 
 HINTS = {
     404: "Check base_url and path",
@@ -93,6 +95,7 @@ class ApiSource:
         keep = stream.call.keep if stream.call is not None else {}
         own = {name: of for name, of in stream.columns.items() if name not in keep}
         self._evolution = evolution
+        filled = tuple(map(self._unhidden, evolution.columns))
         self._contract = Contract(
             key=stream.key,
             columns=own,
@@ -104,12 +107,17 @@ class ApiSource:
             hide=Hiding(stream.hide, stream.hide_key).of if stream.hide else None,
             rules=stream.contract,
             named=stream.named,
-            evolution=evolution,
+            evolution=attrs.evolve(evolution, columns=filled),
         )
         added = {added.column: added.type for added in evolution.columns}
         self._members = tuple(
             (name, json.dumps(name).encode() + b":", of) for name, of in (own | added).items()
         )
+
+    def _unhidden(self, added: Added) -> Added:
+        """The column, filled by nothing where its field was hidden since and it is of no text."""
+        texts = self.stream.hide.get(added.field) in ("hash", "mask")
+        return attrs.evolve(added, field="") if texts and added.type not in TEXTS else added
 
     @property
     def has_call(self) -> bool:

@@ -52,7 +52,7 @@ def table(stream: StreamSettings) -> Table:
         volatile=stream.volatile,
         kept=frozenset(stream.call.keep) if stream.call else frozenset(),
         indexes=stream.indexes,
-        named=stream.named,
+        ignored=frozenset(stream.contract.ignore),
         evolves="evolve" in (stream.contract.new_fields, stream.contract.wrong_types),
     )
 

@@ -7,6 +7,8 @@ beside the line.
 WHAT_TO_DO = {
     "cycle-doubtful": "Look at what the API lists. Nothing was deleted; the next cycle comes as "
     "usual.",
+    "drifted": "`syncd contract show STREAM` lists it. Change `columns` or `contract`, or "
+    "`syncd contract accept STREAM`.",
     "put-aside": "`syncd dead list`, `syncd dead show`. It leaves by itself when the record "
     "succeeds.",
     "deletes-held": "Look at what the API lists. Should they go: `syncd reconcile STREAM "

@@ -52,8 +52,8 @@ class Table:
     """Columns filled from the answer of a record's call; volatile as well."""
 
     indexes: tuple[tuple[str, ...], ...] = ()
-    named: frozenset[str] = frozenset()
-    """Fields that the config speaks of: no column is added for them."""
+    ignored: frozenset[str] = frozenset()
+    """Fields that nobody wants: what was added for them is filled no more."""
 
     evolves: bool = False
     """Columns are added to it; else those that were are filled as long as they are there."""
@@ -68,7 +68,7 @@ class Table:
             for added, there in found
             if (there or self.evolves)
             and added.column not in self.columns
-            and added.field not in self.named
+            and added.field not in self.ignored
         ]
         filled = {*self.columns, *(added.column for added in ours if added.field)}
         return tuple(a for a in ours if a.field or a.instead_of in filled)

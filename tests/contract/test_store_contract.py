@@ -246,7 +246,7 @@ async def test_what_the_config_names_or_ignores_is_its_own(subject: Subject) -> 
     await evolve(stream, COLOUR, Added(column="size", type="text", field="size"))
     taken = attrs.evolve(EVOLVES, columns={**TABLE.columns, "colour": "text"})
     assert [a.column for a in (await stream.store.evolution(taken)).columns] == ["size"]
-    ignored = attrs.evolve(EVOLVES, named=frozenset({"size"}))
+    ignored = attrs.evolve(EVOLVES, ignored=frozenset({"size"}))
     assert [a.column for a in (await stream.store.evolution(ignored)).columns] == ["colour"]
 
 

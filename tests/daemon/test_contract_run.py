@@ -4,14 +4,16 @@ import json
 from typing import Any
 
 import psycopg
+import psycopg.conninfo
 import pytest
 import trio
 from psycopg.rows import dict_row
 
 from mock_api.testing import running_mock
-from tests.daemon.conftest import Syncd, config
+from tests.daemon.conftest import Syncd, config, lines_until
 
 SPEED = 100.0
+NAMED = ["id", "name", "status", "budget", "impressions", "clicks", "conversions", "created_at"]
 EVOLVE = 'contract = { new_fields = "evolve", wrong_types = "evolve" }'
 
 
@@ -107,4 +109,69 @@ async def test_a_contract_that_freezes(
         assert len(await table(postgres)) == 30
 
 
-NAMED = (*("id", "name", "status", "budget", "impressions", "clicks", "conversions", "created_at"),)
+async def test_a_role_that_may_not_add_columns_is_told_what_to_run(
+    postgres: str, syncd: Syncd
+) -> None:
+    """contained: the stream parks, a start ends with 78, `schema --apply` by the owner mends it."""
+    async with running_mock(speed=SPEED, campaigns=12, fail_every=0, hang_every=0) as mock:
+        ids = [c["id"] for c in await mock.campaigns()]
+
+        def written(url: str) -> str:
+            return config(mock.base_url, url, speed=SPEED, call=None, stream=EVOLVE)
+
+        syncd.write(written(postgres))
+        await once(syncd)
+        grants = (await syncd.command("schema", "--roles")).stdout
+        await execute(postgres, grants, "CREATE ROLE may_not LOGIN IN ROLE syncd_writer")
+        try:
+            writer = psycopg.conninfo.make_conninfo(postgres, user="may_not")
+            syncd.write(written(writer))
+            await once(syncd)
+            await mock.change(ids[11], colour="red")
+            assert "syncd schema --apply" in await once(syncd, 1)
+            assert "lacks columns" in await once(syncd, 78)
+            syncd.write(written(postgres))
+            applied = await syncd.command("schema", "--apply")
+            assert 'ADD COLUMN "colour" text' in applied.stdout
+            syncd.write(written(writer))
+            await once(syncd)
+        finally:
+            await execute(postgres, "DROP OWNED BY may_not", "DROP ROLE may_not")
+        assert (await table(postgres))[ids[11]]["colour"] == "red"
+
+
+async def test_a_reload_ends_a_freeze(postgres: str, syncd: Syncd) -> None:
+    """resume, all-or-nothing-reload: the field is named, and the page that parked is the next."""
+    async with running_mock(speed=SPEED, campaigns=30, fail_every=0, hang_every=0) as mock:
+        campaigns = await mock.campaigns()
+        unnamed = sorted(set(campaigns[0]) - set(NAMED))
+        ids = [c["id"] for c in campaigns]
+        await mock.change(ids[14], colour="red")
+
+        def written(column: str) -> str:
+            frozen = f'contract = {{ new_fields = "freeze", ignore = {json.dumps(unnamed)} }}'
+            text = config(mock.base_url, postgres, speed=SPEED, call=None, stream=frozen)
+            return text.replace("campaigns.columns]\n", f"campaigns.columns]\n{column}\n")
+
+        syncd.write(written(""))
+        async with syncd.started("run") as process:
+            await lines_until(process, "stream parked")
+            assert len(await table(postgres)) == 10
+            syncd.write(written('colour = "text"'))
+            done = await syncd.command("reload")
+            assert done.returncode == 0, done.stderr
+            assert "adopt" in done.stdout
+            await lines_until(process, "resting until the next cycle")
+        rows = await table(postgres)
+        assert (len(rows), rows[ids[14]]["colour"], rows[ids[0]]["colour"]) == (30, "red", None)
+        asked = [e for e in await mock.requests() if e["path"] == "/api/campaigns"]
+        assert len(asked) == 4
+
+
+async def execute(postgres: str, *statements: str) -> None:
+    def run() -> None:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    await trio.to_thread.run_sync(run)

@@ -180,6 +180,21 @@ async def test_a_column_is_there_with_the_page_that_first_brings_it(
     assert not list(told(drifting, events.ColumnAdded))
 
 
+async def test_a_column_may_come_while_calls_of_the_page_before_are_under_way(
+    drifting: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    """page-atomic: what was judged without it is committed with it, and has none."""
+    rule(drifting, "evolve")
+    drifting.source.has_call = True
+    coloured = {"c11", "c12", "c30"}
+    for campaign in coloured:
+        drifting.api.records[campaign]["colour"] = "red"
+    await drifting.cycle()
+    assert {i for i, row in drifting.rows.items() if row["colour"] == "red"} == coloured
+    assert len(drifting.rows) == 30
+    assert set(drifting.api.carried_out.values()) == {1}
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_column_is_added_once_whatever_becomes_of_the_answer(
     drifting: World, autojump_clock: trio.testing.MockClock, *, after: bool

@@ -249,6 +249,26 @@ def test_a_column_may_have_another_name_than_its_field() -> None:
     ]
 
 
+def test_what_is_named_later_is_filled_still() -> None:
+    """accounted: a rule that speaks of the field does not make its column go stale."""
+    colour = Added(column="colour", type="text", field="colour")
+    of = source(Evolution(columns=(colour,)), where={"colour": ("red",)})
+    assert rows(of, judged(of, GREEN | {"colour": "red"})) == [GREEN | {"colour": "red"}]
+
+
+def test_what_is_hidden_later_is_hidden_in_its_column() -> None:
+    """no-secret-out: the next cycle writes over it; what takes no text becomes null."""
+    added = [("mail", "text"), ("age", "numeric"), ("card", "jsonb"), ("phone", "text")]
+    columns = tuple(Added(column=name, type=of, field=name) for name, of in added)
+    hide: Any = {"mail": "mask", "age": "mask", "card.number": "drop", "phone": "drop"}
+    of = source(Evolution(columns=columns), hide=hide)
+    told = {"mail": "a@b", "age": 7, "card": {"number": 1, "kind": "x"}, "phone": "0"}
+    page = judged(of, GREEN | told)
+    hidden = {"mail": "***", "age": None, "card": {"kind": "x"}, "phone": None}
+    assert rows(of, page) == [GREEN | hidden]
+    assert (page.rejects, page.drifts) == ([], ())
+
+
 def test_where_there_is_no_room_new_fields_are_left_out() -> None:
     page = judged(source(Evolution(full=True), new_fields="evolve"), GREEN | {"colour": "red"})
     assert page.wanted == ()
