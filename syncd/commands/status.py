@@ -17,7 +17,7 @@ from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
 from syncd.views.objects import as_object, budgets_for, budgets_of, configured
 from syncd.views.standing import standing
-from syncd.views.words import ago, ahead, number, plain, span, time_of_day
+from syncd.views.words import ago, ahead, limit_words, number, plain, span, time_of_day
 
 NARROW = 64  # columns; on a screen of fewer the counts have no room
 BAR = 20  # columns of a running cycle's bar
@@ -123,9 +123,11 @@ def show(
         if holder.failing is not None:
             screen.say(_failing(holder.source, holder.failing, now))
     sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
+    lists = [settings.sources[name].budget for name in sources]
+    several = {limit.name for limits in lists if len(limits) > 1 for limit in limits}
     for budget in budgets_of(settings, sources):
         found = there.get(budget.name)
-        screen.say(_budget(budget, found, now))
+        screen.say(_budget(budget, found, now, one_of_several=budget.name in several))
         if live and found is not None and found.tokens:
             streams = [s.stream for s in picture.streams]
             screen.say(plain(_spent(found, streams, now, screen.width)), indent=2)
@@ -227,8 +229,11 @@ def _failing(source: str, failing: Failing, now: float) -> str:
     )
 
 
-def _budget(settings: BudgetSettings, found: Budget | None, now: float) -> str:
-    name = f"budget of {plain(settings.name)}:"
+def _budget(
+    settings: BudgetSettings, found: Budget | None, now: float, *, one_of_several: bool = False
+) -> str:
+    which = f", {limit_words(settings)}" if one_of_several else ""
+    name = f"budget of {plain(settings.name + which)}:"
     if found is None or not found.tokens:
         return f"{name} {settings.requests} in {span(settings.per)}, not used yet"
     sentence = f"{name} {found.free} of {number(found.tokens, 'token')} free"

@@ -205,6 +205,7 @@ class TokenBucket:
         now = trio.current_time()
         if heard is None or heard.until <= now:
             return
+        done = False
         try:
             await self.store.note_quota(
                 self.settings.name,
@@ -213,9 +214,11 @@ class TokenBucket:
                 seconds=heard.until - now,
                 since=now - heard.counted,
             )
-        except (StoreUnavailable, StreamBroken):
-            self._unposted = self._unposted or heard
-            raise
+            done = True
+        finally:
+            if not done:  # Postgres is away, or who asked was cancelled: `run` sees to it
+                self._unposted = self._unposted or heard
+                self._news.set()
 
     def refused(self) -> None:
         """Count from answers from now on: the server counted something later than we thought."""

@@ -238,6 +238,31 @@ async def test_a_source_without_a_budget_waits_when_nothing_is_left(autojump_clo
         nursery.cancel_scope.cancel()
 
 
+async def test_a_waiter_that_is_cancelled_leaves_it_to_others(autojump_clock: Clock) -> None:
+    """budget: what an answer said is not lost with who was about to tell it to the store."""
+
+    class Slow(FakeStore):
+        async def note_quota(self, budget: str, *args: object, **of: object) -> None:
+            await trio.sleep(1)
+            await super().note_quota(budget, *args, **of)  # type: ignore[arg-type]  # passed on
+
+    store = Slow()
+    async with process(store) as bucket:
+        async with Limits([bucket]).permit(lease=None, spent_on="x", waits=Waits()) as permit:
+            await permit.spend()
+            await permit.confirm()
+            permit.written()
+            permit.answered()
+            await trio.sleep(1)
+            permit.told([Quota(left=0, seconds=100)])
+        for _ in range(3):
+            with trio.move_on_after(0.1):
+                await request(bucket, PLENTY)
+        await trio.sleep(5)
+        # Later by what the statement took, never earlier.
+        assert 101 <= store.budgets["ads"].held_until <= 103
+
+
 @pytest.mark.parametrize("quotas", [[Quota(left=8, seconds=30), Quota(left=1, seconds=900)]])
 async def test_of_several_the_one_with_the_fewest_left_counts(
     quotas: Sequence[Quota], autojump_clock: Clock

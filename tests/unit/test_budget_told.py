@@ -10,6 +10,13 @@ NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 SETTINGS = BudgetSettings(name="source shop", requests=10, per=60.0)
 
 
+def test_of_several_limits_each_says_which_it_is() -> None:
+    """budget: what the file says of it stands beside its name."""
+    assert _budget(SETTINGS, None, NOW, one_of_several=True) == (
+        "budget of source shop, 10 requests in 1 min: 10 in 1 min, not used yet"
+    )
+
+
 @pytest.mark.parametrize(
     ("until", "words"),
     [
