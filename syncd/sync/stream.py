@@ -32,6 +32,7 @@ from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
 from syncd.sync.turn import Turn
+from syncd.sync.turned import Turned
 
 TOO_MANY = 20  # dead letters of one cycle …
 TOO_LARGE_A_SHARE = 0.05  # … that are more than this part of its records, park the stream
@@ -70,7 +71,7 @@ async def _run_cycle(stream: StreamContext, at: Checkpoint | None, *, extra: boo
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned = await _begin(stream, extra=extra)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
-        stream.movement, stream.alerts, stream.turned = Movement(), {}, set()
+        stream.movement, stream.alerts, stream.turned = Movement(), {}, Turned()
         if at.follows is None:
             stream.in_turn = None if at.resumed else stream.began
         stream.report(
