@@ -58,6 +58,9 @@ class Permit(Protocol):
     async def confirm(self) -> None:
         """Spend anew if the token has grown too old to be written now."""
 
+    async def pause(self, seconds: float) -> None:
+        """Wait for something else than a token; raises Draining as soon as syncd leaves."""
+
     def written(self) -> None: ...
 
     def answered(self) -> None: ...

@@ -86,6 +86,9 @@ class FreePermit:
     async def confirm(self) -> None:
         self.sent += 1
 
+    async def pause(self, seconds: float) -> None:
+        await self._waits.sleep(seconds)
+
     def written(self) -> None: ...
 
     def answered(self) -> None: ...
