@@ -220,10 +220,10 @@ class PostgresStore:
         return await self.connections.run(lambda c: pages.reset(c, checkpoint, why))
 
     async def reconcile(
-        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
     ) -> Reconciled:
         return await self.connections.run(
-            lambda c: scans.reconcile(c, table, checkpoint, cycle, moved)
+            lambda c: scans.reconcile(c, table, checkpoint, cycle, moved, again)
         )
 
     async def reconciled(self, cycle: int) -> Reconciled:

@@ -578,8 +578,9 @@ UPDATE syncd.checkpoint SET seq = seq + 1, question = %(question)s, reconcile_du
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: pass_over_scan
--- A broken one: the next whole cycle is another try.
-UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true
+-- A broken one: the next whole cycle is another try, at once if rows may have slipped by.
+UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true,
+    extra_due = coalesce(%(again)s::text, extra_due)
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: reconciled

@@ -327,12 +327,14 @@ class Store(TokenStore, Protocol):
         """
 
     async def reconcile(
-        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
     ) -> Reconciled:
         """Find what the scan `cycle`, which has ended, did not meet, and mark it as deleted.
 
         What is missing for the first time only becomes known as such, and the next whole
         cycle is a scan again.  `moved` says why nothing is to be told from this one.
+
+        again: why another pass is to begin at once, unless this one was out of turn itself.
         """
 
     async def reconciled(self, cycle: int) -> Reconciled:
