@@ -134,6 +134,9 @@ class PostgresStore:
     async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
         await self.connections.run(lambda c: tokens.forget_calls(c, keys, unknown))
 
+    async def withdraw_intents(self, keys: Sequence[str], lease: Lease) -> None:
+        await self.connections.run(lambda c: tokens.withdraw_intents(c, keys, lease))
+
     # --- leases ------------------------------------------------------------------------------
 
     async def acquire_lease(self, source: str) -> Lease:

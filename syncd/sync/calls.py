@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from syncd.errors import (
+    AccessDenied,
     ApiUnavailable,
     CallDone,
     CallFailed,
@@ -109,6 +110,9 @@ class _PageCalls:
     _doubts: dict[str, Doubt] = attrs.field(factory=dict, init=False)
     """By record key: calls whose outcome is unknown and can be asked for."""
 
+    _refused: set[str] = attrs.field(factory=set, init=False)
+    """Idempotency keys of calls that the API answered the last time without carrying them out."""
+
     _begun: dict[str, Stopwatch] = attrs.field(factory=dict, init=False)
     """By record key: since its call is being made."""
 
@@ -181,17 +185,33 @@ class _PageCalls:
             for key in ours:
                 del self.stream.in_flight[key]
         # Nothing was cancelled: what had begun has ended, the rest waits for another time.
-        if self._stop is not None:
-            raise self._stop
-        if self._exhausted and not self._answered:
+        trouble = self._stop
+        if trouble is None and self._exhausted and not self._answered:
             # Not one call got through: that is the API's trouble, not these records'.
-            raise self._exhausted[0][1]
+            trouble = self._exhausted[0][1]
+        if trouble is not None:
+            await self._withdraw(list(ours))
+            raise trouble
         for record, error in self._exhausted:
             failed = CallFailed("call-failed", f"gave up after {self._tries} tries: {error}")
             if record.key in self._doubts:
                 failed = self._doubts[record.key].stays(failed.reason)
             await self._settle(record, failed)
             self._put_aside(record, failed)
+
+    async def _withdraw(self, keys: list[str]) -> None:
+        """Calls that are known not to be carried out are made another time, by whoever it is.
+
+        An intent that stays without an answer is one of which nobody knows what became of it.
+        """
+        stream = self.stream
+        undone = [key for key in keys if key in self._refused or key in stream.unsent]
+        if undone:
+            await stream.retry.through_outages(
+                lambda: stream.store.withdraw_intents(undone, stream.lease),
+                stream.on_failure,
+                to_the_end=True,
+            )
 
     @property
     def _tries(self) -> int:
@@ -244,11 +264,19 @@ class _PageCalls:
         key = intent.idempotency_key
 
         async def call(permit: Permit) -> bytes:
+            refused = False
             try:
                 return await source.call(record, key, permit)
+            except (AccessDenied, RateLimited):
+                refused = True
+                raise
+            except ApiUnavailable as error:
+                refused = error.sent != "unknown"
+                raise
             finally:
                 if permit.sent:
                     self.stream.unsent.discard(key)
+                    (self._refused.add if refused else self._refused.discard)(key)
 
         self.stream.unsent.add(key)
         try:

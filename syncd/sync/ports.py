@@ -371,6 +371,9 @@ class Store(TokenStore, Protocol):
         unknown: also those whose outcome is not known.
         """
 
+    async def withdraw_intents(self, keys: Sequence[str], lease: Lease) -> None:
+        """These calls were not carried out: as long as the lease is ours none was to be made."""
+
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         """Those of these dead letters that lie there and are the stream's."""
 
