@@ -330,12 +330,16 @@ def config(
     source: str = "",
     auth: str = "",
     call: str = "",
+    kept: bool = True,
 ) -> str:
-    """A config with streams of that list, the first one `api.things`; tokens are kept."""
+    """A config with streams of that list, the first one `api.things`.
+
+    kept: what logins buy outlasts the process.
+    """
     key = base64.b64encode(bytes(range(32))).decode()
     (api.folder / "token-key").write_text(key, encoding="ascii")
     head = f"""
-token_key = {{ file = '{api.folder}/token-key' }}
+{f"token_key = {{ file = '{api.folder}/token-key' }}" if kept else ""}
 [database]
 url = '{database}'
 [sources.api]

@@ -221,6 +221,50 @@ async def test_herd_of_20_calls(way: Way, syncd: Syncd, postgres: str, tmp_path:
         assert await at.rows("id, called") == [(n, 1) for n in range(1, THINGS + 1)]
 
 
+@cells(tuple(way for way in SOLD if way.name != "refresh-token"))
+async def test_herd_of_20_calls_without_a_token_key(
+    way: Way, syncd: Syncd, postgres: str, tmp_path: Path
+) -> None:
+    """contained: one login for all in the process alone, too."""
+    async with guarded(way, tmp_path) as api:
+        syncd.write(config(api, postgres, size=THINGS, call=CALL, kept=False))
+        api.together = Herd(THINGS)
+        gate = api.gate(1)
+        async with daemon(syncd) as running:
+            await gate.wait()
+            api.expire()
+            gate.open()
+            await running.leave()
+        assert (len(api.refused), len(api.logins)) == (THINGS, 2)
+        assert api.called == dict.fromkeys(range(1, THINGS + 1), 1)
+        await assert_whole(api, Database(postgres))
+
+
+@cells(SOLD)
+async def test_herd_of_20_calls_whose_login_is_refused(
+    way: Way, syncd: Syncd, postgres: str, tmp_path: Path
+) -> None:
+    """contained, no-blind-repeat: one login is tried for all; each call waits to be made once."""
+    async with guarded(way, tmp_path) as api:
+        syncd.write(config(api, postgres, size=THINGS, call=CALL))
+        api.together = Herd(THINGS)
+        gate = api.gate(1)
+        async with daemon(syncd) as running:
+            await gate.wait()
+            api.revoke()
+            gate.open()
+            await running.until(PARKED)
+            assert (len(api.refused), len(api.logins)) == (THINGS, 2)
+            api.renew()
+            running.process.send_signal(signal.SIGHUP)
+            await running.leave()
+        assert (len(api.refused), len(api.logins)) == (THINGS, 3)
+        assert api.called == dict.fromkeys(range(1, THINGS + 1), 1)
+        at = Database(postgres)
+        await assert_whole(api, at)
+        assert await at.query("SELECT id FROM syncd.dead_letter") == []
+
+
 @cells(STATIC)
 async def test_herd_of_20_calls_that_no_login_helps(
     way: Way, syncd: Syncd, postgres: str, tmp_path: Path

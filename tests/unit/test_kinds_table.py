@@ -28,6 +28,8 @@ AUTH = {
     "refused for good": ["test_revoked", "test_revoked_certificate"],
     "20 requests are refused at once": [
         "test_herd_of_20_calls",
+        "test_herd_of_20_calls_without_a_token_key",
+        "test_herd_of_20_calls_whose_login_is_refused",
         "test_herd_of_20_calls_that_no_login_helps",
     ],
     "two processes": [
