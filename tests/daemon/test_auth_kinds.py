@@ -292,6 +292,30 @@ async def test_herd_of_20_calls_that_no_login_helps(
 
 
 @pytest.mark.long
+async def test_herd_of_20_calls_whose_certificate_is_refused(
+    syncd: Syncd, postgres: str, tmp_path: Path
+) -> None:
+    """no-blind-repeat: what ends in the handshake was not carried out, though it was written."""
+    async with guarded(Certificate(), tmp_path) as api:
+        syncd.write(config(api, postgres, size=THINGS, source="retries = 0", call=CALL))
+        gate = api.gate(1)
+        async with daemon(syncd) as running:
+            await gate.wait()
+            api.revoke()
+            gate.open()
+            await running.until("retries used up, the cycle goes on later")
+            assert "the server refuses our certificate" in running.said
+            assert api.called == {}
+            api.renew()
+            running.process.send_signal(signal.SIGHUP)
+            await running.leave()
+        assert api.called == dict.fromkeys(range(1, THINGS + 1), 1)
+        at = Database(postgres)
+        await assert_whole(api, at)
+        assert await at.query("SELECT id FROM syncd.dead_letter") == []
+
+
+@pytest.mark.long
 async def test_herd_of_20_streams(syncd: Syncd, postgres: str, tmp_path: Path) -> None:
     """contained: the streams of a source share its token, and one of them buys the next."""
     way = next(way for way in SOLD if way.name == "refresh-token")

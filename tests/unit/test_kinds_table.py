@@ -31,6 +31,7 @@ AUTH = {
         "test_herd_of_20_calls_without_a_token_key",
         "test_herd_of_20_calls_whose_login_is_refused",
         "test_herd_of_20_calls_that_no_login_helps",
+        "test_herd_of_20_calls_whose_certificate_is_refused",
     ],
     "two processes": [
         "test_two_processes",
