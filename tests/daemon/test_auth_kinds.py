@@ -78,7 +78,7 @@ async def test_expiry_that_was_foreseen(
         api.life = 2.0
         more = "spends = true" if spends else ""
         syncd.write(config(api, postgres, source=BUDGET, auth=more))
-        gate = api.gate(2)
+        gate = api.gate(1)
         async with daemon(syncd) as running:
             await gate.wait()
             assert len(api.logins) == 1
