@@ -110,8 +110,9 @@ class _PageCalls:
     _doubts: dict[str, Doubt] = attrs.field(factory=dict, init=False)
     """By record key: calls whose outcome is unknown and can be asked for."""
 
-    _refused: set[str] = attrs.field(factory=set, init=False)
-    """Idempotency keys of calls that the API answered the last time without carrying them out."""
+    _undone: set[str] = attrs.field(factory=set, init=False)
+    """Idempotency keys of calls that are known not to be carried out: nobody has tried, or each
+    try came to nothing for certain."""
 
     _begun: dict[str, Stopwatch] = attrs.field(factory=dict, init=False)
     """By record key: since its call is being made."""
@@ -129,6 +130,12 @@ class _PageCalls:
             if key in self.stream.in_flight:
                 await self.stream.in_flight[key].wait()
         known = await self._known(keys)
+        self._undone = {
+            key
+            for record, key in zip(records, keys, strict=True)
+            if (key not in known and record.key not in self.turn.doubtful)
+            or key in self.stream.unsent
+        }
         return [
             record
             for record, key in zip(records, keys, strict=True)
@@ -205,7 +212,7 @@ class _PageCalls:
         An intent that stays without an answer is one of which nobody knows what became of it.
         """
         stream = self.stream
-        undone = [key for key in keys if key in self._refused or key in stream.unsent]
+        undone = [key for key in keys if key in self._undone]
         if undone:
             await stream.retry.through_outages(
                 lambda: stream.store.withdraw_intents(undone, stream.lease),
@@ -264,19 +271,20 @@ class _PageCalls:
         key = intent.idempotency_key
 
         async def call(permit: Permit) -> bytes:
-            refused = False
+            came_to_nothing = False
             try:
                 return await source.call(record, key, permit)
             except (AccessDenied, RateLimited):
-                refused = True
+                came_to_nothing = True
                 raise
             except ApiUnavailable as error:
-                refused = error.sent != "unknown"
+                came_to_nothing = error.sent != "unknown"
                 raise
             finally:
                 if permit.sent:
                     self.stream.unsent.discard(key)
-                    (self._refused.add if refused else self._refused.discard)(key)
+                    if not came_to_nothing:
+                        self._undone.discard(key)
 
         self.stream.unsent.add(key)
         try:

@@ -54,6 +54,26 @@ async def test_calls_that_were_refused_are_made_by_the_next_life(
     assert never.store.dead_letters == []
 
 
+async def test_a_call_that_was_lost_before_it_was_refused_stays_open(
+    world: World, autojump_clock: Clock
+) -> None:
+    """no-blind-repeat: a second try that came to nothing says nothing of the first."""
+    world.requests, world.api.limit, world.retries = None, None, 1
+    tries: set[str] = set()
+
+    async def fault(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what.startswith("call"):
+            first = asked.what not in tries
+            tries.add(asked.what)
+            raise ApiUnavailable("no", sent="unknown" if first else "refused")
+
+    world.api.faults = fault
+    with pytest.raises(ApiUnavailable):
+        await world.cycle()
+    assert {c.outcome for c in world.store.calls.values()} == {"open"}
+
+
 async def test_a_call_that_was_lost_stays_unknown(never: World, autojump_clock: Clock) -> None:
     """no-blind-repeat: beside calls that were refused, the one that may have been carried out."""
 
