@@ -324,6 +324,9 @@ class _OneToken:
     async def confirm(self) -> None:
         await self._permit.confirm()
 
+    async def pause(self, seconds: float) -> None:
+        await self._permit.pause(seconds)
+
     def written(self) -> None:
         self._held = None
         self._permit.written()

@@ -15,7 +15,7 @@ import functools
 import logging
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -311,10 +311,10 @@ class _Flight:
         if waited > self.patience or (self.signing is not None and not self.signing.holds):
             raise _IdledError
 
-    def lost(self, reason: str, *, stale: bool = False) -> ApiUnavailable:
+    def lost(self, reason: str, *, stale: bool = False, unread: bool = False) -> ApiUnavailable:
         return ApiUnavailable(
             f"{self.ask}: {reason}",
-            sent="unknown" if self.writing else "no",
+            sent="unknown" if self.writing and not unread else "no",
             stale_connection=stale,
         )
 
@@ -339,6 +339,12 @@ class _Flight:
                 )
             case _ if self.answering:
                 return self.lost(f"the answer broke off ({cause(error)})")
+            case _ if self.writing and not self.reused and refuses_our_certificate(error):
+                # In TLS 1.3 that is told after we have begun to write; nothing of it was read.
+                return self.lost(
+                    f"the server refuses our certificate, or misses it ({cause(error)}); see `tls`",
+                    unread=True,
+                )
             case _ if self.writing:
                 # Closed before any answer: the server had given up the idle connection.
                 return self.lost(
@@ -349,18 +355,37 @@ class _Flight:
                 return self.lost(f"the connection was lost ({cause(error)})")
 
 
+OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+"""In the names of the alerts by which a server ends a handshake for our certificate's sake
+(RFC 8446, section 6.2)."""
+
+
+def refuses_our_certificate(error: BaseException) -> bool:
+    """Whether the server's alert says so."""
+    for seen in _chain(error):
+        if isinstance(seen, ssl.SSLError) and "_ALERT_" in (seen.reason or ""):
+            return any(word in seen.reason for word in OF_CERTIFICATES)
+    return False
+
+
 def cause(error: BaseException) -> str:
     """The root's own words: httpcore often raises without any."""
     words = str(error)
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _chain(error):
         if isinstance(seen, ssl.SSLError):
             return f"TLS: {seen.reason or seen.strerror or 'handshake failed'}"
         if isinstance(seen, OSError) and seen.strerror:
             return seen.strerror.lower()
         words = words or str(seen)
+    return words.rstrip(".").lower() or type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it came of."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
         if isinstance(seen, BaseExceptionGroup):  # trio tried several addresses
             seen = seen.exceptions[0]
         else:
             seen = seen.__cause__ or seen.__context__
-    return words.rstrip(".").lower() or type(error).__name__

@@ -163,6 +163,9 @@ class PostgresStore:
     async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
         await self.connections.run(lambda c: tokens.forget_calls(c, keys, unknown))
 
+    async def withdraw_intents(self, keys: Sequence[str], lease: Lease) -> None:
+        await self.connections.run(lambda c: tokens.withdraw_intents(c, keys, lease))
+
     # --- leases ------------------------------------------------------------------------------
 
     async def acquire_lease(self, source: str) -> Lease:
@@ -281,10 +284,10 @@ class PostgresStore:
         return await self.connections.run(lambda c: pages.reset(c, checkpoint, why))
 
     async def reconcile(
-        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
     ) -> Reconciled:
         return await self.connections.run(
-            lambda c: scans.reconcile(c, table, checkpoint, cycle, moved)
+            lambda c: scans.reconcile(c, table, checkpoint, cycle, moved, again)
         )
 
     async def reconciled(self, cycle: int) -> Reconciled:

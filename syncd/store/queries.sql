@@ -242,6 +242,15 @@ DELETE FROM syncd.call
 WHERE idempotency_key = ANY (%(keys)s)
   AND (outcome = 'failed' OR (%(unknown)s AND outcome <> 'done'));
 
+-- name: withdraw_intents
+-- Calls that the API has refused to carry out are as if they had never been tried.  The lease's
+-- row is locked: whoever takes the source over meanwhile makes of them what he finds.
+WITH lease AS (
+    SELECT 1 FROM syncd.lease WHERE source = %(source)s AND fence = %(fence)s FOR SHARE
+)
+DELETE FROM syncd.call
+WHERE idempotency_key = ANY (%(keys)s) AND outcome = 'open' AND EXISTS (SELECT FROM lease);
+
 -- name: purge_ledger
 -- Calls of cycles before the last ended one in turn (those out of turn share its calls), in
 -- batches; what a dead letter refers to stays.
@@ -663,8 +672,9 @@ UPDATE syncd.checkpoint SET seq = seq + 1, question = %(question)s, reconcile_du
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: pass_over_scan
--- A broken one: the next whole cycle is another try.
-UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true
+-- A broken one: the next whole cycle is another try, at once if rows may have slipped by.
+UPDATE syncd.checkpoint SET seq = seq + 1, reconcile_due = true,
+    extra_due = coalesce(%(again)s::text, extra_due)
 WHERE source = %(source)s AND stream = %(stream)s;
 
 -- name: reconciled

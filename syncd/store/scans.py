@@ -58,21 +58,31 @@ def _note_keys(cursor: Cursor, table: Table, stream: dict[str, str], keys: list[
 
 
 def reconcile(
-    connection: Connection, table: Table, checkpoint: Checkpoint, cycle: int, moved: str
+    connection: Connection,
+    table: Table,
+    checkpoint: Checkpoint,
+    cycle: int,
+    moved: str,
+    again: str,
 ) -> Reconciled:
     """Draw the conclusion of a scan that has ended."""
     try:
-        return _reconcile(connection, table, checkpoint, cycle, moved)
+        return _reconcile(connection, table, checkpoint, cycle, moved, again)
     except (psycopg.Error, ValueError) as error:
         if not (is_of_the_record(error) or isinstance(error, psycopg.errors.QueryCanceled)):
             raise
         # A trigger of the user's, or a table too large for our patience.
         why = f"Postgres refused to mark rows as deleted: {words(error)}"
-    return _reconcile(connection, table, checkpoint, cycle, why)
+    return _reconcile(connection, table, checkpoint, cycle, why, "")
 
 
 def _reconcile(
-    connection: Connection, table: Table, checkpoint: Checkpoint, cycle: int, moved: str
+    connection: Connection,
+    table: Table,
+    checkpoint: Checkpoint,
+    cycle: int,
+    moved: str,
+    again: str,
 ) -> Reconciled:
     stream = _names(checkpoint.stream)
     with transaction(connection) as cursor:
@@ -91,7 +101,9 @@ def _reconcile(
         )
         if scan.broken:
             found = Reconciled(broken=scan.broken)
-            cursor.execute(sql("pass_over_scan"), stream)
+            cursor.execute(
+                sql("pass_over_scan"), {**stream, "again": None if extra else again or None}
+            )
         else:
             found = _conclude(cursor, table, scan, {**stream, "cycle": cycle, "at": at})
             due = found.missing > 0 and not found.question

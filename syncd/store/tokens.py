@@ -184,6 +184,12 @@ def forget_calls(connection: Connection, keys: Sequence[str], unknown: bool) -> 
         cursor.execute(sql("forget_calls"), {"keys": list(keys), "unknown": unknown})
 
 
+def withdraw_intents(connection: Connection, keys: Sequence[str], lease: Lease) -> None:
+    values = {"keys": list(keys), "source": lease.source, "fence": lease.fence}
+    with transaction(connection) as cursor:
+        cursor.execute(sql("withdraw_intents"), values)
+
+
 def _must_be_made(
     cursor: Cursor, lease: Lease | None, intent: Intent | None, *, ours: bool, done: bool
 ) -> None:

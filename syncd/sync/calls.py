@@ -100,12 +100,12 @@ async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
     )
 
 
-def _turned_away(error: SyncdError) -> bool:
-    """Whether the API has answered that the call was not carried out."""
+def _came_to_nothing(error: SyncdError) -> bool:
+    """Whether it is certain that the call was not carried out."""
     match error:
         case RateLimited() | AccessDenied():
             return True
-        case ApiUnavailable(sent="refused") | ParkedByRule(refused=True):
+        case ApiUnavailable(sent="refused" | "no") | ParkedByRule(refused=True):
             return True
         case _:
             return False
@@ -126,6 +126,10 @@ class _PageCalls:
     _doubts: dict[str, Doubt] = attrs.field(factory=dict, init=False)
     """By record key: calls whose outcome is unknown and can be asked for."""
 
+    _undone: set[str] = attrs.field(factory=set, init=False)
+    """Idempotency keys of calls that are known not to be carried out: nobody has tried, or each
+    try came to nothing for certain."""
+
     _begun: dict[str, Stopwatch] = attrs.field(factory=dict, init=False)
     """By record key: since its call is being made."""
 
@@ -142,6 +146,12 @@ class _PageCalls:
             if key in self.stream.in_flight:
                 await self.stream.in_flight[key].wait()
         known = await self._known(keys)
+        self._undone = {
+            key
+            for record, key in zip(records, keys, strict=True)
+            if (key not in known and record.key not in self.turn.doubtful)
+            or key in self.stream.unsent
+        }
         return [
             record
             for record, key in zip(records, keys, strict=True)
@@ -200,17 +210,33 @@ class _PageCalls:
             for key in ours:
                 del self.stream.in_flight[key]
         # Nothing was cancelled: what had begun has ended, the rest waits for another time.
-        if self._stop is not None:
-            raise self._stop
-        if self._exhausted and not self._answered:
+        trouble = self._stop
+        if trouble is None and self._exhausted and not self._answered:
             # Not one call got through: that is the API's trouble, not these records'.
-            raise self._exhausted[0][1]
+            trouble = self._exhausted[0][1]
+        if trouble is not None:
+            await self._withdraw(list(ours))
+            raise trouble
         for record, error in self._exhausted:
             failed = CallFailed("call-failed", f"gave up after {self._tries} tries: {error}")
             if record.key in self._doubts:
                 failed = self._doubts[record.key].stays(failed.reason)
             await self._settle(record, failed)
             self._put_aside(record, failed)
+
+    async def _withdraw(self, keys: list[str]) -> None:
+        """Calls that are known not to be carried out are made another time, by whoever it is.
+
+        An intent that stays without an answer is one of which nobody knows what became of it.
+        """
+        stream = self.stream
+        undone = [key for key in keys if key in self._undone]
+        if undone:
+            await stream.retry.through_outages(
+                lambda: stream.store.withdraw_intents(undone, stream.lease),
+                stream.on_failure,
+                to_the_end=True,
+            )
 
     @property
     def _tries(self) -> int:
@@ -268,15 +294,18 @@ class _PageCalls:
         key = intent.idempotency_key
 
         async def call(permit: Permit) -> bytes:
-            refused = False
+            came_to_nothing = False
             try:
                 return await source.call(record, key, permit)
             except SyncdError as error:
-                refused = _turned_away(error)
+                came_to_nothing = _came_to_nothing(error)
                 raise
             finally:
-                if permit.sent and not refused:
+                if permit.sent and not came_to_nothing:
                     self.stream.unsent.discard(key)
+                    self._undone.discard(key)
+                    if not came_to_nothing:
+                        self._undone.discard(key)
 
         self.stream.unsent.add(key)
         try:

@@ -31,6 +31,7 @@ from syncd.sync.model import (
 from syncd.sync.moves import Movement
 from syncd.sync.ports import PLAIN, Budget, Permit, Price, Source, Store
 from syncd.sync.retry import Retry
+from syncd.sync.turned import Turned
 from syncd.sync.waits import Waits
 
 ALERTS = 20  # causes of one kind that are told in a cycle; more are no matter of single records
@@ -126,8 +127,8 @@ class StreamContext:
     resumed: bool = attrs.field(default=False, init=False)
     """It was taken up, so that it had begun before."""
 
-    turned: set[str | None] = attrs.field(factory=set, init=False)
-    """Cursors of the pages that this process has turned in the running cycle."""
+    turned: Turned = attrs.field(factory=Turned, init=False)
+    """The pages that this process has turned in the running cycle."""
 
     movement: Movement = attrs.field(factory=Movement, init=False)
     """Of rows, in the running cycle."""

@@ -337,7 +337,8 @@ async def _look_for_what_is_gone(
     )
     if outcome.coming.reconcile and absence.many and not scan.broken:
         # A scan asks once more, too: what is absent may only have moved.
-        scan = attrs.evolve(scan, moved=await changed_since(stream))
+        moved, _ = await changed_since(stream)
+        scan = attrs.evolve(scan, moved=moved)
     outcome.absence = absence
     if outcome.coming.reconcile:
         outcome.broken = scan.broken

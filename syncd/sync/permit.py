@@ -100,6 +100,9 @@ class TokenPermit:
         self._current.writing = True
         self.sent += 1
 
+    async def pause(self, seconds: float) -> None:
+        await self._waits.sleep(seconds)
+
     def written(self) -> None:
         now = self._current.written_at = trio.current_time()
         for bucket in self._current.tokens:

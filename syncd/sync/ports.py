@@ -91,6 +91,9 @@ class Permit(Protocol):
     async def confirm(self) -> None:
         """Spend anew if the tokens have grown too old to be written now."""
 
+    async def pause(self, seconds: float) -> None:
+        """Wait for something else than a token; raises Draining as soon as syncd leaves."""
+
     def written(self) -> None: ...
 
     def answered(self) -> None: ...
@@ -441,12 +444,14 @@ class Store(TokenStore, Protocol):
         """
 
     async def reconcile(
-        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
     ) -> Reconciled:
         """Find what the scan `cycle`, which has ended, did not meet, and mark it as deleted.
 
         What is missing for the first time only becomes known as such, and the next whole
         cycle is a scan again.  `moved` says why nothing is to be told from this one.
+
+        again: why another pass is to begin at once, unless this one was out of turn itself.
         """
 
     async def reconciled(self, cycle: int) -> Reconciled:
@@ -482,6 +487,9 @@ class Store(TokenStore, Protocol):
 
         unknown: also those whose outcome is not known.
         """
+
+    async def withdraw_intents(self, keys: Sequence[str], lease: Lease) -> None:
+        """These calls were not carried out: as long as the lease is ours none was to be made."""
 
     async def letters(self, stream: StreamId, ids: Sequence[int]) -> Mapping[int, DeadLetter]:
         """Those of these dead letters that lie there and are the stream's."""

@@ -18,11 +18,13 @@ async def conclude(stream: StreamContext, at: Checkpoint, cycle: int) -> Checkpo
 
     Raises what a cycle raises; nothing has been concluded then, and the next scan has to.
     """
-    moved = stream.movement.words or await changed_since(stream)
+    moved, again = stream.movement.words, ""  # for these another pass follows already
+    if not moved:
+        moved, again = await changed_since(stream)
     found = await written(
         stream,
         at,
-        lambda: stream.store.reconcile(stream.table, at, cycle, moved=moved),
+        lambda: stream.store.reconcile(stream.table, at, cycle, moved=moved, again=again),
         lambda: stream.store.reconciled(cycle),
     )
     stream.report(events.Reconciled(stream=stream.id, cycle=cycle, found=found))
@@ -34,18 +36,24 @@ async def conclude(stream: StreamContext, at: Checkpoint, cycle: int) -> Checkpo
     return now
 
 
-async def changed_since(stream: StreamContext) -> str:
-    """Ask for the first page once more: the list may have changed where nobody looked."""
+async def changed_since(stream: StreamContext) -> tuple[str, str]:
+    """Ask for the first page once more: the list may have changed where nobody looked.
+
+    What speaks against the scan, and why another pass is to follow at once.
+    """
     if stream.resumed or stream.movement.pages < 2:
-        return ""
+        return "", ""
     first = Turn(stream=stream, cycle=0, started="", cursor=None, number=1, page_before=None)
     try:
         page = await first.fetch("once more, to see whether rows moved")
     except (TryAgain, UnexpectedAnswer) as error:
-        return f"the first page could not be looked at again: {error}"
+        return f"the first page could not be looked at again: {error}", ""
     same = page.fingerprint() == stream.movement.first_page
     if page.kept_out and not same:
         # Maybe only since the first look: nothing has moved for that.
         there = stream.kept_out.without(stream.id, stream.movement.first_keys)
         same = there == set(page.keys)
-    return "" if same else "the first page changed while the others were read"
+    if same:
+        return "", ""
+    changed = "the first page changed while the others were read"
+    return changed, f"rows moved while it paged: {changed}"

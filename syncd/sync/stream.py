@@ -33,6 +33,7 @@ from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
 from syncd.sync.turn import Turn
+from syncd.sync.turned import Turned
 
 NOTED = 1000  # drifts that one cycle notes; Postgres remembers no more than 100 of a stream
 TOO_MANY = 20  # dead letters of one cycle …
@@ -79,7 +80,7 @@ async def _run_cycle(
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned, late = await _begin(stream, extra=extra, due=due)
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
-        stream.movement, stream.alerts, stream.turned = Movement(), {}, set()
+        stream.movement, stream.alerts, stream.turned = Movement(), {}, Turned()
         stream.noted = set()
         if at.follows is None:
             stream.in_turn = None if at.resumed else stream.began

@@ -24,6 +24,7 @@ from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.evolution import evolved
 from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
+from syncd.sync.turned import Turned
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -45,8 +46,8 @@ class Turn:
     since: str | None = None
     """The high-water mark from which what has changed is asked for; None: the whole list is."""
 
-    turned: set[str | None] = attrs.field(factory=set)
-    """Cursors of the pages before it, which none that follows may have again."""
+    turned: Turned = attrs.field(factory=Turned)
+    """The pages before it, which none that follows may lead back to."""
 
     doubtful: Collection[str] = ()
     """Keys of records whose call had an unknown outcome before, to be asked for anew."""
@@ -136,7 +137,7 @@ class Turn:
         """The next page's turn, as far as this one can tell; None after the last page."""
         if self.page is None or self.page.next_cursor is None:
             return None
-        self.turned.add(self.cursor)
+        self.turned.note(self.cursor, self.page.fingerprint())
         return Turn(
             stream=self.stream,
             cycle=self.cycle,
@@ -180,7 +181,13 @@ class Turn:
                 "and another is said to follow",
                 hint="does the API know the page parameter? compare `page` with its documentation",
             )
-        if following is not None and (following == self.cursor or following in self.turned):
+        if following is not None and self.turned.goes_round(page.fingerprint()):
+            raise UnexpectedAnswer(
+                f"page {self.number} and those before it hold what this cycle has had before, page "
+                "by page, and another is said to follow, so the list would never end",
+                hint="does the API know the page parameter? compare `page` with its documentation",
+            )
+        if following is not None and (following == self.cursor or self.turned.had(following)):
             raise UnexpectedAnswer(
                 f"page {self.number} names a page to follow that this cycle has had before, "
                 "so the list would never end",

@@ -51,6 +51,13 @@ class Calls(Leases):
                 if outcome == "failed" or (unknown and outcome != "done"):
                     del self.calls[key]
 
+    async def withdraw_intents(self, keys: Sequence[str], lease: Lease) -> None:
+        async with self._at("withdraw_intents"):
+            ours = self.leases[lease.source].fence == lease.fence
+            for key in keys if ours else ():
+                if key in self.calls and self.calls[key].outcome == "open":
+                    del self.calls[key]
+
     def _must_not_be_done(self, intent: Intent | None) -> None:
         call = intent and self.calls.get(intent.idempotency_key)
         if intent and call and call.outcome == "done":

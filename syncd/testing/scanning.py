@@ -36,6 +36,7 @@ def conclude(
     there: Mapping[Key, Values],
     source: str,
     moved: str,
+    again: str,
     now: float,
 ) -> tuple[Reconciled, str]:
     """What came of a scan, and why another one begins at once, if it does."""
@@ -54,18 +55,18 @@ def conclude(
         found = Reconciled(broken=scan.broken)
         cycle.missing = 0
         cycle.reason = "; ".join(filter(None, [cycle.reason, found.note]))
-        return found, ""
+        return found, again
     live = [k for k, row in there.items() if k[0] == source and row.get(DELETED) is None]
     before = dict(scans.missing)
     scans.missing = {k: before.get(k, cycle.id) for k in live if k not in seen}
     scans.approved &= set(scans.missing)
-    again = [k for k, first in scans.missing.items() if first < cycle.id]
+    twice = [k for k, first in scans.missing.items() if first < cycle.id]
     absent = Absent(
         live=len(live),
-        again=sum(k not in scans.approved for k in again),
+        again=sum(k not in scans.approved for k in twice),
     )
     asked = question(absent, scan)
-    gone = [k for k in again if k in scans.approved or not asked]
+    gone = [k for k in twice if k in scans.approved or not asked]
     for key in gone:
         there[key][DELETED] = now
         del scans.missing[key]

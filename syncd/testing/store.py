@@ -274,13 +274,14 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
             return self._read(now.stream)
 
     async def reconcile(
-        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
     ) -> Reconciled:
         async with self._at("reconcile"):
             now = self._unmoved(checkpoint)
             there = self.tables[(table.schema, table.name)]
             scans, of = self.scans[now.stream], self._cycle(cycle)
-            found, extra_due = conclude(scans, of, there, now.stream.source, moved, self._now())
+            source, again = now.stream.source, "" if of.follows is not None else again
+            found, extra_due = conclude(scans, of, there, source, moved, again, self._now())
             self.checkpoints[now.stream] = attrs.evolve(
                 now, seq=now.seq + 1, extra_due=extra_due or now.extra_due
             )

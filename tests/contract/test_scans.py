@@ -110,6 +110,25 @@ async def test_no_delete_a_broken_scan_tells_nothing_and_is_due_again(
     assert broken in done.reason
 
 
+async def test_no_delete_where_rows_moved_another_pass_is_due_at_once_and_one_only(
+    subject: Subject,
+) -> None:
+    """CASES 20: a broken scan brings one pass out of turn; that one brings none."""
+    stream = await filled(subject)
+    for extra, due in ((False, "rows moved"), (True, "")):
+        stream.at, _ = await stream.store.begin_cycle(
+            stream.at, fingerprint="f", reconcile=0.0, extra=extra
+        )
+        cycle = stream.at.cycle or 0
+        await stream.commit(attrs.evolve(page(*campaigns("1"), next_cursor=None), keys=()))
+        found = await stream.store.reconcile(
+            stream.table, stream.at, cycle, moved="moved", again="rows moved"
+        )
+        stream.at = await stream.store.read_checkpoint(stream.id)
+        assert found == Reconciled(broken="moved")
+        assert stream.at.extra_due == due
+
+
 async def test_no_delete_what_postgres_lost_breaks_the_scan(subject: Subject) -> None:
     """The noted keys are not worth its log: a crash takes them, and nothing follows from that."""
     stream = await filled(subject)

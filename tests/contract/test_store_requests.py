@@ -144,6 +144,24 @@ async def test_no_blind_repeat_only_a_call_that_did_not_succeed_is_forgotten(
     assert set(await subject.store.ledger(keys)) == {keys[0]}
 
 
+async def test_no_blind_repeat_only_an_open_call_is_withdrawn_and_only_by_who_has_the_lease(
+    subject: Subject,
+) -> None:
+    """An answer that is known stays, and so does what another makes of the source's calls."""
+    stream = await running(subject.store)
+    cycle = stream.at.cycle or 0
+    done, refused = intent("1", cycle=cycle), intent("2", cycle=cycle)
+    for each in (done, refused):
+        await subject.store.store_intent(each, stream.lease)
+    await subject.store.settle_calls([Settlement(intent=done, outcome="done", kept=b"{}")])
+    keys = [done.idempotency_key, refused.idempotency_key]
+    earlier = attrs.evolve(stream.lease, fence=stream.lease.fence - 1)
+    await subject.store.withdraw_intents(keys, earlier)
+    assert set(await subject.store.ledger(keys)) == set(keys)
+    await subject.store.withdraw_intents(keys, stream.lease)
+    assert set(await subject.store.ledger(keys)) == {keys[0]}
+
+
 # --- the next start --------------------------------------------------------------------------
 
 

@@ -1,209 +1,342 @@
-"""A list of records behind any kind of page, and random things that befall it."""
+"""One list, served in every kind of paging that a config can name, by a server that a test leads.
 
-import json
-import random
-import threading
-import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+The pages of one list are cut by places: by how many records stand before (as numbers, offsets
+and most links are), or by the record that they come after (as keysets and good cursors are).
+What a page is called, and where the answer says which one follows, is the kind's.
+
+    before a page is answered      `api.gate(n)` holds the n-th list request
+    in the middle of the answer    `api.halve(n)` sends half of it, and no more
+    which page follows             `api.leads_back = (3, 2)`: the third names the second
+    what is on it                  `api.things` and `api.hidden` may change between two pages
+"""
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import trio
 
-SIZE = 5
+from syncd.config.pages import KINDS
+from tests.daemon.serving import WITHIN, Answer, Asked, Gate, served
 
-PAGES = {
-    "number": '{ kind = "number", size = 5, more = "more", total = "total" }',
-    "offset": '{ kind = "offset", size = 5 }',
-    "cursor": '{ kind = "cursor", size = 5, size_param = "limit", next = "next" }',
-    "link": '{ kind = "link", size = 5, size_param = "limit" }',
-    "none": '{ kind = "none" }',
-}
-"""What a config says of each kind."""
+THINGS, SIZE = 20, 4
+PATH = "/things"
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.frozen(kw_only=True)
+class Onward:
+    """The page that follows."""
+
+    place: int
+    size: int
+    base_url: str
+
+
+class Kind(ABC):
+    """How pages are asked for, and how an answer tells of the next one."""
+
+    name: str
+    """As docs/guarantees.md has it."""
+
+    page: str
+    """The stream's table `page`, but for its size."""
+
+    more: str = ""
+    """What else the stream has."""
+
+    by_place: bool = False
+    """Pages are counted from the list's beginning, not from a record."""
+
+    counted: bool = False
+    """The answer names no next page: syncd counts, or looks at the last record."""
+
+    until_empty: bool = False
+    """A page without records is the end."""
+
+    @abstractmethod
+    def place(self, asked: Asked) -> int:
+        """How many records stand before the page that is asked for, or the key that it is after."""
+
+    def size(self, asked: Asked) -> int:
+        return int(asked.params["limit"])
+
+    def headers(self, onward: Onward | None) -> dict[str, str]:  # noqa: ARG002 - most have none
+        """Those that tell which page follows; None: that none does."""
+        return {}
+
+    def members(self, onward: Onward | None) -> dict[str, Any]:  # noqa: ARG002 - as above
+        """Those of the body that do."""
+        return {}
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Number(Kind):
+    name, page = "number", 'kind = "number"'
+    by_place = counted = True
+
+    def place(self, asked: Asked) -> int:
+        return (int(asked.params["page"]) - 1) * self.size(asked)
+
+    def members(self, onward: Onward | None) -> dict[str, Any]:
+        return {"has_more": onward is not None}
+
+
+class Offset(Kind):
+    name, page = "offset", 'kind = "offset"'
+    by_place = counted = until_empty = True
+
+    def place(self, asked: Asked) -> int:
+        return int(asked.params["offset"])
+
+
+class Cursor(Kind):
+    name, page = "cursor in the body", 'kind = "cursor", size_param = "limit"'
+
+    def place(self, asked: Asked) -> int:
+        return opened(asked.params.get("cursor"))
+
+    def members(self, onward: Onward | None) -> dict[str, Any]:
+        return {"next_cursor": None if onward is None else sealed(onward.place)}
+
+
+class HeaderCursor(Kind):
+    name = "cursor in a header"
+    page = 'kind = "cursor", size_param = "limit", header = "X-Next-Cursor"'
+
+    def place(self, asked: Asked) -> int:
+        return opened(asked.params.get("cursor"))
+
+    def headers(self, onward: Onward | None) -> dict[str, str]:
+        return {} if onward is None else {"X-Next-Cursor": sealed(onward.place)}
+
+
+class Keyset(Kind):
+    name, page = "keyset", 'kind = "keyset"'
+    counted = until_empty = True
+
+    def place(self, asked: Asked) -> int:
+        return int(asked.params.get("after", 0))
+
+
+class Link(Kind):
+    name, page = "link", 'kind = "link", size_param = "limit"'
+    by_place = True
+
+    def place(self, asked: Asked) -> int:
+        return (int(asked.params.get("page", 1)) - 1) * self.size(asked)
+
+    def headers(self, onward: Onward | None) -> dict[str, str]:
+        if onward is None:
+            return {"Link": f'<{PATH}>; rel="first"'}
+        query = f"page={onward.place // onward.size + 1}&limit={onward.size}"
+        return {"Link": f'<{onward.base_url}{PATH}?{query}>; rel="next"'}
+
+
+class Url(Kind):
+    name, page = "url in the body", 'kind = "url", size_param = "limit"'
+    by_place = True
+
+    def place(self, asked: Asked) -> int:
+        return int(asked.params.get("offset", 0))
+
+    def members(self, onward: Onward | None) -> dict[str, Any]:
+        return {"next": None if onward is None else address(onward)}
+
+
+class HeaderUrl(Kind):
+    name, page = "url in a header", 'kind = "url", size_param = "limit", header = "X-Next"'
+    by_place = True
+
+    def place(self, asked: Asked) -> int:
+        return int(asked.params.get("offset", 0))
+
+    def headers(self, onward: Onward | None) -> dict[str, str]:
+        return {} if onward is None else {"X-Next": address(onward)}
+
+
+class Whole(Kind):
+    name, page = "none", 'kind = "none"'
+
+    def place(self, asked: Asked) -> int:  # noqa: ARG002 - there is only the first
+        return 0
+
+    def size(self, asked: Asked) -> int:  # noqa: ARG002 - nobody asks for one
+        return 10**6
+
+
+class Search(Cursor):
+    name, more = "search by POST", 'search = { body = { sort = "id" } }'
+
+    def place(self, asked: Asked) -> int:
+        return opened(asked.json.get("cursor"))
+
+    def size(self, asked: Asked) -> int:
+        return int(asked.json["limit"])
+
+
+ALL = (
+    *(Number(), Offset(), Cursor(), HeaderCursor(), Keyset()),
+    *(Link(), Url(), HeaderUrl(), Search(), Whole()),
+)
+PAGED = tuple(kind for kind in ALL if kind.name != "none")
+
+
+def of_config(kind: Kind) -> str:
+    """The `kind` that the config has for it."""
+    return next(name for name in KINDS if f'"{name}"' in kind.page)
+
+
+def address(onward: Onward) -> str:
+    return f"{onward.base_url}{PATH}?offset={onward.place}&limit={onward.size}"
+
+
+def sealed(place: int) -> str:
+    """A cursor: nothing that a client could count with."""
+    return base64.urlsafe_b64encode(f"after {place}".encode()).decode()
+
+
+def opened(cursor: str | None) -> int:
+    return 0 if cursor is None else int(base64.urlsafe_b64decode(cursor).split()[1])
+
+
+@attrs.define(eq=False)
 class Listing:
-    """The records, each as the JSON text that is sent for it."""
+    """The list, and what becomes of who asks for it."""
 
-    kind: str
-    port: int = 0
-    records: dict[int, list[str]] = attrs.field(factory=dict)
-    """By id; several for one that comes twice on its page."""
+    kind: Kind
+    base_url: str = attrs.field(default="", init=False)
+    things: dict[int, str] = attrs.field(init=False)
+    hidden: set[int] = attrs.field(factory=set, init=False)
+    """Cut into pages like the others, and then left out: the account may not see them."""
 
-    requests: int = 0
+    leads_back: tuple[int, int] | None = attrs.field(default=None, init=False)
+    """From that page on, each answer leads to the other one; or holds it, if it names none."""
 
-    def put(self, number: int, **values: Any) -> dict[str, Any]:
-        """Have a record say this, beside what it said."""
-        there = json.loads(self.records[number][-1]) if number in self.records else {}
-        record = {"id": number, **there, **values}
-        self.records[number] = [json.dumps(record)]
-        return record
+    wraps: bool = attrs.field(default=False, init=False)
+    """Behind the last page the first one comes again."""
 
-    def answer(self, query: dict[str, str]) -> tuple[str, dict[str, str]]:
-        """The body of one page, and its headers."""
-        self.requests += 1
-        since = int(query.get("since", 0))
-        records = [t for t in self.records.values() if _version(t) >= since]
-        size = len(records) if self.kind == "none" else int(query.get("limit", SIZE))
-        first = int(query.get("offset") or query.get("cursor") or 0)
-        if "page" in query:
-            first = (int(query["page"]) - 1) * size
-        rows = ", ".join(text for texts in records[first : first + size] for text in texts)
-        after = first + size
-        more = after < len(records)
-        following = json.dumps(str(after) if more else None)
-        total, flag = len(records), json.dumps(more)
-        body = f'{{"data": [{rows}], "more": {flag}, "total": {total}, "next": {following}}}'
-        link = f'</items?limit={size}&offset={after}>; rel="next"'
-        return body, {"Link": link} if more and self.kind == "link" else {}
+    asked: list[Asked] = attrs.field(factory=list, init=False)
+    """Each list request, in order."""
+
+    _gates: dict[int, Gate] = attrs.field(factory=dict, init=False)
+    _halves: dict[int, trio.Event] = attrs.field(factory=dict, init=False)
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.things = {n: f"thing {n}" for n in range(1, THINGS + 1)}
+
+    @property
+    def seen(self) -> dict[int, str]:
+        """What the API shows in all."""
+        return {n: name for n, name in self.things.items() if n not in self.hidden}
+
+    @property
+    def places(self) -> list[int]:
+        """What was asked for, in order."""
+        return [self.kind.place(each) for each in self.asked]
+
+    def gate(self, number: int) -> Gate:
+        """Hold that list request (1: the first of all) before it is answered."""
+        return self._gates.setdefault(number, Gate())
+
+    def next_gate(self, ahead: int = 1) -> Gate:
+        """Hold the list request that comes next, or one after it."""
+        return self.gate(len(self.asked) + ahead)
+
+    def halve(self, number: int) -> trio.Event:
+        """Send half of that answer only; is set when that was done."""
+        return self._halves.setdefault(number, trio.Event())
+
+    async def until_asked(self, many: int) -> None:
+        """Wait until so many list requests have come."""
+        with trio.fail_after(WITHIN):
+            while len(self.asked) < many:
+                await self._news.wait()
+
+    async def answer(self, asked: Asked) -> Answer:
+        """One list request."""
+        self.asked.append(asked)
+        number = len(self.asked)
+        self._news.set()
+        self._news = trio.Event()
+        if number in self._gates:
+            await self._gates[number].passed()
+        place, size = self.kind.place(asked), self.kind.size(asked)
+        return self._page(place, size, self._halves.get(number))
+
+    def _page(self, place: int, size: int, half: trio.Event | None) -> Answer:
+        if self._leads_back(place, size):
+            here, onward = self._back(place, size)
+        else:
+            here = self._cut(place, size)
+            onward = self._onward(place, size, here)
+        follows = None
+        if onward is not None:
+            follows = Onward(place=onward, size=size, base_url=self.base_url)
+        data = [{"id": n, "name": self.things[n]} for n in here if n not in self.hidden]
+        members = {"data": data, "total": len(self.seen), **self.kind.members(follows)}
+        return Answer(body=members, headers=self.kind.headers(follows), half=half)
+
+    def _leads_back(self, place: int, size: int) -> bool:
+        return self.leads_back is not None and place >= (self.leads_back[0] - 1) * size
+
+    def _back(self, place: int, size: int) -> tuple[list[int], int | None]:
+        """Its own records and the other page's name; or that page itself, if it names none."""
+        back = ((self.leads_back or (0, 0))[1] - 1) * size
+        return self._cut(back if self.kind.counted else place, size), back
+
+    def _cut(self, place: int, size: int) -> list[int]:
+        numbers = sorted(self.things)
+        if not self.kind.by_place:
+            return [n for n in numbers if n > place][:size]
+        if self.wraps:
+            place %= len(numbers)
+        return numbers[place : place + size]
+
+    def _onward(self, place: int, size: int, here: list[int]) -> int | None:
+        if self.kind.by_place:
+            if self.wraps:
+                return (place + size) % len(self.things)
+            return place + size if place + size < len(self.things) else None
+        return here[-1] if here and here[-1] < max(self.things) else None
 
 
-def _version(texts: list[str]) -> int:
-    found: int = json.loads(texts[-1]).get("version", 0)
-    return found
+@asynccontextmanager
+async def listing(kind: Kind) -> AsyncIterator[Listing]:
+    """A server of twenty things."""
+    api = Listing(kind)
+    async with served(api.answer) as port:
+        api.base_url = f"http://127.0.0.1:{port}"
+        yield api
 
 
-@contextmanager
-def listening(kind: str) -> Iterator[Listing]:
-    """Serve a list, in a thread of its own."""
-    listing = Listing(kind=kind)
+def config(
+    base_url: str, database: str, kind: Kind, *, size: int = SIZE, scans: bool = False
+) -> str:
+    """A config with the one stream `api.things`, which runs a cycle at its start and when asked.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            query = urllib.parse.urlsplit(self.path).query
-            body, headers = listing.answer(dict(urllib.parse.parse_qsl(query)))
-            self.send_response(200)
-            for name, value in {"Content-Type": "application/json", **headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body.encode())))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listing.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield listing
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def fresh(number: int) -> dict[str, Any]:
-    """What a new record says."""
-    return {
-        "name": f"record {number}",
-        "price": f"{number}.50",
-        "at": f"2026-03-{number % 27 + 1:02}T10:00:00Z",
-        "tags": {"n": number, "of": ["a", None]},
-        "clicks": number,
-        "status": "active",
-    }
-
-
-@attrs.define(eq=False, kw_only=True)
-class Fate:
-    """Random changes that can be had again: add, change, drop, undo, spoil."""
-
-    listing: Listing
-    rng: random.Random
-    _next: int = 1
-    _gone: dict[int, list[str]] = attrs.field(factory=dict)
-    _spoilt: dict[int, list[str]] = attrs.field(factory=dict)
-
-    def fill(self, many: int) -> None:
-        for _ in range(many):
-            self.add()
-
-    def add(self) -> None:
-        self.listing.put(self._next, **fresh(self._next))
-        self._next += 1
-
-    def befall(self) -> None:
-        """A round of all that can befall a list."""
-        for many, what in (
-            (3, self._change),
-            (2, self._count),
-            (2, self._same_in_other_words),
-            (2, self._take_out),
-            (1, self._bury),
-            (1, self._archive),
-            (1, self._double),
-            (1, partial(self._spoil, price="much")),  # against the contract
-            (1, partial(self._spoil, price="-1")),  # against a constraint of the owner's
-        ):
-            for number in self._some(many):
-                what(number)
-        for _ in range(3):
-            self.add()
-
-    def undo(self) -> None:
-        """Some of what is gone comes back, and what was spoilt is mended."""
-        for number in self.rng.sample(sorted(self._gone), min(2, len(self._gone))):
-            self.listing.records[number] = self._gone.pop(number)
-        for number, texts in self._spoilt.items():
-            if number in self.listing.records:
-                self.listing.records[number] = texts
-        self._spoilt.clear()
-
-    def _some(self, many: int) -> list[int]:
-        """Records that nothing has befallen yet but changes."""
-        fine = [
-            n
-            for n, texts in self.listing.records.items()
-            if n not in self._spoilt and n not in self._gone and len(texts) == 1
-        ]
-        return self.rng.sample(fine, min(many, len(fine)))
-
-    def _count(self, number: int) -> None:
-        self.listing.put(number, clicks=self.rng.randrange(10**17))
-
-    def _take_out(self, number: int) -> None:
-        self._gone[number] = self.listing.records.pop(number)
-
-    def _bury(self, number: int) -> None:
-        self._gone[number] = self.listing.records[number]
-        self.listing.records[number] = [json.dumps({"id": number, "deleted": True, "price": "n/a"})]
-
-    def _archive(self, number: int) -> None:
-        self.listing.put(number, status="archived")
-
-    def _double(self, number: int) -> None:
-        if self.listing.kind == "offset":
-            return  # its next offset would grow by both
-        twice = [json.dumps({"id": number, **fresh(n)}) for n in (number + 1, number + 2)]
-        self.listing.records[number] = twice
-
-    def _change(self, number: int) -> None:
-        values: dict[str, Any] = {
-            "name": f"renamed {self.rng.random()}",
-            "price": f"{self.rng.randrange(10**15)}.{self.rng.randrange(10**15):015}1",
-            "at": "2026-07-01T12:00:00.123456+02:00",
-            "tags": {"n": 9007199254740993, "of": [self.rng.random()]},
-        }
-        for name in self.rng.sample(sorted(values), self.rng.randrange(1, 4)):
-            self.listing.put(number, **{name: values[name]})
-        if self.rng.random() < 0.3:
-            self.listing.put(number, name=None)
-
-    def _same_in_other_words(self, number: int) -> None:
-        """Equal by Postgres: a zero more, another zone, another order."""
-        record = json.loads(self.listing.records[number][-1])
-        tags = record["tags"]
-        at = str(record["at"])
-        if at.endswith("T10:00:00Z"):
-            at = at.replace("T10:00:00Z", "T12:00:00+02:00")
-        self.listing.put(
-            number, price=f"{record['price']}0", at=at, tags=dict(reversed(tags.items()))
-        )
-
-    def _spoil(self, number: int, **values: Any) -> None:
-        self._spoilt[number] = self.listing.records[number]
-        self.listing.put(number, **values)
+    scans: each cycle also looks for what is gone.
+    """
+    sized = "" if isinstance(kind, Whole) else f", size = {size}"
+    return f"""
+[database]
+url = '{database}'
+[sources.api]
+base_url = "{base_url}"
+timeout = "30s"
+backoff = "20ms"
+[sources.api.streams.things]
+every = "1d"
+reconcile = "{"1ms" if scans else "never"}"
+path = "{PATH}"
+records = "data"
+key = ["id"]
+columns = {{ id = "bigint", name = "text" }}
+page = {{ {kind.page}{sized}, total = "total" }}
+{kind.more}
+"""

@@ -38,14 +38,14 @@ class Daemon:
         self._news.set()
         self._news = trio.Event()
 
-    async def ended_or_said(self, text: str) -> None:
-        while text not in self.said and self.process.returncode is None:
+    async def ended_or_said(self, text: str, times: int = 1) -> None:
+        while self.said.count(text) < times and self.process.returncode is None:
             await self._news.wait()
 
-    async def until(self, text: str) -> None:
-        """Wait until it has said this."""
-        await self.ended_or_said(text)
-        assert text in self.said, f"it ended without {text!r}:\n{self.said}"
+    async def until(self, text: str, times: int = 1) -> None:
+        """Wait until it has said this so often."""
+        await self.ended_or_said(text, times)
+        assert self.said.count(text) >= times, f"it ended without {text!r}:\n{self.said}"
 
     async def leave(self) -> None:
         """Let it rest, and then ask it to leave."""

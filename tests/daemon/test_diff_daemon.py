@@ -13,8 +13,8 @@ import trio
 from psycopg import sql
 
 from mock_api.testing import MockServer, running_mock
+from tests.daemon.changing import PAGES, Fate, Listing, listening
 from tests.daemon.conftest import Syncd, config, lines_until
-from tests.daemon.listing import PAGES, Fate, Listing, listening
 
 WRITTEN = ("added", "changed", "volatile", "returned", "deleted")
 SUMS = ("seen", "written", "unchanged", "left_out", "dead", "folded")

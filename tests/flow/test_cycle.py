@@ -520,6 +520,45 @@ async def test_a_cursor_that_comes_again_parks_the_stream(
     assert world.pages_asked() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("pages", "seen"), [(2, 4), (3, 6)])
+async def test_a_list_that_begins_again_behind_its_end_parks_the_stream(
+    world: World, autojump_clock: Clock, pages: int, seen: int
+) -> None:
+    """contained: counted through, no cursor comes again; but all its records do, page by page."""
+
+    async def wraps(asked: Asked) -> Page | None:
+        if not asked.what.startswith("page"):
+            return None
+        number = int(asked.what.split()[1])
+        here = world.api.records[f"c{(number - 1) % pages + 1}"]
+        return Page(records=[record(here)], next_cursor=str(number + 1))
+
+    world.api.faults = wraps
+    with pytest.raises(UnexpectedAnswer, match=f"page {seen} and those before it"):
+        await world.cycle()
+    assert world.pages_asked() == list(range(1, seen + 1))
+    assert CAMPAIGNS in world.store.parked
+
+
+async def test_a_page_that_comes_again_later_is_no_loop(
+    world: World, autojump_clock: Clock
+) -> None:
+    """contained: rows may move behind, and empty pages may stand between others."""
+    order = ["c1", "c2", "", "c3", "c1", "", "c4", "c2", "c1", "", "c5"]
+
+    async def moves(asked: Asked) -> Page | None:
+        if not asked.what.startswith("page"):
+            return None
+        number = int(asked.what.split()[1])
+        there = order[number - 1]
+        records = [record(world.api.records[there])] if there else []
+        return Page(records=records, next_cursor=str(number + 1) if number < len(order) else None)
+
+    world.api.faults = moves
+    assert (await world.cycle()).outcome == "ok"
+    assert set(world.rows) == {"c1", "c2", "c3", "c4", "c5"}
+
+
 async def test_a_page_full_of_rows_that_came_in_after_a_death_is_no_loop(
     world: World, autojump_clock: Clock
 ) -> None:

@@ -242,6 +242,29 @@ async def test_a_first_page_that_changed_breaks_the_scan(
     assert world.store.scans[CAMPAIGNS].due
 
 
+async def test_a_first_page_that_changed_brings_a_second_pass_and_no_third(
+    world: World, autojump_clock: Clock
+) -> None:
+    """CASES 20, no-blind-repeat: what slipped by is met at once, though the total stays."""
+    numbers = iter([1, 2])
+
+    def moved() -> None:
+        n = next(numbers)
+        del world.api.records[f"c{n}"]
+        world.api.records[f"new{n}"] = {"id": f"new{n}", "name": "new", "budget": n}
+
+    world.api.faults = at_page(2, 2, then=moved)
+    done = await passes(world)
+    assert len(done) == 2
+    first, second = world.store.cycles
+    assert (first.follows, second.follows) == (None, first.id)
+    assert "the first page changed" in first.reason
+    assert "the first page changed" in second.reason
+    # It moved up to the page before while that was read.
+    assert "c11" in world.rows
+    assert set(world.api.carried_out.values()) == {1}
+
+
 async def test_a_first_page_that_is_not_there_breaks_the_scan_only(
     world: World, autojump_clock: Clock
 ) -> None:

@@ -134,13 +134,13 @@ class WatchedStore(FakeStore):
     # --- no delete on absence ------------------------------------------------------------------
 
     async def reconcile(
-        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
     ) -> Reconciled:
         there = self.tables[(table.schema, table.name)]
         live = {k for k, row in there.items() if row.get(DELETED) is None}
         approved = set(self.scans[checkpoint.stream].approved)
         try:
-            return await super().reconcile(table, checkpoint, cycle, moved=moved)
+            return await super().reconcile(table, checkpoint, cycle, moved=moved, again=again)
         finally:
             gone = {k for k in live if there[k].get(DELETED) is not None}
             if gone:

@@ -28,6 +28,7 @@ from syncd.config.settings import AuthSettings, Login, mended_by
 from syncd.errors import (
     AccessDenied,
     ApiUnavailable,
+    Draining,
     RateLimited,
     SyncdError,
     UnexpectedAnswer,
@@ -89,6 +90,9 @@ class NoPermit:
     async def spend(self, price: Price = PLAIN) -> None: ...
 
     async def confirm(self) -> None: ...
+
+    async def pause(self, seconds: float) -> None:
+        await trio.sleep(seconds)
 
     def written(self) -> None: ...
 
@@ -175,6 +179,8 @@ class Bought:
     async def _try(self, permit: Permit) -> Bearer:
         try:
             bearer = await (self._log_in(permit) if self.safe is None else self._share(permit))
+        except Draining:
+            raise  # who leaves leaves alone: the next in line asks for itself
         except SyncdError as error:
             self._tries += 1
             self._failure = error
@@ -214,7 +220,7 @@ class Bought:
             if self.settings.spends:
                 await permit.spend(self._price)  # which may take longer than any claim lasts
             if not await safe.claim(kept.version, self.claim):
-                await trio.sleep(LOOK_AGAIN)  # the other's claim ends by itself
+                await permit.pause(LOOK_AGAIN)  # the other's claim ends by itself
                 continue
             purchase_or_none = await self._buy_claimed(safe, kept, permit)
             if purchase_or_none is not None:

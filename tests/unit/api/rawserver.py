@@ -193,6 +193,9 @@ class NotingPermit:
             raise self.confirm_raises
         self.sent += 1
 
+    async def pause(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
     def written(self) -> None:
         self.notes.append("written")
 

@@ -12,8 +12,12 @@ import trio.testing
 from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
 from syncd.config.settings import ClientCredentials, Login, RefreshToken, Secret
-from syncd.errors import AccessDenied, ApiUnavailable, StoreUnavailable
+from syncd.errors import AccessDenied, ApiUnavailable, Draining, StoreUnavailable
+from syncd.sync.limits import Limits
+from syncd.sync.unlimited import Unlimited
 from syncd.sync.vault import Sealed
+from syncd.sync.waits import Waits
+from syncd.testing import FakeStore
 from tests.unit.api.rawserver import NotingPermit, RawServer, answer, ok, token_auth
 from tests.unit.api.test_api_auth import GET, bearer_in, together
 
@@ -239,6 +243,35 @@ async def test_a_login_that_failed_gives_its_claim_back(
             await client.send(GET, permit)
         await client.send(GET, permit)
     assert len(server.login_heads) == 2
+
+
+async def test_who_leaves_waits_for_nobodys_login(
+    server: RawServer, vault: MemoryVault, jumping: trio.testing.MockClock
+) -> None:
+    """drain: a claim that a dead process has left ends no wait; and leaving is no failed login."""
+    await vault.claim_login("s", 0, 45.0)
+    leaving, staying = Waits(), Waits()
+    met: list[Draining] = []
+
+    async def send(waits: Waits) -> None:
+        try:
+            limits = Limits([], Unlimited("s", FakeStore()))
+            async with limits.permit(lease=None, spent_on="", waits=waits) as permit:
+                await client.send(GET, permit)
+        except Draining as error:
+            met.append(error)
+
+    async with client_of(server, vault) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(send, leaving)
+        await trio.sleep(1.0)
+        nursery.start_soon(send, staying)
+        await trio.sleep(1.0)
+        leaving.end()
+        await trio.sleep(0.1)
+        assert len(met) == 1
+    assert len(met) == 1
+    assert len(server.login_heads) == 1
+    assert trio.current_time() >= 45.0
 
 
 async def test_other_credentials_or_another_key_find_nothing(

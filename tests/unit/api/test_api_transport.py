@@ -4,6 +4,7 @@ import gc
 import gzip
 import random
 import socket
+import ssl
 import tracemalloc
 import warnings
 import zlib
@@ -15,7 +16,7 @@ import trio.testing
 
 from syncd.api.client import ApiClient
 from syncd.api.exchange import Ask
-from syncd.api.transport import MAX_AGE, Transport
+from syncd.api.transport import MAX_AGE, Transport, refuses_our_certificate
 from syncd.config.settings import Secret
 from syncd.errors import ApiUnavailable, Draining, UnexpectedAnswer
 from tests.unit.api.rawserver import (
@@ -495,3 +496,28 @@ async def test_reasons_hold_neither_secrets_nor_queries(
             assert "canary" not in str(caught.value)
             assert "bearer-" not in str(caught.value)
         assert "canary" not in repr(client)
+
+
+@pytest.mark.parametrize(
+    ("reason", "ours"),
+    [
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", True),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", True),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", True),
+        ("TLSV1_ALERT_UNKNOWN_CA", True),
+        ("TLSV1_ALERT_INTERNAL_ERROR", False),
+        ("CERTIFICATE_VERIFY_FAILED", False),
+        ("UNEXPECTED_EOF_WHILE_READING", False),
+        (None, False),
+    ],
+)
+def test_which_end_of_a_handshake_is_about_our_certificate(
+    reason: str | None, *, ours: bool
+) -> None:
+    """no-blind-repeat: after these alone it is known that the server has read no request."""
+    alert = ssl.SSLError(1, "it ended")
+    alert.reason = reason  # type: ignore[assignment]  # as OpenSSL leaves it where it has none
+    lost = ConnectionError("broken")
+    lost.__cause__ = alert
+    assert refuses_our_certificate(lost) is ours
+    assert not refuses_our_certificate(ConnectionError("broken"))
