@@ -7,6 +7,8 @@ beside the line.
 WHAT_TO_DO = {
     "cycle-doubtful": "Look at what the API lists. Nothing was deleted; the next cycle comes as "
     "usual.",
+    "caught-up": "Nothing. If it comes again and again, cycles take longer than `cron` leaves time "
+    "for: look at `took` of `cycle ended`, and make it rarer.",
     "drifted": "`syncd contract show STREAM` lists it. Change `columns` or `contract`, or "
     "`syncd contract accept STREAM`.",
     "put-aside": "`syncd dead list`, `syncd dead show`. It leaves by itself when the record "
