@@ -32,13 +32,13 @@ def delete_on_the_first_absence() -> list[Patch]:
     whole = FakeStore.reconcile
 
     async def at_once(
-        self: FakeStore, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str
+        self: FakeStore, table: Table, checkpoint: Checkpoint, cycle: int, **why: str
     ) -> Reconciled:
         scans = self.scans[checkpoint.stream]
         for key in self.tables[(table.schema, table.name)]:
             if key not in scans.seen:
                 scans.missing.setdefault(key, 0)
-        return await whole(self, table, checkpoint, cycle, moved=moved)
+        return await whole(self, table, checkpoint, cycle, **why)
 
     return [(FakeStore, "reconcile", at_once)]
 
@@ -48,8 +48,8 @@ def delete_without_asking() -> list[Patch]:
 
 
 def rows_that_moved_taken_for_gone() -> list[Patch]:
-    async def still(_: StreamContext) -> str:
-        return ""
+    async def still(_: StreamContext) -> tuple[str, str]:
+        return "", ""
 
     return [(Movement, "words", property(lambda _: "")), (reconcile, "changed_since", still)]
 
