@@ -167,6 +167,7 @@ class TokenBucket:
             token=spending.tokens[self][0],
             left=lowest.left,
             until=now + lowest.seconds,
+            soonest=(spending.written_at or now) + lowest.seconds - WHOLE,
             counted=spending.counted_at(self),
         )
         if self._quota is not None and heard.counted < self._quota.counted:
@@ -183,8 +184,9 @@ class TokenBucket:
 
     def _lowers(self, heard: "_Heard", now: float) -> bool:
         """Whether more than that could be sent until then, as far as this process knows."""
-        # Our own tokens come back after the API's limit has begun anew.
-        until = max(now, heard.until - WHOLE)
+        # Our own tokens come back after the API's limit has begun anew, so that one which is
+        # back before the latest end that can be meant is not one too many.
+        until = max(now, heard.soonest)
         # With fewer in flight than there are tokens it can't come down to what we have.
         if heard.left > 2 * self.settings.requests:
             return False
@@ -412,6 +414,11 @@ class _Heard:
 
     left: int
     until: float
+    """The latest end that can be meant: it is told for when the answer came."""
+
+    soonest: float
+    """The earliest: for when the request was written, and rounded up."""
+
     counted: float
 
 

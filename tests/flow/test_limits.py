@@ -183,7 +183,9 @@ async def test_who_waits_for_a_limit_by_path_keeps_nobody_else_waiting(
 ) -> None:
     """budget: others of the same source go on meanwhile, as soon as their own limits let them."""
     async with (
-        process(FakeStore(), limit(5, 10.0), limit(1, 600.0, "/search")) as limits,
+        process(
+            FakeStore(), limit(5, 10.0, name="a"), limit(1, 600.0, "/search", name="b")
+        ) as limits,
         trio.open_nursery() as nursery,
     ):
         await request(limits, SEARCH)
@@ -262,8 +264,10 @@ async def test_one_that_costs_many_is_not_starved_by_another_line(autojump_clock
                 while True:
                     await request(limits)
 
-            for _ in range(12):
+            # So that no two tokens come back together.
+            for _ in range(6):
                 nursery.start_soon(saturate)
+                await trio.sleep(1.5)
             await trio.sleep(25)
             began = trio.current_time()
             await request(limits, attrs.evolve(SEARCH, cost=6))
