@@ -95,7 +95,11 @@ class TokenBucket:
         """Make the rows fit the settings, and learn what is remembered of this budget."""
         settings = settings or self.settings
         state = await self.store.open_budget(
-            settings.name, requests=settings.requests, per=settings.per, seed=settings.seed
+            settings.name,
+            requests=settings.requests,
+            per=settings.per,
+            seed=settings.seed,
+            whole=not settings.paths,
         )
         self.from_answers = state.from_answers
         self._held_until = trio.current_time() + state.held_for
@@ -120,7 +124,7 @@ class TokenBucket:
             self.settings, self.timeout = settings, longest
             if longer > 0:
                 self._spent = {n: (v, at + longer) for n, (v, at) in self._spent.items()}
-        self._wake()
+        self.wake()
 
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
@@ -134,9 +138,9 @@ class TokenBucket:
             if self._spent.get(token.number, (0, 0.0))[0] == token.version:
                 del self._spent[token.number]
         await self.store.give_back(self.settings.name, *tokens)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Have who waits for a token ask again."""
         news, self.look_again = self.look_again, trio.Event()
         news.set()
@@ -180,7 +184,7 @@ class TokenBucket:
         if lowers and heard.left == 0:
             self._held_until = max(self._held_until, heard.until)
         self._news.set()
-        self._wake()
+        self.wake()
 
     def _lowers(self, heard: "_Heard", now: float) -> bool:
         """Whether more than that could be sent until then, as far as this process knows."""

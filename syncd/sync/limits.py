@@ -26,13 +26,22 @@ def _in_order(buckets: Iterable[TokenBucket]) -> tuple[TokenBucket, ...]:
     return tuple(sorted(buckets, key=lambda bucket: bucket.settings.name))
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Limits:
-    """The limits of one source; each bucket may be shared with others."""
+    """The limits of one source; each bucket may be shared with others.
+
+    All its streams spend by them, so that a change holds for all of them at once.
+    """
 
     buckets: Sequence[TokenBucket] = attrs.field(converter=_in_order)
     rest: Unlimited | None = None
     """Stands for the limit that counts every request, where there is none."""
+
+    def follow(self, other: "Limits") -> None:
+        """Be as others are from now on; who waits for tokens waits for those."""
+        before, self.buckets, self.rest = self.buckets, other.buckets, other.rest
+        for bucket in before:
+            bucket.wake()
 
     async def open(self) -> None:
         for part in self._parts:

@@ -166,6 +166,44 @@ async def test_the_outlook_is_the_longest_of_all(autojump_clock: Clock) -> None:
         )
 
 
+async def test_a_change_of_limits_holds_for_who_waits_already(autojump_clock: Clock) -> None:
+    """budget, all-or-nothing-reload: one limit becomes several, and one again; none forgets."""
+
+    def named(name: str, requests: int, per: float) -> BudgetSettings:
+        return attrs.evolve(limit(requests, per, name=name), seed="ads")
+
+    store = FakeStore()
+    alone, several = (
+        [named("ads", 3, 60.0)],
+        [named("ads per 60s", 3, 60.0), named("ads per 600s", 5, 600.0)],
+    )
+    written: list[float] = []
+    async with process(store, *alone) as limits, trio.open_nursery() as nursery:
+
+        async def work() -> None:
+            while True:
+                written.append(await request(limits))
+                await trio.sleep(0.5)
+
+        async def follow(of: Sequence[BudgetSettings]) -> None:
+            other = Limits([TokenBucket(b, store, TIMEOUT) for b in of])
+            await other.open()
+            nursery.start_soon(other.run)
+            limits.follow(other)
+
+        for _ in range(3):
+            nursery.start_soon(work)
+        await trio.sleep(30)
+        await follow(several)
+        await trio.sleep(570)
+        assert len(written) == 5, "three that were sent before count among the five"
+        await follow(alone)
+        await trio.sleep(300)
+        nursery.cancel_scope.cancel()
+    assert len(written) > 12
+    assert _most(written, 60.0) == 3
+
+
 # --- by path ---------------------------------------------------------------------------------
 
 
