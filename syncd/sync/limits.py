@@ -78,8 +78,9 @@ class Limits:
             await permit.close()  # noqa: ASYNC102 - shields itself
 
     async def hold_off(self, seconds: float) -> None:
-        # Which of its limits has refused a request, an API does not say: nobody goes on.
-        for part in self._of_all:
+        # Which of its limits has refused a request, an API does not say: nobody goes on.  Where
+        # none counts them all, those who wait for one by path have passed `rest` already.
+        for part in self._of_all if self.rest is None else self._parts:
             await part.hold_off(seconds)
 
     @property

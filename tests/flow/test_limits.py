@@ -259,6 +259,22 @@ async def test_where_only_paths_are_limited_the_rest_goes_at_once(autojump_clock
         assert await request(limits, SEARCH) == pytest.approx(30.1)
 
 
+async def test_a_hold_stops_who_waits_for_a_limit_by_path_already(autojump_clock: Clock) -> None:
+    """budget: though nothing but its path's limit counts it."""
+    async with process(FakeStore(), limit(1, 60.0, "/search")) as limits:
+        await request(limits, SEARCH)
+        async with trio.open_nursery() as nursery:
+            written: list[float] = []
+
+            async def wait() -> None:
+                written.append(await request(limits, SEARCH))
+
+            nursery.start_soon(wait)
+            await trio.sleep(20)
+            await limits.hold_off(100.0)
+    assert written == [pytest.approx(120.1, abs=1)]
+
+
 # --- cost ------------------------------------------------------------------------------------
 
 
