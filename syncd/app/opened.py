@@ -30,6 +30,7 @@ from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
+from syncd.sync.limits import Limits
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.retry import Outage, Retry
 from syncd.sync.waits import Waits
@@ -73,6 +74,9 @@ class App:
     supervisor: Supervisor = attrs.field(init=False)
     _waits: Waits = attrs.field(factory=Waits, init=False)
     _budgets: dict[str, wiring.Part] = attrs.field(factory=dict, init=False)
+    _limits: dict[str, Limits] = attrs.field(factory=dict, init=False)
+    """By source; they outlive a reload, which changes them."""
+
     _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
     """By source; they outlive a reload, as what they know of the API does."""
 
@@ -132,7 +136,7 @@ class App:
     ) -> StreamContext:
         of_source = settings.sources[stream.source]
         of_stream = of_source.streams[stream.stream]
-        budget = wiring.limits_of(of_source, self._budgets)
+        budget = self._limits[stream.source]
         shared.users += 1
         return StreamContext(
             id=stream,
@@ -219,11 +223,21 @@ class App:
     async def _open_budget(self, source: SourceSettings, settings: Settings) -> None:
         for name in wiring.parts_of(source):
             made = wiring.part(name, source, settings, self.store)
-            if type(self._budgets.get(name)) is type(made):
-                continue
-            await made.open()
-            self._budgets[name] = made
-            self.supervisor.serve(made)
+            there = self._budgets.get(name)
+            if type(there) is not type(made):
+                await made.open()
+                self._budgets[name] = made
+                self.supervisor.serve(made)
+            elif isinstance(there, TokenBucket) and isinstance(made, TokenBucket):
+                # One that had left the file has missed what was spent meanwhile.
+                same = (there.settings, there.timeout) == (made.settings, made.timeout)
+                if not same or name not in self._in_use():
+                    await there.change(made.settings, made.timeout)
+        limits = wiring.limits_of(source, self._budgets)
+        self._limits.setdefault(source.name, limits).follow(limits)
+
+    def _in_use(self) -> set[str]:
+        return {b.settings.name for limits in self._limits.values() for b in limits.buckets}
 
     # --- a reload -----------------------------------------------------------------------------
 
@@ -241,7 +255,6 @@ class App:
         async with self._or_given_back(leases):
             for source in new.sources.values():
                 await self._open_budget(source, new)
-                await self._follow(source, new)
         self.supervisor.leases |= {lease.source: lease for lease in leases}
         self.supervisor.sources = set(new.sources)
         self.supervisor.drain = new.drain
@@ -253,16 +266,6 @@ class App:
         for change in planned.changes:
             self._apply(change, new, clients)
         return planned
-
-    async def _follow(self, source: SourceSettings, new: Settings) -> None:
-        for limit in source.budget:
-            there = self._budgets[limit.name]
-            timeout = wiring.longest_timeout(new, limit.name)
-            if isinstance(there, TokenBucket) and (there.settings, there.timeout) != (
-                limit,
-                timeout,
-            ):
-                await there.change(limit, timeout)
 
     async def _acquire(self, new: Settings) -> list[Lease]:
         """The leases of sources that are new; ConfigError if somebody else runs one."""

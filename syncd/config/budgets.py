@@ -2,8 +2,8 @@
 
 A budget is one limit or a list of them, each of which counts every request, or those under
 its paths.  Each has a name by which its tokens are kept, so that a changed file finds what
-was spent: the limit with the longest stretch that counts every request has the source's own;
-the others are told apart by their stretch and their paths.
+was spent: one that is alone has the source's own, those of a list are told apart by their
+stretch and their paths.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,18 +105,14 @@ def _limit(node: Node) -> BudgetSettings:
 def _named(base: str, found: Sequence[tuple[Node, BudgetSettings]]) -> tuple[BudgetSettings, ...]:
     """Each limit with the name of its tokens, and of those that it begins with when it is new."""
     good = [(node, limit) for node, limit in found if isinstance(limit.per, float)]
-    of_all = [limit for _, limit in good if not limit.paths]
-    longest = max(of_all, key=lambda limit: limit.per, default=None)
     named: dict[str, BudgetSettings] = {}
     for node, limit in good:
-        if limit is longest:
-            name, seed = base, None
-        else:
-            under = f" of {' '.join(sorted(limit.paths))}" if limit.paths else ""
-            name, seed = f"{base} per {limit.per:.10g}s{under}", base
+        under = f" of {' '.join(sorted(limit.paths))}" if limit.paths else ""
+        alone = len(good) == 1 and not limit.paths
+        name = base if alone else f"{base} per {limit.per:.10g}s{under}"
         if any(limit.per == n.per and set(limit.paths) == set(n.paths) for n in named.values()):
             node.fault("per", "another limit has the same stretch; leave the larger one out")
-        named[name] = attrs.evolve(limit, name=name, seed=seed)
+        named[name] = attrs.evolve(limit, name=name, seed=base)
     return tuple(named.values())
 
 

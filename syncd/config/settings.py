@@ -94,7 +94,7 @@ class BudgetSettings:
     """It counts the requests under one of these; empty: all of them."""
 
     seed: str | None = None
-    """What was spent of this one counts here, too, when this one is new."""
+    """What was spent of limits whose names begin so counts here, too, where it is not known."""
 
     def counts(self, path: str) -> bool:
         """Whether it counts a request of that path.

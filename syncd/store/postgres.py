@@ -103,10 +103,16 @@ class PostgresStore:
     # --- tokens and the ledger -------------------------------------------------------------
 
     async def open_budget(
-        self, budget: str, *, requests: int, per: float, seed: str | None = None
+        self,
+        budget: str,
+        *,
+        requests: int,
+        per: float,
+        seed: str | None = None,
+        whole: bool = False,
     ) -> BudgetState:
         return await self.connections.run(
-            lambda c: tokens.open_budget(c, budget, requests, per, seed)
+            lambda c: tokens.open_budget(c, budget, requests, per, seed=seed, whole=whole)
         )
 
     async def take_tokens(

@@ -113,13 +113,32 @@ WHERE budget = %(budget)s
 INSERT INTO syncd.budget (name, per) VALUES (%(budget)s, %(per)s) ON CONFLICT DO NOTHING;
 
 -- name: seed_budget
--- What the same requests were spent from has counted in the last `per`, or has in flight.
+-- What the same requests were spent from has counted in the last `per`, or has in flight, where
+-- that is more than this budget knows of itself.  Its own tokens make room: they owe less.
+WITH kin AS (
+    SELECT name FROM syncd.budget
+    WHERE name = %(seed)s OR (starts_with(name, %(seed)s || ' per ') AND strpos(name, ' of /') = 0)
+), owed AS (
+    SELECT t.budget, t.number, t.counted_at, t.spent_on,
+           CASE WHEN t.counted_at IS NULL THEN t.free_at
+                ELSE t.counted_at + make_interval(secs => %(takes)s) END AS owes_until
+    FROM syncd.token t WHERE t.budget = %(budget)s OR t.budget IN (SELECT name FROM kin)
+), many AS (
+    SELECT budget, count(*) AS owes FROM owed WHERE owes_until > clock_timestamp() GROUP BY budget
+), most AS (
+    SELECT budget FROM many
+    WHERE budget <> %(budget)s
+      AND owes > coalesce((SELECT owes FROM many WHERE budget = %(budget)s), 0)
+    ORDER BY owes DESC LIMIT 1
+), gone AS (
+    DELETE FROM syncd.token WHERE budget = %(budget)s AND EXISTS (SELECT FROM most)
+)
 INSERT INTO syncd.token (budget, number, counted_at, free_at, spent_on)
-SELECT %(budget)s, row_number() OVER (ORDER BY t.number), t.counted_at, t.owes_until, t.spent_on
-FROM (SELECT *, CASE WHEN counted_at IS NULL THEN free_at
-                ELSE counted_at + make_interval(secs => %(takes)s) END AS owes_until
-      FROM syncd.token WHERE budget = %(seed)s) AS t
-WHERE t.owes_until > clock_timestamp();
+SELECT %(budget)s,
+       (SELECT coalesce(max(number), 0) FROM syncd.token WHERE budget = %(budget)s)
+           + row_number() OVER (ORDER BY o.number),
+       o.counted_at, o.owes_until, o.spent_on
+FROM owed o JOIN most USING (budget) WHERE o.owes_until > clock_timestamp();
 
 -- name: lock_budget
 -- As it stood, and nobody else changes it meanwhile.

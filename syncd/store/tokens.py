@@ -26,15 +26,22 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 def open_budget(
-    connection: Connection, budget: str, requests: int, per: float, seed: str | None
+    connection: Connection,
+    budget: str,
+    requests: int,
+    per: float,
+    *,
+    seed: str | None,
+    whole: bool,
 ) -> BudgetState:
     with transaction(connection) as cursor:
         found = {"budget": budget, "requests": requests, "per": per, "takes": per * DRIFT}
         cursor.execute(sql("ensure_budget"), found)
-        if seed is not None and cursor.rowcount:
-            cursor.execute(sql("seed_budget"), {**found, "seed": seed})
+        new = cursor.rowcount > 0
         cursor.execute(sql("lock_budget"), found)
         per_before, from_answers, held_for = _one(cursor.fetchone())
+        if seed is not None and (new or whole):
+            cursor.execute(sql("seed_budget"), {**found, "seed": seed})
         if per > per_before:
             longer = (per - per_before) * DRIFT
             cursor.execute(sql("stretch_debts"), {**found, "longer": longer})

@@ -95,7 +95,11 @@ class TokenBucket:
         """Make the rows fit the settings, and learn what is remembered of this budget."""
         settings = settings or self.settings
         state = await self.store.open_budget(
-            settings.name, requests=settings.requests, per=settings.per, seed=settings.seed
+            settings.name,
+            requests=settings.requests,
+            per=settings.per,
+            seed=settings.seed,
+            whole=not settings.paths,
         )
         self.from_answers = state.from_answers
         self._held_until = trio.current_time() + state.held_for
@@ -120,7 +124,7 @@ class TokenBucket:
             self.settings, self.timeout = settings, longest
             if longer > 0:
                 self._spent = {n: (v, at + longer) for n, (v, at) in self._spent.items()}
-        self._wake()
+        self.wake()
 
     async def hold_off(self, seconds: float) -> None:
         self._held_until = max(self._held_until, trio.current_time() + seconds)
@@ -134,9 +138,9 @@ class TokenBucket:
             if self._spent.get(token.number, (0, 0.0))[0] == token.version:
                 del self._spent[token.number]
         await self.store.give_back(self.settings.name, *tokens)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Have who waits for a token ask again."""
         news, self.look_again = self.look_again, trio.Event()
         news.set()
@@ -167,6 +171,7 @@ class TokenBucket:
             token=spending.tokens[self][0],
             left=lowest.left,
             until=now + lowest.seconds,
+            soonest=(spending.written_at or now) + lowest.seconds - WHOLE,
             counted=spending.counted_at(self),
         )
         if self._quota is not None and heard.counted < self._quota.counted:
@@ -179,12 +184,13 @@ class TokenBucket:
         if lowers and heard.left == 0:
             self._held_until = max(self._held_until, heard.until)
         self._news.set()
-        self._wake()
+        self.wake()
 
     def _lowers(self, heard: "_Heard", now: float) -> bool:
         """Whether more than that could be sent until then, as far as this process knows."""
-        # Our own tokens come back after the API's limit has begun anew.
-        until = max(now, heard.until - WHOLE)
+        # Our own tokens come back after the API's limit has begun anew, so that one which is
+        # back before the latest end that can be meant is not one too many.
+        until = max(now, heard.soonest)
         # With fewer in flight than there are tokens it can't come down to what we have.
         if heard.left > 2 * self.settings.requests:
             return False
@@ -412,6 +418,11 @@ class _Heard:
 
     left: int
     until: float
+    """The latest end that can be meant: it is told for when the answer came."""
+
+    soonest: float
+    """The earliest: for when the request was written, and rounded up."""
+
     counted: float
 
 

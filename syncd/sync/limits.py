@@ -26,13 +26,22 @@ def _in_order(buckets: Iterable[TokenBucket]) -> tuple[TokenBucket, ...]:
     return tuple(sorted(buckets, key=lambda bucket: bucket.settings.name))
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Limits:
-    """The limits of one source; each bucket may be shared with others."""
+    """The limits of one source; each bucket may be shared with others.
+
+    All its streams spend by them, so that a change holds for all of them at once.
+    """
 
     buckets: Sequence[TokenBucket] = attrs.field(converter=_in_order)
     rest: Unlimited | None = None
     """Stands for the limit that counts every request, where there is none."""
+
+    def follow(self, other: "Limits") -> None:
+        """Be as others are from now on; who waits for tokens waits for those."""
+        before, self.buckets, self.rest = self.buckets, other.buckets, other.rest
+        for bucket in before:
+            bucket.wake()
 
     async def open(self) -> None:
         for part in self._parts:
@@ -69,8 +78,9 @@ class Limits:
             await permit.close()  # noqa: ASYNC102 - shields itself
 
     async def hold_off(self, seconds: float) -> None:
-        # Which of its limits has refused a request, an API does not say: nobody goes on.
-        for part in self._of_all:
+        # Which of its limits has refused a request, an API does not say: nobody goes on.  Where
+        # none counts them all, those who wait for one by path have passed `rest` already.
+        for part in self._of_all if self.rest is None else self._parts:
             await part.hold_off(seconds)
 
     @property

@@ -78,16 +78,21 @@ class TokenPermit:
             self.waited += trio.current_time() - began
 
     async def _take(self, price: Price) -> None:
-        rest = self._limits.rest
-        if rest is not None:
-            await rest.wait(self._on_wait)
-        counting = self._limits.counting(price)
-        if counting:
-            await take(self, counting, price.cost)
-            return
+        while True:
+            rest = self._limits.rest
+            if rest is not None:
+                await rest.wait(self._on_wait)
+            counting = self._limits.counting(price)
+            if not counting:
+                break
+            if await take(self, counting, price.cost):
+                return
         if rest is not None and self.intent is not None and self.lease is not None:
             await rest.store.store_intent(self.intent, self.lease)
         self.spending = Spending(tokens={}, spent_at=trio.current_time())
+
+    def counted_by(self, buckets: "Sequence[TokenBucket]") -> bool:
+        return list(self._limits.counting(self._price)) == list(buckets)
 
     async def confirm(self) -> None:
         # A process that slept (SIGSTOP, a suspend, in which monotonic time stands still)
@@ -152,13 +157,18 @@ class TokenPermit:
                     return  # they come back by themselves after `lifetime`
 
 
-async def take(permit: TokenPermit, buckets: "Sequence[TokenBucket]", cost: int) -> None:
-    """Wait for tokens of all the buckets and put them into the permit as soon as they are taken."""
+async def take(permit: TokenPermit, buckets: "Sequence[TokenBucket]", cost: int) -> bool:
+    """Wait for tokens of all the buckets and put them into the permit as soon as they are taken.
+
+    False if other buckets count the request by then: the file has changed.
+    """
     async with buckets[0].line(buckets):  # FIFO: trio's Lock is fair
         line = _Line(permit, buckets, cost)
         try:
-            while not await line.ask():
-                pass
+            while permit.counted_by(buckets):
+                if await line.ask():
+                    return True
+            return False
         finally:
             line.keep(None)
 

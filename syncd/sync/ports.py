@@ -231,12 +231,20 @@ class TokenStore(Protocol):
     """The rows behind the bucket, on the store's clock."""
 
     async def open_budget(
-        self, budget: str, *, requests: int, per: float, seed: str | None = None
+        self,
+        budget: str,
+        *,
+        requests: int,
+        per: float,
+        seed: str | None = None,
+        whole: bool = False,
     ) -> BudgetState:
         """Make the budget's tokens be `requests` in number; debts already run up stay.
 
-        seed: a budget that the same requests were spent from.  What it has counted in the last
-        `per` counts here, too, if this budget is new.
+        seed: the budget of that name, and those called `SEED per …` but `… of PATHS`, count every
+        request of this one, too.  What one of them has counted in the last `per` is owed here
+        as well, if this budget is new; or, if it counts every request (`whole`), where that is
+        more than it knows of itself: it was not in use for a while.
 
         A source without a budget opens one of 0 requests, for its hold alone.
         """

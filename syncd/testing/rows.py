@@ -20,6 +20,9 @@ class FakeToken:
     withheld_until: float = float("-inf")
     """The API says that fewer are left: nobody takes it until then."""
 
+    def owes_until(self, takes: float) -> float:
+        return self.free_at if self.counted_at is None else self.counted_at + takes
+
 
 @attrs.define(kw_only=True)
 class FakeBudget:
@@ -36,19 +39,18 @@ class FakeBudget:
         return {number: token for number, token in self.tokens.items() if not token.retired}
 
     def owe(self, other: "FakeBudget", takes: float, now: float) -> None:
-        """Begin with what another has counted lately, or has in flight."""
-        owed = [
-            attrs.evolve(
-                token,
-                version=0,
-                free_at=token.free_at if token.counted_at is None else token.counted_at + takes,
-                retired=False,
-                withheld_until=float("-inf"),
-            )
-            for _, token in sorted(other.tokens.items())
-        ]
-        left = [token for token in owed if token.free_at > now]
-        self.tokens = dict(enumerate(left, 1))
+        """Take over what another has counted lately, or has in flight, if it is more."""
+        owed = [t for _, t in sorted(other.tokens.items()) if t.owes_until(takes) > now]
+        if len(owed) > sum(t.owes_until(takes) > now for t in self.tokens.values()):
+            first = max(self.tokens, default=0) + 1
+            self.tokens = {
+                number: FakeToken(
+                    counted_at=token.counted_at,
+                    free_at=token.owes_until(takes),
+                    spent_on=token.spent_on,
+                )
+                for number, token in enumerate(owed, first)
+            }
 
     def make(self, requests: int, now: float) -> None:
         """Be of so many tokens; whatever is owed stays, in case the number grows again."""

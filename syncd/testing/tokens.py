@@ -24,14 +24,26 @@ class Tokens(Calls):
     """Tokens of budgets; a call's intent is stored with the token that it takes."""
 
     async def open_budget(
-        self, budget: str, *, requests: int, per: float, seed: str | None = None
+        self,
+        budget: str,
+        *,
+        requests: int,
+        per: float,
+        seed: str | None = None,
+        whole: bool = False,
     ) -> BudgetState:
         async with self._at("open_budget"):
             now = self._now()
             new = budget not in self.budgets
             found = self.budgets.setdefault(budget, FakeBudget(per=per))
-            if new and seed in self.budgets:
-                found.owe(self.budgets[seed], per * 1.001, now)
+            if seed is not None and (new or whole):
+                kin = (
+                    other
+                    for name, other in self.budgets.items()
+                    if name == seed or (name.startswith(f"{seed} per ") and " of /" not in name)
+                )
+                for other in kin:
+                    found.owe(other, per * 1.001, now)
             longer = (per - found.per) * 1.001
             found.per = per
             for token in found.tokens.values():

@@ -204,9 +204,9 @@ async def test_budget_a_new_limit_begins_with_what_was_spent_lately(subject: Sub
     settled = [(old, 100.0, 3600.0), (lately, 30.0, 3600.0), (now, 0.0, 3600.0)]
     await store.settle_tokens("hour", settled)
     await store.give_back("hour", unsent)
-    await store.open_budget("minute", requests=4, per=60.0, seed="hour")
-    assert await free(store, "minute") == 1
-    none = await one_token(store, "minute")
+    await store.open_budget("hour per 60s", requests=4, per=60.0, seed="hour")
+    assert await free(store, "hour per 60s") == 1
+    none = await one_token(store, "hour per 60s")
     assert isinstance(none, NotYet)
     assert 20 < none.seconds <= 31
 
@@ -219,17 +219,51 @@ async def test_budget_more_than_a_new_limit_allows_was_spent(subject: Subject) -
         token = await one_token(store, "hour", lifetime=3600.0)
         assert isinstance(token, Taken)
         await store.settle_tokens("hour", [(token, 0.0, 3600.0)])
-    await store.open_budget("minute", requests=4, per=60.0, seed="hour")
-    assert await free(store, "minute") == 0
-    await store.open_budget("minute", requests=7, per=60.0, seed="hour")
-    assert await free(store, "minute") == 1
+    await store.open_budget("hour per 60s", requests=4, per=60.0, seed="hour")
+    assert await free(store, "hour per 60s") == 0
+    await store.open_budget("hour per 60s", requests=7, per=60.0, seed="hour")
+    assert await free(store, "hour per 60s") == 1
 
 
 async def test_budget_a_limit_that_is_there_is_not_seeded_again(subject: Subject) -> None:
     """It knows what was spent of it; nor is one whose seed is not there."""
     store = subject.store
-    await store.open_budget("minute", requests=4, per=60.0, seed="hour")
+    await store.open_budget("hour per 60s", requests=4, per=60.0, seed="hour")
     await store.open_budget("hour", requests=10, per=3600.0)
     await one_token(store, "hour")
-    await store.open_budget("minute", requests=4, per=60.0, seed="hour")
-    assert await free(store, "minute") == 4
+    await store.open_budget("hour per 60s", requests=4, per=60.0, seed="hour")
+    assert await free(store, "hour per 60s") == 4
+
+
+async def test_budget_a_limit_that_was_not_in_use_knows_what_was_spent_meanwhile(
+    subject: Subject,
+) -> None:
+    """As a file that goes from one limit to several, and back, would have it."""
+    store = subject.store
+    await store.open_budget("ads", requests=5, per=60.0, seed="ads", whole=True)
+    first = await one_token(store, "ads")
+    assert isinstance(first, Taken)
+    await store.settle_tokens("ads", [(first, 50.0, 60.0)])
+    await store.open_budget("ads per 60s", requests=5, per=60.0, seed="ads", whole=True)
+    assert await free(store, "ads per 60s") == 4
+    await store.open_budget("ads", requests=5, per=60.0, seed="ads", whole=True)
+    assert await free(store, "ads") == 0
+    none = await one_token(store, "ads")
+    assert isinstance(none, NotYet)
+    assert len(none.tokens) == 5
+
+
+async def test_budget_one_that_was_in_use_is_left_as_it_is(subject: Subject) -> None:
+    """Its tokens are spent by others at this moment; nor do those of some paths tell of all."""
+    store = subject.store
+    for name in ("ads", "ads per 1s", "ads per 60s of /x"):
+        await store.open_budget(name, requests=5, per=60.0, seed="ads", whole="of" not in name)
+    wants = [Want(budget=name, lifetime=LONG) for name in ("ads", "ads per 1s")]
+    for _ in range(2):
+        await store.take_tokens(wants, spent_on="x", lease=None, intent=None)
+    for _ in range(4):
+        await one_token(store, "ads per 60s of /x")
+    for name in ("ads", "ads per 1s", "ads per 60s of /x"):
+        await store.open_budget(name, requests=5, per=60.0, seed="ads", whole="of" not in name)
+    for name, left in (("ads", 3), ("ads per 1s", 3), ("ads per 60s of /x", 1)):
+        assert await free(store, name) == left

@@ -166,6 +166,44 @@ async def test_the_outlook_is_the_longest_of_all(autojump_clock: Clock) -> None:
         )
 
 
+async def test_a_change_of_limits_holds_for_who_waits_already(autojump_clock: Clock) -> None:
+    """budget, all-or-nothing-reload: one limit becomes several, and one again; none forgets."""
+
+    def named(name: str, requests: int, per: float) -> BudgetSettings:
+        return attrs.evolve(limit(requests, per, name=name), seed="ads")
+
+    store = FakeStore()
+    alone, several = (
+        [named("ads", 3, 60.0)],
+        [named("ads per 60s", 3, 60.0), named("ads per 600s", 5, 600.0)],
+    )
+    written: list[float] = []
+    async with process(store, *alone) as limits, trio.open_nursery() as nursery:
+
+        async def work() -> None:
+            while True:
+                written.append(await request(limits))
+                await trio.sleep(0.5)
+
+        async def follow(of: Sequence[BudgetSettings]) -> None:
+            other = Limits([TokenBucket(b, store, TIMEOUT) for b in of])
+            await other.open()
+            nursery.start_soon(other.run)
+            limits.follow(other)
+
+        for _ in range(3):
+            nursery.start_soon(work)
+        await trio.sleep(30)
+        await follow(several)
+        await trio.sleep(570)
+        assert len(written) == 5, "three that were sent before count among the five"
+        await follow(alone)
+        await trio.sleep(300)
+        nursery.cancel_scope.cancel()
+    assert len(written) > 12
+    assert _most(written, 60.0) == 3
+
+
 # --- by path ---------------------------------------------------------------------------------
 
 
@@ -183,7 +221,9 @@ async def test_who_waits_for_a_limit_by_path_keeps_nobody_else_waiting(
 ) -> None:
     """budget: others of the same source go on meanwhile, as soon as their own limits let them."""
     async with (
-        process(FakeStore(), limit(5, 10.0), limit(1, 600.0, "/search")) as limits,
+        process(
+            FakeStore(), limit(5, 10.0, name="a"), limit(1, 600.0, "/search", name="b")
+        ) as limits,
         trio.open_nursery() as nursery,
     ):
         await request(limits, SEARCH)
@@ -217,6 +257,22 @@ async def test_where_only_paths_are_limited_the_rest_goes_at_once(autojump_clock
         await limits.hold_off(30.0)
         assert await request(limits, Price(path="/orders")) == pytest.approx(30)
         assert await request(limits, SEARCH) == pytest.approx(30.1)
+
+
+async def test_a_hold_stops_who_waits_for_a_limit_by_path_already(autojump_clock: Clock) -> None:
+    """budget: though nothing but its path's limit counts it."""
+    async with process(FakeStore(), limit(1, 60.0, "/search")) as limits:
+        await request(limits, SEARCH)
+        async with trio.open_nursery() as nursery:
+            written: list[float] = []
+
+            async def wait() -> None:
+                written.append(await request(limits, SEARCH))
+
+            nursery.start_soon(wait)
+            await trio.sleep(20)
+            await limits.hold_off(100.0)
+    assert written == [pytest.approx(120.1, abs=1)]
 
 
 # --- cost ------------------------------------------------------------------------------------
@@ -262,8 +318,10 @@ async def test_one_that_costs_many_is_not_starved_by_another_line(autojump_clock
                 while True:
                     await request(limits)
 
-            for _ in range(12):
+            # So that no two tokens come back together.
+            for _ in range(6):
                 nursery.start_soon(saturate)
+                await trio.sleep(1.5)
             await trio.sleep(25)
             began = trio.current_time()
             await request(limits, attrs.evolve(SEARCH, cost=6))

@@ -22,15 +22,17 @@ SEARCH = '{ requests = 30, per = "60s", paths = ["/search"] }'
 def test_one_limit_is_a_list_of_one(load_text: Load) -> None:
     """budget: it has the source's name, whether it stands in a list or not."""
     one = limits(load_text, SECOND)
-    assert one == limits(load_text, f"[{SECOND}]") == [("source shop", 10, None)]
+    assert one == limits(load_text, f"[{SECOND}]") == [("source shop", 10, "source shop")]
 
 
 @pytest.mark.parametrize("text", [f"[{SECOND}, {HOUR}, {SEARCH}]", f"[{SEARCH}, {HOUR}, {SECOND}]"])
-def test_the_longest_keeps_the_sources_name_in_any_order(load_text: Load, text: str) -> None:
-    """budget: what was spent is found again when the file is sorted otherwise; others follow it."""
+def test_the_limits_of_a_list_are_told_apart_by_their_stretch_in_any_order(
+    load_text: Load, text: str
+) -> None:
+    """budget: what was spent is found again when the file is sorted otherwise."""
     assert sorted(limits(load_text, text)) == [
-        ("source shop", 1000, None),
         ("source shop per 1s", 10, "source shop"),
+        ("source shop per 3600s", 1000, "source shop"),
         ("source shop per 60s of /search", 30, "source shop"),
     ]
 
@@ -44,9 +46,15 @@ def test_a_limit_of_some_paths_never_has_the_sources_name(load_text: Load) -> No
 def test_shared_limits_stand_beside_own_ones(load_text: Load) -> None:
     """budget: a name among tables, and a list under a name."""
     more = '[[budgets.all]]\nrequests = 5\nper = "1s"\n[[budgets.all]]\nrequests = 9\nper = "10s"\n'
-    shared = [("budget all per 1s", 5, "budget all"), ("budget all", 9, None)]
+    shared = [
+        ("budget all per 1s", 5, "budget all"),
+        ("budget all per 10s", 9, "budget all"),
+    ]
     assert limits(load_text, '"all"', more) == shared
-    assert limits(load_text, f'["all", {HOUR}]', more) == [("source shop", 1000, None), *shared]
+    assert limits(load_text, f'["all", {HOUR}]', more) == [
+        ("source shop", 1000, "source shop"),
+        *shared,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,9 @@ def test_a_right_file_loads_with_all_that_it_says(tmp_path: Path) -> None:
     stream = shop.streams["orders"]
     assert found.path == tmp_path / "syncd.toml"
     assert found.database.url == "postgresql:///syncd"
-    assert shop.budget == (BudgetSettings(name="budget agency", requests=10, per=60.0),)
+    assert shop.budget == (
+        BudgetSettings(name="budget agency", requests=10, per=60.0, seed="budget agency"),
+    )
     assert shop.headers == {"X-Client-Id": "syncd"}
     assert (stream.key, stream.volatile) == (("id",), frozenset({"views"}))
     assert stream.indexes == (("state",),)
