@@ -31,10 +31,9 @@ def own_budget(name: str, node: Node, budgets: Budgets) -> tuple[BudgetSettings,
 
     A source that is like another has the same limits, and counts them for itself.
     """
-    value = node.values.get("budget")
-    if value is None:
+    if not node.has("budget"):
         return ()
-    node.has("budget")
+    value = node.values["budget"]
     limits = _named(f"source {name}", _tables(node, "budget"))
     shared: list[BudgetSettings] = []
     names = value if isinstance(value, list) else [value]

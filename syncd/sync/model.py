@@ -218,8 +218,8 @@ class Checkpoint:
     next_start: float | None = None
     """Seconds from now until the next cycle is due, as read; None when it never ran."""
 
-    clock: float = 0.0
-    """The store's own, when that was read, in epoch seconds."""
+    clock: float = attrs.field(default=0.0, eq=False)
+    """The store's own, when that was read, in epoch seconds; two readings of one are equal."""
 
     resumed: bool = False
     """The running cycle was taken up by a process that did not begin it."""
