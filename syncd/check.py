@@ -154,7 +154,7 @@ class Check:
         retry = Retry(
             retries=TRIES - 1,
             base=source.backoff,
-            windows=tuple(sorted(limit.per for limit in source.budget)),
+            windows=source.windows,
             budget=budget,
             waits=Waits(),
             rng=random.Random(),  # noqa: S311 - jitter is no secret

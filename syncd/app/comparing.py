@@ -67,7 +67,7 @@ async def diff(
                 retry=Retry(
                     retries=source.retries,
                     base=source.backoff,
-                    windows=tuple(sorted(limit.per for limit in source.budget)),
+                    windows=source.windows,
                     budget=budget,
                     waits=waits,
                     rng=rng,

@@ -154,7 +154,7 @@ class App:
             retry=Retry(
                 retries=of_source.retries,
                 base=of_source.backoff,
-                windows=tuple(sorted(limit.per for limit in of_source.budget)),
+                windows=of_source.windows,
                 budget=budget,
                 waits=waits,
                 rng=self.rng,

@@ -150,8 +150,7 @@ def _kept_out(picture: Picture) -> list[str]:
 
 def _line(seen: Seen, now: float, settings: Settings, *, runs: bool) -> Line:
     of_stream = settings.sources[seen.stream.source].streams[seen.stream.stream]
-    planned = of_stream.schedule is not None
-    found = standing(seen, now, every=of_stream.every, runs=runs, planned=planned)
+    found = standing(seen, now, of_stream, runs=runs)
     last = seen.last
     counts: tuple[str, ...] = ("-",) * 4
     if last is not None:

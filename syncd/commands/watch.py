@@ -166,13 +166,7 @@ class _Seeing:
 
         def calm(seen: Seen) -> bool:
             of_stream = self.settings.sources[seen.stream.source].streams[seen.stream.stream]
-            found = standing(
-                seen,
-                picture.now,
-                every=of_stream.every,
-                runs=seen.stream.source in runs,
-                planned=of_stream.schedule is not None,
-            )
+            found = standing(seen, picture.now, of_stream, runs=seen.stream.source in runs)
             return found.state in CALM
 
         kept = [seen for seen in picture.streams if not calm(seen)]

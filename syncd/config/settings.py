@@ -702,6 +702,11 @@ class SourceSettings:
 
     streams: Mapping[str, StreamSettings] = attrs.field(factory=dict)
 
+    @property
+    def windows(self) -> tuple[float, ...]:
+        """Seconds of each of its limits, the shortest first."""
+        return tuple(sorted(limit.per for limit in self.budget))
+
 
 ALARMS = (
     "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old",

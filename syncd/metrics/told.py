@@ -38,13 +38,7 @@ def tell_picture(
         if seen.stream in known:
             of_stream = known[seen.stream]
             _tell_seen(samples, seen, picture.now, age)
-            found = standing(
-                seen,
-                picture.now,
-                every=of_stream.every,
-                runs=seen.stream.source in runs,
-                planned=of_stream.schedule is not None,
-            )
+            found = standing(seen, picture.now, of_stream, runs=seen.stream.source in runs)
             state = "parked" if seen.stream in inside.parked else found.state
             names = seen.stream.source, seen.stream.stream
             samples.one_of(kinds.STATE, kinds.STATES, state, *names)

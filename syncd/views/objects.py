@@ -89,13 +89,7 @@ def _stream_object(
     listed: arrival.Listed | None,
 ) -> dict[str, Any]:
     of_stream = settings.sources[seen.stream.source].streams[seen.stream.stream]
-    found = standing(
-        seen,
-        now,
-        every=of_stream.every,
-        runs=holder is not None and holder.runs,
-        planned=of_stream.schedule is not None,
-    )
+    found = standing(seen, now, of_stream, runs=holder is not None and holder.runs)
     ahead = arrival.expected(seen, shares, now, listed, goes_on=found.state == "running")
     waits = arrival.wait(seen, shares, holder.failing if holder else None)
     return {

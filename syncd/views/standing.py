@@ -4,6 +4,7 @@ import shlex
 
 import attrs
 
+from syncd.config.settings import StreamSettings
 from syncd.sync.picture import Cycle, Seen
 from syncd.views.words import ago, ahead, number, tied
 
@@ -23,13 +24,8 @@ class Standing:
     """What a person may do about it."""
 
 
-def standing(
-    seen: Seen, now: float, *, every: float, runs: bool, planned: bool = False
-) -> Standing:
-    """What a stream's rows mean; `runs`: somebody holds its source's lease.
-
-    planned: a calendar tells when it begins, so that the next start is known while it runs.
-    """
+def standing(seen: Seen, now: float, of: StreamSettings, *, runs: bool) -> Standing:
+    """What a stream's rows mean; `runs`: somebody holds its source's lease."""
     if seen.parked is not None:
         name = shlex.quote(str(seen.stream))
         go_on = (
@@ -52,7 +48,8 @@ def standing(
             todo=f"`syncd resume {shlex.quote(str(seen.stream))}` lets it go on.",
         )
     if seen.running is not None:
-        due = (seen.next_start or now) if planned else seen.running.started + every
+        # By a calendar the next start is known while it runs.
+        due = (seen.next_start or now) if of.cron else seen.running.started + of.every
         return _in_a_cycle(seen, seen.running, now, due=due, runs=runs)
     if seen.last is None:
         first = (seen.next_start or now) - now

@@ -189,7 +189,7 @@ def _coming(story: Story, stream: StreamSettings) -> Iterator[str]:
 
 def _of_the_stream(story: Story, stream: StreamSettings) -> str:
     seen, runs = _seen(story), _runs(story)
-    found = standing(seen, story.now, every=stream.every, runs=runs, planned=bool(stream.cron))
+    found = standing(seen, story.now, stream, runs=runs)
     if seen.parked is not None or seen.paused is not None:
         why = f": {found.reason.rstrip('.')}" if found.reason else ""
         return f"Nothing is read while the stream is {found.state}{why}. {found.todo}"

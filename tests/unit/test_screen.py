@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from syncd.commands.screen import Line, Screen
+from syncd.config.settings import StreamSettings
 from syncd.sync.model import Counts, StreamId
 from syncd.sync.picture import Cycle, Seen
 from syncd.views.standing import standing
@@ -15,6 +16,9 @@ from syncd.views.words import ago, ahead, as_written, key_in_words, moment, plai
 
 ADS = StreamId(source="ads", stream="campaigns")
 NOW = 1_800_000_000.0
+OF = StreamSettings(
+    name="campaigns", path="/c", key=("id",), columns={"id": "text"}, table="campaigns"
+)
 
 
 @pytest.mark.parametrize(
@@ -126,24 +130,25 @@ ENDED = attrs.evolve(CYCLE, id=2, ended=NOW - 50, outcome="ok")
     ],
 )
 def test_what_the_rows_mean(seen: Seen, runs: bool, words: str) -> None:
-    found = standing(seen, NOW, every=900, runs=runs)
+    found = standing(seen, NOW, OF, runs=runs)
     assert found.words.replace(tied(" "), " ") == words
 
 
 def test_a_suspicious_cycle_is_still_told_while_the_next_one_runs() -> None:
     doubtful = attrs.evolve(ENDED, outcome="suspicious", reason="no records")
     seen = Seen(stream=ADS, running=CYCLE, pages=0, last=doubtful)
-    found = standing(seen, NOW, every=900, runs=True)
+    found = standing(seen, NOW, OF, runs=True)
     assert found.reason == "The last cycle was suspicious: no records"
     assert not found.todo
-    late = standing(seen, NOW, every=60, runs=True)
+    late = standing(seen, NOW, attrs.evolve(OF, every=60.0), runs=True)
     assert late.todo == "Started 1 min ago; the next one was due 40 s ago."
 
 
 def test_how_late_a_cycle_is_that_a_calendar_began() -> None:
     """Its next start is known while it runs; its interval is not the same every time."""
     seen = Seen(stream=ADS, running=CYCLE, pages=0, next_start=NOW - 40)
-    found = standing(seen, NOW, every=900, runs=True, planned=True)
+    of = attrs.evolve(OF, cron=("* * * * *",), every=1.0)
+    found = standing(seen, NOW, of, runs=True)
     assert found.todo == "Started 1 min ago; the next one was due 40 s ago."
     in_time = attrs.evolve(seen, next_start=NOW + 3600)
-    assert not standing(in_time, NOW, every=1, runs=True, planned=True).todo
+    assert not standing(in_time, NOW, of, runs=True).todo
