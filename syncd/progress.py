@@ -27,6 +27,7 @@ from syncd.views.words import percent, seconds
 
 WIDEST = 400  # columns; no summary is wider
 REFRESH = 0.25  # seconds between two pictures
+GOES_ON = "  what is committed stays; the next run goes on from there"
 
 
 @attrs.define(eq=False)
@@ -318,6 +319,8 @@ def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
     if isinstance(result, Committed):
         dead = result.totals.dead
         lines = [f"{stream}: suspicious: {result.reason}"] if result.outcome == "suspicious" else []
+        if result.outcome is None:
+            lines = [f"{stream}: not finished: interrupted", GOES_ON]
         if dead:
             lines.append(
                 f"{stream}: {dead} dead letter{'' if dead == 1 else 's'}, "
@@ -328,7 +331,7 @@ def _verdict(stream: StreamId, result: Committed | SyncdError) -> list[str]:
     lines = [f"{stream}: not finished: {reason}"]
     if isinstance(result, StreamBroken) and result.hint:
         lines.append(f"  {result.hint}")
-    lines.append("  what is committed stays; the next run goes on from there")
+    lines.append(GOES_ON)
     return lines
 
 

@@ -258,6 +258,11 @@ class ApiSource:
         # what should be said, not that it has no pages.
         field = None if self._marks is None else self._marks.settings.field
         judged = records_at(envelope, self.stream.records, self._contract, redactor, field)
+        if cursor is None and judged.marks and not any(judged.marks):
+            raise UnexpectedAnswer(
+                f"none of {len(judged.marks)} records has `{field}`, by which the stream goes on",
+                hint="Check `incremental.field`: without it each cycle would read the whole list",
+            )
         answered = Answered(
             cursor=cursor,
             envelope=envelope,

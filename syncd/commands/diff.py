@@ -101,7 +101,7 @@ def diff(
         for line in _trouble(wanted, outcome.trouble):
             click.echo(f"syncd: {line}", err=True)
         sys.exit(FAILED)
-    if exit_code and counted.differences:
+    if exit_code and (counted.differences or outcome.wanted):
         sys.exit(DIFFERENT)
 
 

@@ -1,5 +1,6 @@
 """`syncd forget`: how does a record leave, wherever syncd keeps it?  The right to be forgotten."""
 
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -10,11 +11,11 @@ import trio
 from syncd import app
 from syncd.commands.asking import running, whoami
 from syncd.commands.options import FAILED, Options, select
-from syncd.config.settings import NumberPages, OffsetPages, Settings
+from syncd.config.settings import NumberPages, OffsetPages, Settings, StreamSettings
 from syncd.store.forgetting import Forgetting, Forgotten, MisfitError
 from syncd.store.postgres import PostgresStore
 from syncd.store.proving import Proof
-from syncd.sync.model import StreamId
+from syncd.sync.model import StreamId, key_parts
 from syncd.views.objects import configured
 from syncd.views.words import number, plain
 
@@ -26,6 +27,8 @@ OUT_OF_REACH = (
     "the API itself, and what a running daemon has in its memory until its page is done",
 )
 """Where syncd has no hand in it."""
+
+HASHED = re.compile("hmac:[0-9a-f]{64}")
 
 
 @click.command()
@@ -72,6 +75,7 @@ def forget(
     settings = options.to_look()
     (chosen,) = select(configured(settings), [stream])
     keys = tuple(dict.fromkeys(keys))
+    _must_be_as_hidden(settings.sources[chosen.source].streams[chosen.stream], keys)
     try:
         if let_in:
             click.echo(trio.run(_let_in, settings, chosen, keys))
@@ -100,6 +104,19 @@ def _must_make_sense(
         raise click.UsageError("name the KEYs, or --all" if let_in else "name the KEYs")
     if not all(key.strip() for key in keys):
         raise click.UsageError("a KEY is empty")
+
+
+def _must_be_as_hidden(of: StreamSettings, keys: Sequence[str]) -> None:
+    """What nobody can find by a clear text must not be certified as not there."""
+    hashed = [c for c in of.key if of.paths.get(c, c) in of.hide]
+    for key in keys:
+        parts = dict(zip(of.key, key_parts(key, len(of.key)) or (), strict=False))
+        clear = [c for c in hashed if c in parts and not HASHED.fullmatch(parts[c])]
+        if clear:
+            raise click.UsageError(
+                f"`hide` hides `{clear[0]}`: name the record by what stands in the table "
+                "(hmac:…), for by anything else nobody finds it"
+            )
 
 
 def _erase(settings: Settings, stream: StreamId, keys: Sequence[str], *, keep_out: bool) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from syncd.config import units
+from syncd.config.pages import sent_by
 from syncd.config.reading import REQUIRED, Node
 from syncd.config.settings import DeletedSettings, IncrementalSettings, StreamSettings
 from syncd.config.zones import read_zone
@@ -56,13 +57,25 @@ def read_deleted(node: Node) -> DeletedSettings | None:
 
 def check_incremental(node: Node, stream: StreamSettings) -> None:
     """Note what can't be together."""
+    if stream.deleted is not None and _hidden(stream, stream.deleted.field):
+        node.fault_at(("deleted", "field"), "`hide` hides it before anything can look at it")
     found = stream.incremental
     if found is None:
         return
     if found.param in stream.params:
         node.fault_at(("params", found.param), "`incremental` sends this parameter")
-    if found.field in stream.hide:
+    if stream.search is not None and found.param in stream.search.body:
+        node.fault_at(("search", "body", found.param), "`incremental` sends this parameter")
+    if found.param in sent_by(stream.page):
+        node.fault_at(("incremental", "param"), "`page` sends this parameter for its own sake")
+    if _hidden(stream, found.field):
         node.fault_at(("hide", found.field), "`incremental.field` is kept in the checkpoint")
+
+
+def _hidden(stream: StreamSettings, path: str) -> bool:
+    """Whether `hide` changes what stands at a path, or what it leads through."""
+    names = str(path).split(".")  # one that is missing was told, and is in no `hide`
+    return any(".".join(names[:n]) in stream.hide for n in range(1, len(names) + 1))
 
 
 def _full(table: Node) -> float | None:

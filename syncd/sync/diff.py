@@ -278,6 +278,7 @@ async def _compare(
         written=before.written + found.written,
         unchanged=before.unchanged + found.unchanged,
         left_out=before.left_out + commit.left_out,
+        kept_out=before.kept_out + commit.kept_out,
         dead=before.dead + found.dead,
         folded=before.folded + page.folded,
     )

@@ -93,7 +93,10 @@ def summed_up(outcome: Outcome, of: Mapping[Change, int]) -> str:
     said = [f"{of[change]} {what}" for change, what in COUNTED.items() if of[change]]
     stay = [
         f"{totals.unchanged} as in the table" if totals.unchanged else "",
-        f"{totals.left_out} left out by `where`" if totals.left_out else "",
+        f"{totals.left_out - totals.kept_out} left out by `where`"
+        if totals.left_out > totals.kept_out
+        else "",
+        f"{totals.kept_out} kept out" if totals.kept_out else "",
         f"{totals.folded} that came again on their page (the last one wins)"
         if totals.folded
         else "",

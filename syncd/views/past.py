@@ -68,6 +68,8 @@ def _written(story: Story, pages: Sequence[PageOf]) -> Iterator[Chapter]:
     gone = [event.at for event in story.events if event.what == "deleted" and event.named]
     before: PageOf | None = None
     for page in pages:
+        if page.at in gone:
+            continue  # by it the API said that the record is deleted
         since = before.at if before else 0.0
         kind: Kind = "changed"
         words = "Changed"
@@ -146,6 +148,8 @@ def _happened(event: Happened, story: Story) -> Chapter:
             )
         case "deleted":
             words = f"Marked as deleted: the scan of cycle {event.cycle} did not meet it either"
+            if event.page is not None:
+                words = f"Marked as deleted by {where}"
         case _:
             words = LEFT[event.what].format(kind=event.kind)
             words += f", in cycle {event.cycle}" if event.cycle is not None else ""

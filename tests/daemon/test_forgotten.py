@@ -113,6 +113,25 @@ async def test_forgotten_beside_a_daemon_it_comes_back_with_the_next_cycle(
             await process.wait()
 
 
+async def test_a_key_that_is_hidden_is_named_as_it_stands_there(
+    postgres: str, syncd: Syncd
+) -> None:
+    """Of a clear text nobody may say that it was not found: nobody can look for it."""
+    hidden = 'hide = { id = "hash" }\nhide_key = { env = "HIDE" }'
+    syncd.env = {"HIDE": "canary-hide-key-of-32-characters!"}
+    async with running_mock(speed=SPEED, campaigns=3, fail_every=0, hang_every=0) as mock:
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None, stream=hidden))
+        assert (await syncd.command("once")).returncode == 0
+        done = await syncd.command("forget", "campaigns", "camp_2", "--keep-out", "--yes")
+        assert done.returncode == 2
+        assert "`hide` hides `id`: name the record by what stands in the table" in done.stderr
+        ((key,),) = rows(postgres, "SELECT id FROM campaigns ORDER BY id LIMIT 1")
+        done = await syncd.command("forget", "campaigns", str(key), "--keep-out", "--yes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (await syncd.command("once")).returncode == 0
+        assert rows(postgres, "SELECT count(*) FROM campaigns") == [(2,)]
+
+
 async def test_without_a_daemon(seeded: Syncd, postgres: str) -> None:
     """contained: it looks, it asks, it says what it can't reach; nothing happens unasked."""
     letters = (await seeded.command("dead", "list", "--json")).stdout

@@ -85,7 +85,7 @@ async def test_a_commit_that_never_arrived_is_made_again_without_another_request
 @pytest.mark.parametrize("do", ["swallow", "reset"])
 @pytest.mark.parametrize(
     "of",
-    ["SET version = version + 1, counted_at", "ON CONFLICT (idempotency_key) DO UPDATE"],
+    ["SET version = t.version + 1, counted_at", "ON CONFLICT (idempotency_key) DO UPDATE"],
     ids=["token", "settlement"],
 )
 async def test_any_other_commit_lost_costs_neither_a_record_nor_a_second_call(

@@ -202,6 +202,18 @@ async def test_on_a_narrow_terminal_the_summary_is_in_words(
     assert max(map(len, lines)) <= 80
 
 
+async def test_a_cycle_that_was_cut_short_is_not_called_finished(world: World) -> None:
+    """Ctrl-C after a page: its rows are there, and the cycle is not at its end."""
+    async with world.process() as stream:
+        text = io.StringIO()
+        progress = Progress.on(text)
+        progress.watch(stream)
+        at = Checkpoint(stream=CAMPAIGNS, seq=1, fence=1, cycle=1, pages=1)
+        left = Committed(checkpoint=at, totals=Counts(seen=10, written=10))
+        progress.summary({CAMPAIGNS: left}, 3.0)
+    assert "ads.campaigns: not finished: interrupted\n" in text.getvalue()
+
+
 def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
     """`syncd once | head -1` goes on to the end of the cycle."""
 

@@ -115,6 +115,21 @@ WRITTEN = story(
 )
 
 
+def test_a_record_that_the_api_calls_deleted_was_not_written_then() -> None:
+    """The page that met its tombstone marked the row; the one after it brought it back."""
+    gone = happened("deleted", NOW - 60, page=2, reason="the API says so")
+    found = story(
+        row=Row(changed=NOW - 30, deleted=None),
+        pages=[page(1, NOW - 90), page(2, NOW - 60), page(3, NOW - 30)],
+        last=page(3, NOW - 30),
+        events=[gone],
+    )
+    tale = tell(found, settings())
+    assert [c.kind for c in tale.past] == ["written", "deleted", "returned"]
+    assert tale.past[1].words == "Marked as deleted by page 2 of cycle 1"
+    assert tale.past[1].details == ["the API says so"]
+
+
 def test_what_a_page_did_at_one_moment_stands_in_the_order_of_its_causes() -> None:
     """Tried again, called, written, and so its letter left."""
     at = NOW - 60

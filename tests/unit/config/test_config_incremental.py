@@ -75,6 +75,25 @@ def test_what_is_sent_twice_is_told(faults_of: Faults) -> None:
     assert found == {f"{ORDERS}.params.s": "`incremental` sends this parameter"}
 
 
+def test_what_a_page_sends_is_no_mark(faults_of: Faults) -> None:
+    """resume: one of the two would be sent, and changes lost, or pages."""
+    for param in ("page", "limit"):
+        found = faults_of(GOOD, f'{SINCE}={{field="f",param="{param}"}}')
+        assert found == {f"{SINCE}.param": "`page` sends this parameter for its own sake"}
+    search = f'{ORDERS}.search.body={{s="1"}}'
+    found = faults_of(GOOD, f'{SINCE}={{field="f",param="s"}}', search)
+    assert found == {f"{ORDERS}.search.body.s": "`incremental` sends this parameter"}
+
+
+def test_what_is_hidden_tells_nothing(faults_of: Faults) -> None:
+    """accounted: a tombstone whose flag is dropped would empty its row."""
+    gone = f'{ORDERS}.deleted={{field="meta.gone"}}'
+    for path in ("meta.gone", "meta"):
+        found = faults_of(GOOD, gone, f'{ORDERS}.hide={{"{path}"="drop"}}')
+        said = {f"{ORDERS}.deleted.field": "`hide` hides it before anything can look at it"}
+        assert found == said
+
+
 def test_a_deleted_that_says_nothing(faults_of: Faults) -> None:
     """No list, no values."""
     found = faults_of(GOOD, f'{ORDERS}.deleted={{field="f",is=[]}}')
