@@ -304,10 +304,9 @@ class _PageCalls:
                 if permit.sent and not came_to_nothing:
                     self.stream.unsent.discard(key)
                     self._undone.discard(key)
-                    if not came_to_nothing:
-                        self._undone.discard(key)
 
-        self.stream.unsent.add(key)
+        if key in self._undone:  # else an earlier try may have been carried out
+            self.stream.unsent.add(key)
         try:
             return await self._ask("call", record, call, intent)
         except CallFailed as error:

@@ -1,6 +1,7 @@
 """Carries a schedule out: daemons that come and go, an API and a Postgres that stumble."""
 
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
@@ -104,11 +105,12 @@ class SimSource(FakeSource):
         self.api.call_takes = self.world.latency() + 0.5
         FENCE.set(_fence(permit))
         self.api.under_way[idempotency_key] += 1
+        before = self.world.arrived[idempotency_key]
         try:
             return await super().call(record, idempotency_key, permit)
         except trio.Cancelled:
             # The life ended: whether the call was carried out, nobody was told.
-            if idempotency_key in self.world.arrived:
+            if self.world.arrived[idempotency_key] > before:
                 self.api.unknown.add(idempotency_key)
                 self.world.maybe_later(self.api, record.key, idempotency_key)
             raise
@@ -168,7 +170,9 @@ class World:
     arrivals: list[float] = attrs.field(factory=list, init=False)
     jumps: list[float] = attrs.field(factory=list, init=False)
     births: list[float] = attrs.field(factory=list, init=False)
-    arrived: set[str] = attrs.field(factory=set, init=False)
+    arrived: Counter[str] = attrs.field(factory=Counter, init=False)
+    """How often a call has come to the API, by its key."""
+
     steps: int = attrs.field(default=0, init=False)
     pausing: dict[StreamId, Job] = attrs.field(factory=dict, init=False)
     log: list[str] = attrs.field(factory=list, init=False)
@@ -223,7 +227,7 @@ class World:
             key = asked.idempotency_key
             fence = FENCE.get()
             if key is not None:
-                self.arrived.add(key)
+                self.arrived[key] += 1
                 # Of two at once the one that lost the lease may settle what the other has
                 # begun to repeat.
                 alone = fence if len(self.lives) == 1 else -1
