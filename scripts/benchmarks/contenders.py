@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,11 +31,15 @@ page = {{ size = {size}, more = "has_more", total = "total" }}
 class Entry:
     """A contender, set up for one list, one page size and one database."""
 
-    prepare: list[str]
-    """Makes the tables; is not measured."""
+    prepare: list[str] | None = None
+    """Makes the tables, and is not measured; None where the first run does it."""
 
     run: list[str]
     """Moves the list from its first record to its last."""
+
+
+Enter = Callable[[Path, str, str, int], Entry]
+"""With a folder of its own, the list's address, a database and a page size."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,8 +51,7 @@ class Contender:
     table: tuple[str, str] = ("public", "records")
     """Where its rows are: schema and name."""
 
-    enter: Callable[[Path, str, str, int], Entry] = attrs.field(repr=False)
-    """With a folder of its own, the list's address, a database and a page size."""
+    enter: Enter = attrs.field(repr=False)
 
 
 def _syncd(folder: Path, base_url: str, conninfo: str, size: int) -> Entry:
@@ -61,15 +64,32 @@ def _syncd(folder: Path, base_url: str, conninfo: str, size: int) -> Entry:
     return Entry(prepare=[*command, "schema", "--apply"], run=[*command, "once"])
 
 
-def _plain(_: Path, base_url: str, conninfo: str, size: int) -> Entry:
-    command = [sys.executable, "-m", "scripts.benchmarks.plain", base_url, conninfo]
-    return Entry(prepare=[*command, "--tables"], run=[*command, "--size", str(size)])
+def _script(module: str) -> Enter:
+    def enter(_: Path, base_url: str, conninfo: str, size: int) -> Entry:
+        command = [sys.executable, "-m", f"scripts.benchmarks.{module}", base_url, conninfo]
+        return Entry(prepare=[*command, "--tables"], run=[*command, "--size", str(size)])
+
+    return enter
 
 
+LIBRARIES = f"httpx {version('httpx')}, psycopg {version('psycopg')}"
 SYNCD = Contender(name="syncd", versions=__version__, enter=_syncd)
-PLAIN = Contender(
-    name="plain script",
-    versions=f"httpx {version('httpx')}, psycopg {version('psycopg')}",
-    enter=_plain,
-)
-CONTENDERS = (SYNCD, PLAIN)
+PLAIN = Contender(name="plain script", versions=LIBRARIES, enter=_script("plain"))
+UNDECODED = Contender(name="undecoded text", versions=LIBRARIES, enter=_script("undecoded"))
+
+OWN = {"plain": PLAIN, "undecoded": UNDECODED}
+RIVALS = (*OWN, "dlt", "singer")
+"""By the names that `--rival` takes."""
+
+
+def chosen(rivals: Sequence[str]) -> list[Contender]:
+    """syncd, and these rivals in the order of `RIVALS`; installs what is not there yet."""
+    return [SYNCD, *(_rival(name) for name in RIVALS if name in rivals)]
+
+
+def _rival(name: str) -> Contender:
+    if name in OWN:
+        return OWN[name]
+    from scripts.benchmarks import rivals  # noqa: PLC0415 - brings pytest along
+
+    return rivals.dlt() if name == "dlt" else rivals.singer()

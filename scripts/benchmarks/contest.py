@@ -68,7 +68,8 @@ class Turn:
     conninfo: str
 
     async def prepare(self) -> None:
-        await spent(self.entry.prepare, self.arena.folder / "log")
+        if self.entry.prepare is not None:
+            await spent(self.entry.prepare, self.arena.folder / "log")
 
     async def run(self) -> Figures:
         """Move the list once, and look whether all of it is there."""

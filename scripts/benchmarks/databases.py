@@ -20,7 +20,7 @@ BATCH = 10_000  # records in one statement
 DIGEST = """
 SELECT count(*), sum(hashtextextended(ROW(
     id, name, status, country, trim_scale(amount::numeric), views::bigint, active,
-    extract(epoch FROM created_at)::numeric(20, 6))::text, 0)::numeric)
+    extract(epoch FROM created_at::timestamptz)::numeric(20, 6))::text, 0)::numeric)
 FROM {}
 """
 
@@ -106,6 +106,7 @@ class Databases:
 
 
 def _digest(database: psycopg.Connection, table: tuple[str, str]) -> Digest:
+    database.execute("SET timezone = 'UTC'")  # what has no zone is in UTC
     row = database.execute(sql.SQL(DIGEST).format(sql.Identifier(*table))).fetchone()
     count, total = row or (0, 0)
     return Digest(count, int(total or 0))
@@ -120,8 +121,17 @@ def _one(connection: psycopg.Connection, statement: str) -> str:
 async def one_postgres(folder: Path, url: str | None) -> AsyncIterator[Databases]:
     """The Postgres at `url`, or an embedded one in `folder`."""
     if url is not None:
-        yield Databases(url)
+        yield Databases(_reached(url))
         return
     async with embedded_postgres(folder):
         # By the socket's path, so that other processes can use it as well.
         yield Databases(f"host={folder}/postgres/data dbname=postgres user=postgres")
+
+
+def _reached(url: str) -> str:
+    """With the user's name in it, which others than libpq would not guess."""
+    try:
+        with psycopg.connect(url) as connection:
+            return make_conninfo(url, user=connection.info.user)
+    except psycopg.Error as error:
+        raise click.UsageError(f"--url: no Postgres there: {error}") from None

@@ -2,6 +2,8 @@
 
 import click
 
+from scripts.benchmarks.contenders import RIVALS
+
 RECORDS = click.option(
     "--records",
     type=click.IntRange(min=1),
@@ -22,6 +24,16 @@ TURNS = click.option(
     default=3,
     show_default=True,
     help="How often each contender runs; they take turns, and medians are told.",
+)
+RIVAL = click.option(
+    "--rival",
+    "rivals",
+    multiple=True,
+    type=click.Choice(RIVALS),
+    default=("plain",),
+    show_default=True,
+    help="Who runs against syncd; can be given again. dlt and singer are installed at first, "
+    "under your cache folder.",
 )
 URL = click.option(
     "--url",

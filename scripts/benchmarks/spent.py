@@ -1,9 +1,12 @@
 """What does a command cost?  Seconds, CPU, and the peak memory of all its processes."""
 
+import os
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -44,7 +47,7 @@ async def spent(command: Sequence[str], log: Path) -> Spent:
         )
         memory = _Memory(process.pid)
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.move_on_after(PATIENCE) as patience:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(memory.watch)
                     await process.wait()
@@ -52,18 +55,28 @@ async def spent(command: Sequence[str], log: Path) -> Spent:
                     nursery.cancel_scope.cancel()
         finally:
             if process.returncode is None:
-                process.kill()
+                _kill(process.pid)
                 with trio.CancelScope(shield=True):
                     await process.wait()
+    # No more than that of the command: behind it may be a password.
+    name = " ".join(command[:3])
+    if patience.cancelled_caught:
+        raise click.ClickException(f"{name} was not done in {PATIENCE:g} s:\n{_tail(log)}")
     if process.returncode:
-        ended_with = f"{' '.join(command)} ended with {process.returncode}"
-        raise click.ClickException(f"{ended_with}:\n{_tail(log)}")
+        raise click.ClickException(f"{name} ended with {process.returncode}:\n{_tail(log)}")
     return Spent(
         began=began,
         seconds=ended - began,
         cpu_seconds=_cpu() - before,
         peak_bytes=memory.peak,
     )
+
+
+def _kill(pid: int) -> None:
+    """With all below it: a pipe's programs outlive the shell that made it."""
+    for each in list(_tree(pid)):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def _tail(log: Path) -> str:

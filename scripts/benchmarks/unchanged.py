@@ -1,15 +1,18 @@
 """What does a cycle cost in which nothing has changed?"""
 
+from collections.abc import Sequence
+
 import click
 import trio
 
 from scripts.benchmarks import contest, options, telling
-from scripts.benchmarks.contenders import CONTENDERS, PLAIN, SYNCD
+from scripts.benchmarks.contenders import SYNCD, Contender, chosen
 from scripts.benchmarks.contest import Arena, Figures
 from scripts.benchmarks.goals import Goal
 from scripts.benchmarks.telling import MIB, Runs
 
-RATIO = 1.6
+TIMES = ("first", "second")
+RATIOS = {"plain script": 1.6}
 WAL = 2  # bytes a record, in pages of `WAL_SIZE`
 WAL_SIZE = 1000
 
@@ -18,10 +21,19 @@ WAL_SIZE = 1000
 @options.RECORDS
 @options.SIZE
 @options.TURNS
+@options.RIVAL
 @options.URL
 @options.JSON
-def unchanged(*, records: int, size: int, turns: int, url: str | None, as_json: bool) -> None:
-    """The same list a second time: syncd and a plain script in turn.
+def unchanged(
+    *,
+    records: int,
+    size: int,
+    turns: int,
+    rivals: tuple[str, ...],
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """The same list a second time: syncd and its rivals in turn.
 
     As `throughput`, whose plain script leaves equal rows alone as well; but each moves the list
     twice, and the second time is what counts. Between the two the database is vacuumed and
@@ -31,24 +43,26 @@ def unchanged(*, records: int, size: int, turns: int, url: str | None, as_json: 
     Goals: plain / syncd at least 1.6; at most 2 bytes of WAL a record in pages of 1,000; no body
     read.
     """
+    contenders = chosen(rivals)
 
     async def main() -> None:
         async with contest.arena(records=records, size=size, url=url) as arena:
-            runs = await _runs(arena, turns)
+            runs = await _runs(arena, contenders, turns)
             tell = telling.as_json if as_json else telling.as_text
-            tell(arena, CONTENDERS, runs, _goals(runs, arena))
+            tell(arena, contenders, runs, _goals(arena, contenders, runs))
 
     trio.run(main)
 
 
-async def _runs(arena: Arena, turns: int) -> Runs:
-    names = [_named(c.name, time) for time in ("first", "second") for c in CONTENDERS]
-    runs: dict[str, list[Figures]] = {name: [] for name in names}
+async def _runs(arena: Arena, contenders: Sequence[Contender], turns: int) -> Runs:
+    runs: dict[str, list[Figures]] = {
+        _named(contender.name, time): [] for time in TIMES for contender in contenders
+    }
     for _ in range(turns):
-        for contender in CONTENDERS:
+        for contender in contenders:
             with arena.entered(contender) as turn:
                 await turn.prepare()
-                for time in ("first", "second"):
+                for time in TIMES:
                     runs[_named(contender.name, time)].append(await turn.run())
     return runs
 
@@ -57,18 +71,21 @@ def _named(contender: str, time: str) -> str:
     return f"{contender}, {time}"
 
 
-def _goals(runs: Runs, arena: Arena) -> list[Goal]:
-    syncd, plain = (contest.median(runs[_named(c.name, "second")]) for c in (SYNCD, PLAIN))
+def _goals(arena: Arena, contenders: Sequence[Contender], runs: Runs) -> list[Goal]:
+    second = {c.name: contest.median(runs[_named(c.name, "second")]) for c in contenders}
+    syncd = second.pop(SYNCD.name)
+    goals = [
+        Goal(
+            what=f"{name} / syncd, seconds of the second",
+            found=rival.seconds / syncd.seconds,
+            at_least=RATIOS.get(name),
+        )
+        for name, rival in second.items()
+    ]
+    wal, body = syncd.wal_bytes / arena.records, syncd.body_bytes / MIB
+    most = WAL if arena.size == WAL_SIZE else None
     return [
-        Goal(
-            what="plain script / syncd, seconds of the second",
-            found=plain.seconds / syncd.seconds,
-            at_least=RATIO,
-        ),
-        Goal(
-            what="syncd's WAL, bytes a record",
-            found=syncd.wal_bytes / arena.records,
-            at_most=WAL if arena.size == WAL_SIZE else None,
-        ),
-        Goal(what="bodies that syncd read, MiB", found=syncd.body_bytes / MIB, at_most=0),
+        *goals,
+        Goal(what="syncd's WAL, bytes a record", found=wal, at_most=most),
+        Goal(what="bodies that syncd read, MiB", found=body, at_most=0),
     ]
