@@ -30,5 +30,6 @@ class Goal:
         return f"{self.what}: {self.found:.2f}  (goal: {' and '.join(wanted)}) {verdict}"
 
     def told(self) -> dict[str, object]:
-        """For --json."""
-        return {**attrs.asdict(self), "met": self.met}
+        """For --json; `met` is null where there is no goal."""
+        none = self.at_least is None and self.at_most is None
+        return {**attrs.asdict(self), "met": None if none else self.met}
