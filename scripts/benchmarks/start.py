@@ -28,9 +28,9 @@ TURNS = 7
 def start(*, turns: int, url: str | None, as_json: bool) -> None:
     """Seconds to `syncd --help`, and from the start of `syncd once` to its first request.
 
-    Postgres runs and the tables are made; the list says when it was first asked. Beside them,
-    in turn: the plain script's first request, and what Python needs for the libraries alone.
-    Each goes once before, so that all is compiled and in the page cache.
+    Postgres runs and the tables are made; the list says when it was first asked. Beside them
+    the plain script's first request, in turn with syncd's, and what Python needs for the libraries
+    alone. Each goes once before, so that all is compiled and in the page cache.
 
     Goals: 0.2 s for the help, 1.2 s to the first request.
     """
