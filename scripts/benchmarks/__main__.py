@@ -1,21 +1,42 @@
-"""The benchmarks: the real command against the mock and an embedded Postgres."""
+"""The benchmarks: the real command against a mock or a list, and Postgres."""
+
+import importlib
 
 import click
 
-from scripts.benchmarks.budget import budget
-from scripts.benchmarks.concurrency import concurrency
-from scripts.benchmarks.door import door
-from scripts.benchmarks.endurance import endurance, outage
-from scripts.benchmarks.memory import memory
+COMMANDS = {
+    "budget": "budget",
+    "concurrency": "concurrency",
+    "door": "door",
+    "endurance": "endurance",
+    "memory": "memory",
+    "outage": "endurance",
+    "start": "start",
+    "throughput": "throughput",
+    "unchanged": "unchanged",
+}
+"""Name to the module that it stands in, which is imported when it is asked for."""
 
 
-@click.group()
+class _Lazy(click.Group):
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"scripts.benchmarks.{COMMANDS[name]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+
+@click.group(cls=_Lazy)
 def bench() -> None:
-    """Compare, in one run, and print ratios."""
+    """Compare, in one run, and print ratios.
 
+    What was measured, and what is compared with what: docs/performance.md.
+    """
 
-for command in (budget, concurrency, door, endurance, memory, outage):
-    bench.add_command(command)
 
 if __name__ == "__main__":
     bench(prog_name="scripts/bench")

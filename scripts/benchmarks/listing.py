@@ -1,0 +1,128 @@
+"""What does the list for benchmarks answer?  Bytes that were rendered before anybody asked.
+
+It must never be the limit, so that an answer costs a look into a table.  It reads no more of a
+request than it has to: its clients are the benchmarks' own.
+"""
+
+import hashlib
+import json
+import math
+from urllib.parse import parse_qs
+
+import attrs
+
+from scripts.benchmarks import records
+
+PATH = "/records"
+COUNTS = "/_counts"
+SIZE = 100  # records in a page, where the request does not say
+
+
+@attrs.frozen
+class Answer:
+    """One answer, from its status line to its last byte."""
+
+    status: int
+    whole: bytes
+    length: int
+    """Of the body."""
+
+    tag: str = ""
+
+
+@attrs.define(eq=False)
+class Listing:
+    """The list, its pages, and what was asked of it."""
+
+    count: int
+    """Records that it has."""
+
+    requests: int = 0
+    unchanged: int = 0
+    """Answers without a body: the client had the page already."""
+
+    body_bytes: int = 0
+    first_at: float | None = None
+    """On the clock that all processes share (`time.monotonic`)."""
+
+    _pages: dict[tuple[int, int], Answer] = attrs.field(factory=dict, init=False)
+    """By size and number."""
+
+    def render(self, size: int) -> None:
+        """All pages of this size, ahead; those of others are rendered when they are asked for."""
+        # One more: who does not trust a short page asks for the next.
+        for number in range(1, math.ceil(self.count / size) + 2):
+            self._page(size, number)
+
+    def answer(self, head: bytes, now: float) -> bytes:
+        """What to send for a request, by its line and headers; `now` is when it came."""
+        line, *headers = head.decode("latin-1").split("\r\n")
+        method, target, _ = line.split(" ", 2)
+        path, _, query = target.partition("?")
+        if method != "GET" or path not in {PATH, COUNTS}:
+            return _json(404, {"error": f"there is GET {PATH} and GET {COUNTS}, no more"}).whole
+        if path == COUNTS:
+            return _json(200, self._counted()).whole
+        if self.first_at is None:
+            self.first_at = now
+        self.requests += 1
+        try:
+            page = self._asked(query)
+        except ValueError:
+            error = "page and limit must be whole numbers, 1 or more"
+            return _json(400, {"error": error}).whole
+        if page.tag in _if_none_match(headers):
+            self.unchanged += 1
+            return f"HTTP/1.1 304 Not Modified\r\nETag: {page.tag}\r\n\r\n".encode()
+        self.body_bytes += page.length
+        return page.whole
+
+    def _asked(self, query: str) -> Answer:
+        values = parse_qs(query)
+        size = int(values.get("limit", [str(SIZE)])[0])
+        number = int(values.get("page", ["1"])[0])
+        if size < 1 or number < 1:
+            raise ValueError(query)
+        return self._page(size, number)
+
+    def _page(self, size: int, number: int) -> Answer:
+        if (size, number) not in self._pages:
+            first = min((number - 1) * size, self.count)
+            end = min(first + size, self.count)
+            rows = ",".join(records.texts(first, end))
+            more = "true" if end < self.count else "false"
+            body = f'{{"data":[{rows}],"has_more":{more},"total":{self.count}}}'.encode()
+            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+            self._pages[size, number] = _whole(200, body, tag)
+        return self._pages[size, number]
+
+    def _counted(self) -> dict[str, object]:
+        """What was asked since the last look; then counting begins anew."""
+        names = ("requests", "unchanged", "body_bytes", "first_at")
+        found = {name: getattr(self, name) for name in names}
+        self.requests = self.unchanged = self.body_bytes = 0
+        self.first_at = None
+        return found
+
+
+def _if_none_match(headers: list[str]) -> list[str]:
+    for header in headers:
+        name, _, value = header.partition(":")
+        if name.lower() == "if-none-match":
+            return [tag.strip().removeprefix("W/") for tag in value.split(",")]
+    return []
+
+
+def _json(status: int, value: object) -> Answer:
+    return _whole(status, json.dumps(value).encode())
+
+
+def _whole(status: int, body: bytes, tag: str = "") -> Answer:
+    reason = {200: "OK", 400: "Bad Request", 404: "Not Found"}[status]
+    head = [
+        f"HTTP/1.1 {status} {reason}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *([f"ETag: {tag}"] if tag else []),
+    ]
+    return Answer(status, "\r\n".join([*head, "", ""]).encode() + body, len(body), tag)
