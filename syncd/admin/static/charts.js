@@ -45,7 +45,7 @@ export class Charts {
   }
 
   draw() {
-    if (!this.cycles.length || !this.node.isConnected) return;
+    if (!this.cycles.length) return;
     this.records.draw(this.cycles);
     this.durations.draw(this.cycles);
   }
@@ -89,7 +89,10 @@ class Chart {
 
   fit() {
     const width = this.canvas.clientWidth;
-    if (this.plot && width && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
+    if (!width) return;
+    // What came before there was room for it is drawn as soon as there is.
+    if (!this.plot && this.cycles) this.draw(this.cycles);
+    else if (this.plot && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
   }
 
   draw(cycles) {
