@@ -181,8 +181,9 @@ class Stage:
 
     async def _say_all(self, say: Say) -> None:
         while not self._end.is_set():
+            news = self._news  # before it is said: what comes meanwhile must not be missed
             await say("status", self.status)
-            await self._news.wait()
+            await news.wait()
         await say("gone", {})
 
     async def _cycles(self, request: Request) -> Response:
