@@ -128,6 +128,22 @@ class Contract:
             self._known = self.named | {a.field for a in added if a.field}
         self._allowed = tuple((name, frozenset(texts)) for name, texts in self.where.items())
 
+    @property
+    def types(self) -> Mapping[str, str]:
+        """The columns that are filled, those that were added among them, with their types."""
+        return self._types
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether nothing but its columns' types decides what becomes of a record."""
+        apart = self.hide or self.deleted or self._allowed or self.paths
+        return not (apart or self._moved or self._rivals)
+
+    @property
+    def looks_for_new(self) -> bool:
+        """Whether a field that nobody has named is something to be told."""
+        return self._known is not None
+
     def judge(self, raw: bytes, drifts: Drifts | None = None) -> Record | Reject | LeftOut | Gone:
         """What it is; how it leaves the contract is told to `drifts`."""
         if self.hide is not None:
@@ -264,11 +280,11 @@ def fault(name: str, value: bytes, wrong: str) -> str:
 class Judged:
     """A page's records, each in exactly one of the lists or folded."""
 
-    records: list[Record]
-    rejects: list[Reject]
-    left_out: list[str]
-    gone: list[str]
-    folded: int
+    records: Sequence[Record]
+    rejects: list[Reject] = attrs.field(factory=list)
+    left_out: list[str] = attrs.field(factory=list)
+    gone: list[str] = attrs.field(factory=list)
+    folded: int = 0
     last: bytes | None = None
     """The JSON text of the last record, whatever became of it."""
 

@@ -6,6 +6,7 @@ turned into a Python object on the way, so that none is changed.
 """
 
 import re
+from collections.abc import Sequence
 
 import attrs
 import msgspec
@@ -14,7 +15,9 @@ from syncd.api import splitting
 from syncd.api.columns import kind_of
 from syncd.api.contract import Contract, Judged, fields_of, judge_all, text_form
 from syncd.api.shown import Redactor, excerpt, shown
+from syncd.api.typed import Fitting, Typed
 from syncd.errors import ApiUnavailable, UnexpectedAnswer
+from syncd.sync.model import Block, Record
 
 BOM = b"\xef\xbb\xbf"
 FAILED = {b"false": ("success", "ok"), b'"error"': ("status",), b'"fail"': ("status",)}
@@ -124,8 +127,8 @@ def _cut(text: bytes, content_type: str, redactor: Redactor) -> None:
         ) from None
 
 
-def raws_at(envelope: Envelope, path: str, redactor: Redactor) -> list[bytes]:
-    """The JSON text of each record of the list at `path`."""
+def list_at(envelope: Envelope, path: str, redactor: Redactor) -> bytes:
+    """The JSON text of the list at `path`; UnexpectedAnswer if no list is there."""
     text = envelope.at(path)
     named = f"`{path}`" if path else "the answer itself"
     if text is None:
@@ -144,9 +147,16 @@ def raws_at(envelope: Envelope, path: str, redactor: Redactor) -> list[bytes]:
             f"{named} is {kind_of(text)}{holds}, not a list of records",
             hint="Check `records`",
         )
+    return text
+
+
+def raws_at(envelope: Envelope, path: str, redactor: Redactor) -> list[bytes]:
+    """The JSON text of each record of the list at `path`."""
+    text = list_at(envelope, path, redactor)
     try:
         return raws_of(text)
     except splitting.MalformedError as error:
+        named = f"`{path}`" if path else "the answer itself"
         raise UnexpectedAnswer(f"the list at {named} is malformed: {error}") from None
 
 
@@ -178,9 +188,30 @@ def refuse_an_error(envelope: Envelope, path: str, redactor: Redactor, *, empty:
 
 
 def records_at(
-    envelope: Envelope, path: str, contract: Contract, redactor: Redactor, mark: str | None = None
+    envelope: Envelope,
+    path: str,
+    contract: Contract,
+    redactor: Redactor,
+    mark: str | None = None,
+    typed: Typed | None = None,
 ) -> Judged:
-    """Each record of the list at `path`, judged; `mark`: the path of what else is told of each."""
+    """Each record of the list at `path`, judged.
+
+    mark: the path of what else is told of each.
+    typed: looks at all of them at once first, where nothing else is told.
+    """
+    if typed is not None and mark is None:
+        fitting = typed.read(list_at(envelope, path, redactor))
+        if fitting is not None and fitting.keys:
+            refuse_an_error(envelope, path, redactor, empty=False)
+            return _fitted(fitting, contract)
     raws = raws_at(envelope, path, redactor)
     refuse_an_error(envelope, path, redactor, empty=not raws)
     return judge_all(contract, raws, mark)
+
+
+def _fitted(page: Fitting, contract: Contract) -> Judged:
+    def each() -> Sequence[Record]:
+        return judge_all(contract, raws_of(page.text.encode())).records
+
+    return Judged(records=Block(keys=page.keys, text=page.text, each=each), last=page.last)

@@ -26,6 +26,7 @@ from syncd.api.marks import Marks
 from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.rules import NOT_CARRIED_OUT, TIMED_OUT, ruled, rules_for
 from syncd.api.shown import shown
+from syncd.api.typed import LARGER, Typed
 from syncd.api.verify import Verify
 from syncd.config.settings import (
     CursorPages,
@@ -39,7 +40,7 @@ from syncd.config.settings import (
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
 from syncd.sync.drift import Added, Evolution
 from syncd.sync.events import Purpose
-from syncd.sync.model import Page, Record, Reject, Row, Verdict
+from syncd.sync.model import Block, Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
 _NUMBER = re.compile("[0-9]{1,12}").fullmatch  # what a page, an offset or a size is at most
@@ -71,6 +72,12 @@ class ApiSource:
     _marks: Marks | None = attrs.field(default=None, init=False)
     _rules: tuple[ErrorRule, ...] = attrs.field(init=False)
     _evolution: Evolution = attrs.field(factory=Evolution, init=False)
+    _typed: Typed | None = attrs.field(default=None, init=False)
+    """Reads the pages of which nothing is to be said."""
+
+    _told: frozenset[str] = attrs.field(default=frozenset(), init=False)
+    """Fields without a column of which was said in the running cycle that they are new."""
+
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
@@ -109,10 +116,30 @@ class ApiSource:
             named=stream.named,
             evolution=attrs.evolve(evolution, columns=filled),
         )
+        self._told = frozenset()
+        self._read_at_once()
         added = {added.column: added.type for added in evolution.columns}
         self._members = tuple(
             (name, json.dumps(name).encode() + b":", of) for name, of in (own | added).items()
         )
+
+    def _read_at_once(self) -> None:
+        """Have whole pages read, where their records are not looked at one by one anyway."""
+        alone = self.stream.call is not None
+        also = self.stream.named | self._told
+        self._typed = None if alone else Typed.of(self._contract, also)
+
+    def _get_used_to(self, judged: Judged, text: int) -> None:
+        """Go on with whole pages where nothing was odd but fields that are left out."""
+        told = self._told | set(judged.drifts.names)
+        if self.stream.contract.new_fields != "discard" or told == self._told:
+            return
+        wanted = sum(
+            len(v) for r in judged.records for v in map(r.fields.get, self._contract.types) if v
+        )
+        if text <= LARGER * wanted:
+            self._told = told
+            self._read_at_once()
 
     def _unhidden(self, added: Added) -> Added:
         """The column, filled by nothing where its field was hidden since and it is of no text."""
@@ -257,7 +284,15 @@ class ApiSource:
         # The records first: where they are missing, the answer is an error, and that is
         # what should be said, not that it has no pages.
         field = None if self._marks is None else self._marks.settings.field
-        judged = records_at(envelope, self.stream.records, self._contract, redactor, field)
+        if cursor is None and self._told:
+            # They are told of once in each cycle.
+            self._told = frozenset()
+            self._read_at_once()
+        judged = records_at(
+            envelope, self.stream.records, self._contract, redactor, field, self._typed
+        )
+        if self._typed is not None:
+            self._get_used_to(judged, len(answer.body))
         if cursor is None and judged.marks and not any(judged.marks):
             raise UnexpectedAnswer(
                 f"none of {len(judged.marks)} records has `{field}`, by which the stream goes on",
@@ -355,6 +390,15 @@ class ApiSource:
         return None if isinstance(judged, LeftOut | Gone) else judged
 
     # --- rows -------------------------------------------------------------------------------
+
+    def rows(self, records: Sequence[Record]) -> Sequence[Row]:
+        if not isinstance(records, Block):
+            return [self.row(record, None) for record in records]
+        return Block(
+            keys=records.keys,
+            text=records.text,
+            each=lambda: [self.row(record, None) for record in records],
+        )
 
     def row(self, record: Record, kept: bytes | None) -> Row:
         fields = record.fields

@@ -387,14 +387,16 @@ def clear_text_host(connection: Connection) -> str | None:
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
-    """One bounded transaction.
+def transaction(
+    connection: Connection, begin: str = "begin"
+) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+    """One bounded transaction; begin: the name of the statement that opens it.
 
     An error before COMMIT rolls back.  One in COMMIT itself leaves an unknown outcome,
     which looks like any lost connection: only reading tells.
     """
     with connection.cursor() as cursor:
-        cursor.execute(sql("begin"))
+        cursor.execute(sql(begin))
         try:
             yield cursor
         except BaseException:

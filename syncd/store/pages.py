@@ -1,12 +1,12 @@
 """How does one page become visible, all of it or nothing?
 
 In one transaction, whose first step is to move the checkpoint: whoever finds it
-elsewhere writes nothing.  A page that is refused for what is in it is halved under
-savepoints until the bad records stand alone; they become dead letters of the same
-transaction.
+elsewhere writes nothing.  Pages that follow each other may share one.  A page that is
+refused for what is in it is halved under savepoints until the bad records stand alone;
+they become dead letters of the same transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,75 +45,150 @@ PURGE = 5000  # ledger rows that leave in one transaction
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
-def commit_page(
-    connection: Connection, table: Table, checkpoint: Checkpoint, page: PageCommit
-) -> Committed:
+def commit_pages(
+    connection: Connection, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+) -> list[Committed]:
     forgotten: list[str] = []
     while True:
         try:
-            return _commit_page(connection, table, checkpoint, page, forgotten)
+            return _commit_pages(connection, table, checkpoint, pages, forgotten)
         except kept_out.Forgotten as found:
-            # While the page was under way; nothing of it was written.
+            # While the pages were under way; nothing of them was written.
             forgotten += found.keys
-            page = dropped(page, found.keys, found.version)
+            pages = [dropped(page, found.keys, found.version) for page in pages]
 
 
-def _commit_page(
+def _commit_pages(
     connection: Connection,
     table: Table,
     checkpoint: Checkpoint,
-    page: PageCommit,
+    pages: Sequence[PageCommit],
     forgotten: Sequence[str],
-) -> Committed:
-    rows = sorted(page.rows, key=lambda row: row.key)  # against deadlocks
+) -> list[Committed]:
     try:
-        with transaction(connection) as cursor:
-            cursor.execute(
-                statements(table).commit, {**_move(checkpoint, page), "page": as_page(rows)}
-            )
-            moved, *wrote = cursor.fetchone() or (0,)
-            if not moved:
-                raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-            news = _finish(cursor, table, checkpoint, page, rows, _Written(*wrote), [])
-            # Read before COMMIT: afterwards the answer could get lost a second time.
-            committed = _committed(cursor, checkpoint)
-            kept_out.recheck(cursor, committed.checkpoint, page, forgotten)
-            return attrs.evolve(committed, drifts=news)
+        with transaction(connection, "begin_page") as cursor:
+            return _each(cursor, table, checkpoint, pages, forgotten, _put)
     except (psycopg.Error, ValueError) as error:
-        if not is_of_the_record(error) or not rows:
+        if not is_of_the_record(error) or not any(page.rows for page in pages):
             raise
-    return _commit_by_halves(connection, table, checkpoint, page, rows, forgotten)
+    return _commit_by_halves(connection, table, checkpoint, pages, forgotten)
 
 
 def _commit_by_halves(
     connection: Connection,
     table: Table,
     checkpoint: Checkpoint,
-    page: PageCommit,
-    rows: Sequence[Row],
+    pages: Sequence[PageCommit],
     forgotten: Sequence[str],
-) -> Committed:
-    with transaction(connection) as cursor:
-        cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
-        moved = cursor.fetchone()
-        if moved is None:
-            raise displaced(checkpoint, standing(cursor, checkpoint.stream))
+) -> list[Committed]:
+    with transaction(connection, "begin_page") as cursor:
         cursor.execute(sql("constraints_now"))
-        halves = _Halves(
-            cursor=cursor,
-            upsert=statements(table).upsert,
-            checkpoint=checkpoint,
-            done=_Written(0, moved[1], []),
-        )
-        refused = halved(cursor, rows, halves.put)
-        must_not_be_all(rows, refused)
-        dead = [_refused(row, reason, checkpoint) for row, reason in refused]
-        bad = {id(row) for row, _ in refused}
-        good = [row for row in rows if id(row) not in bad]
-        news = _finish(cursor, table, checkpoint, page, good, halves.done, dead)
-        committed = _committed(cursor, checkpoint)
+        return _each(cursor, table, checkpoint, pages, forgotten, _put_by_halves)
+
+
+Put = Callable[[Cursor, Table, Checkpoint, PageCommit], Committed]
+
+
+def _each(
+    cursor: Cursor,
+    table: Table,
+    checkpoint: Checkpoint,
+    pages: Sequence[PageCommit],
+    forgotten: Sequence[str],
+    put: Put,
+) -> list[Committed]:
+    done = []
+    for page in pages:
+        committed = put(cursor, table, checkpoint, page)
         kept_out.recheck(cursor, committed.checkpoint, page, forgotten)
-        return attrs.evolve(committed, refused=tuple(dead), drifts=news)
+        done.append(committed)
+        checkpoint = committed.checkpoint
+    return done
+
+
+def _put(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+    if page.turns:
+        return _turn(cursor, table, checkpoint, page)
+    cursor.execute(
+        statements(table).commit, {**_move(checkpoint, page), "page": as_page(page.rows)}
+    )
+    moved, *wrote = cursor.fetchone() or (0,)
+    if not moved:
+        raise displaced(checkpoint, standing(cursor, checkpoint.stream))
+    news = _finish(cursor, table, checkpoint, page, page.rows, _Written(*wrote), [])
+    # Read before COMMIT: afterwards the answer could get lost a second time.
+    return attrs.evolve(_committed(cursor, checkpoint), drifts=news)
+
+
+def _turn(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+    """The same in one statement, for a page of which there is nothing to say but its rows."""
+    cursor.execute(
+        statements(table).turn,
+        {
+            **_move(checkpoint, page),
+            "page": as_page(page.rows),
+            "cycle": checkpoint.cycle,
+            "number": checkpoint.pages + 1,
+            "request": clean(page.request),
+            "seen": page.seen,
+            "rows": len(page.rows),
+            "left_out": page.left_out,
+            "folded": page.folded,
+            "calls": page.calls,
+            "requests": page.requests,
+            "retried": page.retried,
+            "refused": page.refused,
+            "kept_out": page.kept_out,
+        },
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise displaced(checkpoint, standing(cursor, checkpoint.stream))
+    at, next_start, paused, extra_due, question, version, clock, has_letters, *counts = row
+    if has_letters:
+        moment = _moment(checkpoint, page, at)
+        letters.resolve(cursor, moment, page.rows, (), page)
+    now = attrs.evolve(
+        checkpoint,
+        seq=checkpoint.seq + 1,
+        pages=checkpoint.pages + 1,
+        cursor=page.next_cursor,
+        last_page=page.last_page,
+        high_seen=page.high_seen,
+        api_clock=page.api_clock,
+        resumed=False,
+        next_start=next_start,
+        paused=paused,
+        extra_due=extra_due,
+        question=question,
+        kept_out_version=version,
+        clock=clock,
+    )
+    return Committed(checkpoint=now, totals=Counts(**_counts(counts)))
+
+
+def _put_by_halves(
+    cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit
+) -> Committed:
+    cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
+    moved = cursor.fetchone()
+    if moved is None:
+        raise displaced(checkpoint, standing(cursor, checkpoint.stream))
+    halves = _Halves(
+        cursor=cursor,
+        upsert=statements(table).upsert,
+        checkpoint=checkpoint,
+        done=_Written(0, moved[1], []),
+    )
+    # Sorted as the whole page is, against deadlocks.
+    rows = sorted(page.rows, key=lambda row: row.key)
+    refused = halved(cursor, rows, halves.put)
+    must_not_be_all(rows, refused)
+    dead = [_refused(row, reason, checkpoint) for row, reason in refused]
+    bad = {id(row) for row, _ in refused}
+    good = [row for row in rows if id(row) not in bad]
+    news = _finish(cursor, table, checkpoint, page, good, halves.done, dead)
+    return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead), drifts=news)
 
 
 def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
@@ -175,12 +250,7 @@ def _finish(
     The drifts that were never noted before come back.
     """
     dead = [*page.dead, *refused]
-    moment = Moment(
-        stream=checkpoint.stream,
-        at=done.at,
-        cycle=checkpoint.cycle,
-        page=None if page.aside else checkpoint.pages + 1,
-    )
+    moment = _moment(checkpoint, page, done.at)
     letters.resolve(cursor, moment, rows, dead, page)
     letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
@@ -222,6 +292,15 @@ def _finish(
         },
     )
     return news
+
+
+def _moment(checkpoint: Checkpoint, page: PageCommit, at: datetime) -> Moment:
+    return Moment(
+        stream=checkpoint.stream,
+        at=at,
+        cycle=checkpoint.cycle,
+        page=None if page.aside else checkpoint.pages + 1,
+    )
 
 
 def _mark_gone(

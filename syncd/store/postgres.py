@@ -278,7 +278,15 @@ class PostgresStore:
     async def commit_page(
         self, table: Table, checkpoint: Checkpoint, page: PageCommit
     ) -> Committed:
-        return await self.connections.run(lambda c: pages.commit_page(c, table, checkpoint, page))
+        (committed,) = await self.commit_pages(table, checkpoint, [page])
+        return committed
+
+    async def commit_pages(
+        self, table: Table, checkpoint: Checkpoint, pages_: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
+        return await self.connections.run(
+            lambda c: pages.commit_pages(c, table, checkpoint, pages_)
+        )
 
     async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:
         return await self.connections.run(lambda c: kept_out.read(c, stream, table))

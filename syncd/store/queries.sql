@@ -10,6 +10,16 @@ SET LOCAL lock_timeout = '10s';
 SET LOCAL idle_in_transaction_session_timeout = '60s';
 SET LOCAL TimeZone = 'UTC';
 
+-- name: begin_page
+-- A page's rows are found by their keys, one by one.  A table that has grown since Postgres last
+-- looked at it is taken for a small one, and would be read as a whole for each of them.
+BEGIN;
+SET LOCAL statement_timeout = '30s';
+SET LOCAL lock_timeout = '10s';
+SET LOCAL idle_in_transaction_session_timeout = '60s';
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL enable_seqscan = off;
+
 -- name: commit
 -- Where commits are asynchronous a crash of Postgres would take back what we rely on: spent
 -- tokens, settled calls, the lease.  What is stricter than `on` is left as it is.
@@ -491,7 +501,40 @@ SET seq = seq + 1,
     high_seen = CASE WHEN %(aside)s THEN high_seen ELSE %(high_seen)s::text END,
     api_clock = CASE WHEN %(aside)s THEN api_clock ELSE %(api_clock)s::float8 END
 WHERE source = %(source)s AND stream = %(stream)s AND seq = %(seq)s AND fence = %(fence)s
-RETURNING source, clock_timestamp() AS at;
+RETURNING source, clock_timestamp() AS at, extract(epoch FROM next_start - clock_timestamp())::float8
+              AS left_until, paused_at IS NOT NULL AS paused, coalesce(extra_due, '') AS extra_due,
+          coalesce(question, '') AS question, kept_out_version;
+
+-- name: turn_page
+-- What a page of a cycle that goes on leaves beside its rows: the rest of the statement that has
+-- moved the checkpoint (k) and written them (w).
+s AS (
+    SELECT count(*)::integer AS written, count(key)::integer AS many,
+           coalesce(array_agg(key) FILTER (WHERE key IS NOT NULL), '{}') AS changed
+    FROM w
+), n AS (
+    INSERT INTO syncd.page (source, stream, cycle, number, committed_at, request, seen, written,
+                            unchanged, left_out, dead, folded, many, changed)
+    SELECT %(source)s, %(stream)s, %(cycle)s, %(number)s, k.at, %(request)s, %(seen)s, s.written,
+           %(rows)s - s.written, %(left_out)s, 0, %(folded)s, s.many, s.changed
+    FROM k, s WHERE s.many > 0
+), c AS (
+    UPDATE syncd.cycle c
+    SET pages = pages + 1, seen = seen + %(seen)s, written = c.written + s.written,
+        unchanged = unchanged + %(rows)s - s.written, left_out = left_out + %(left_out)s,
+        folded = folded + %(folded)s, calls = calls + %(calls)s, kept_out = kept_out + %(kept_out)s,
+        requests = requests + %(requests)s, retried = retried + %(retried)s,
+        refused = refused + %(refused)s, reason = CASE WHEN aside THEN reason ELSE '' END
+    FROM k, s WHERE c.id = %(cycle)s
+    RETURNING c.seen, c.written, c.unchanged, c.left_out, c.dead, c.folded, c.calls, c.requests,
+              c.retried, c.refused, c.kept_out
+)
+SELECT k.at, k.left_until, k.paused, k.extra_due, k.question, k.kept_out_version,
+       extract(epoch FROM k.at)::float8,
+       EXISTS (SELECT FROM syncd.dead_letter
+               WHERE source = %(source)s AND stream = %(stream)s),
+       c.*
+FROM k, c;
 
 -- name: note_page
 -- Only of a page that changed something: a row's _syncd_changed_at then names its page.

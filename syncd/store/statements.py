@@ -13,7 +13,7 @@ import attrs
 from psycopg import sql
 
 from syncd.store import sql as queries
-from syncd.sync.model import Row, Table
+from syncd.sync.model import Block, Row, Table
 
 CALLED = "_syncd_called"
 SOURCE, CHANGED, DELETED = "_syncd_source", "_syncd_changed_at", "_syncd_deleted_at"
@@ -26,6 +26,9 @@ class Statements:
     commit: sql.Composed
     """Moves the checkpoint and upserts; gives (checkpoints moved, rows written, the moment,
     which is the rows' `_syncd_changed_at`, and the keys of the rows that got it)."""
+
+    turn: sql.Composed
+    """The same, for a page of a cycle that goes on, with its sums and its history (`turn_page`)."""
 
     upsert: sql.Composed
     """Upserts alone, as of the moment `at`, for a page that is being halved; gives the same."""
@@ -143,6 +146,11 @@ RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
     )
     return Statements(
         commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert),
+        turn=sql.SQL("WITH k AS ({k}), w AS ({upsert}), {rest}").format(
+            k=sql.SQL(queries.sql("move_checkpoint")),
+            upsert=upsert,
+            rest=sql.SQL(queries.sql("turn_page")),
+        ),
         upsert=shape.format(
             k=sql.SQL("SELECT %(source)s::text AS source, %(at)s::timestamptz AS at"),
             upsert=upsert,
@@ -285,6 +293,8 @@ def named(*parts: str) -> sql.Identifier:
 
 def as_page(rows: Sequence[Row]) -> str:
     """The rows as one JSON array, each with the mark whether its call was made."""
+    if isinstance(rows, Block):
+        return rows.text
     mark = b'{"_syncd_called":true,'
     parts = [
         (mark + r.json[1:] if len(r.json) > 2 else b'{"_syncd_called":true}')

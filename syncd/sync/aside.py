@@ -98,13 +98,14 @@ async def _sync_records(
     await stream.learn_kept_out(at)
     before = stream.kept_out.version
     left = set(wanted)
-    found = Page(records=[])
+    records: list[Record] = []
+    found = Page(records=records)
     turn: Turn | None = Turn(
         stream=stream, cycle=0, started="", cursor=None, number=1, page_before=None
     )
     while left and turn is not None:
         page = await turn.fetch("for records asked for")
-        found.records.extend(r for r in page.records if _names(r.key) & left)
+        records.extend(r for r in page.records if _names(r.key) & left)
         found.rejects.extend(r for r in page.rejects if _names(r.key) & left)
         for key in [*(r.key for r in found.records), *(r.key for r in found.rejects)]:
             left -= _names(key)
@@ -147,7 +148,8 @@ async def _retry_letters(
     repeat: bool,
 ) -> Committed:
     before = stream.kept_out.version  # the letters were read after it
-    page = Page(records=[])
+    records: list[Record] = []
+    page = Page(records=records)
     first_keys: dict[str, str] = {}
     doubtful: set[str] = set()
     came_of: dict[int, str | None] = {}
@@ -155,7 +157,7 @@ async def _retry_letters(
         judged = stream.source.judge(letter.payload)
         came_of[number] = None if judged is None else judged.key
         if isinstance(judged, Record):
-            page.records.append(judged)
+            records.append(judged)
             if letter.idempotency_key is not None:
                 first_keys[judged.key] = letter.idempotency_key
             if letter.kind == "outcome-unknown":

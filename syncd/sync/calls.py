@@ -10,7 +10,7 @@ request says what became of it (`sync.doubts`) or it is put aside.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -55,7 +55,7 @@ SKIPPED = "a rule left its record out: "
 """Before the reason of a call that failed so, in the ledger: it makes no dead letter."""
 
 
-async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLetter]]:
+async def make_calls(turn: "Turn", page: Page) -> tuple[Sequence[Row], list[DeadLetter]]:
     """Make the calls that the page's records need; returns its rows and its dead letters.
 
     `turn.begun` is set when the last of them has been begun, and `turn.skipped` holds the
@@ -66,9 +66,10 @@ async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLett
         DeadLetter(kind="contract", key=r.key, reason=r.reason, payload=r.raw) for r in page.rejects
     ]
     need = await _in_need_of_a_call(turn, page)
-    plain = [stream.source.row(r, None) for r in page.records if r.key not in need]
+    plain = page.records if not need else [r for r in page.records if r.key not in need]
+    rows = stream.source.rows(plain)
     calls = _PageCalls(stream=stream, turn=turn)
-    wanted = await calls.look_up([r for r in page.records if r.key in need])
+    wanted = await calls.look_up([r for r in page.records if r.key in need]) if need else []
     stream.report(
         events.PageFetched(
             stream=stream.id,
@@ -85,7 +86,7 @@ async def make_calls(turn: "Turn", page: Page) -> tuple[list[Row], list[DeadLett
         stream.tell_of(letter, reject.column)
     for letter in calls.dead:
         stream.tell_of(letter)
-    return plain + calls.rows, dead + calls.dead
+    return [*rows, *calls.rows] if calls.rows else rows, dead + calls.dead
 
 
 async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
@@ -94,7 +95,7 @@ async def _in_need_of_a_call(turn: "Turn", page: Page) -> set[str]:
         return set()
     if not turn.only_changed:
         return {r.key for r in page.records}
-    rows = [stream.source.row(r, None) for r in page.records]
+    rows = stream.source.rows(page.records)
     return await stream.retry.through_outages(
         lambda: stream.store.differing(stream.table, stream.id.source, rows), stream.on_failure
     )

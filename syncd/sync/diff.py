@@ -310,7 +310,7 @@ def _as_commit(stream: StreamContext, page: Page) -> PageCommit:
     ]
     known = [d.key for d in dead if d.key is not None]
     return PageCommit(
-        rows=[stream.source.row(record, None) for record in page.records],
+        rows=stream.source.rows(page.records),
         gone=tuple(page.gone),
         dead=dead,
         left_out=len(page.left_out) + page.kept_out,

@@ -6,8 +6,8 @@ passes through a float on its way to Postgres.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, Literal, TypeVar, overload
 
 import attrs
 
@@ -102,6 +102,51 @@ class Record:
     """The whole record as the API wrote it: what a dead letter keeps."""
 
 
+Keyed = TypeVar("Keyed", "Record", "Row")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Block(Sequence[Keyed], Generic[Keyed]):
+    """Records, or rows, that came as one text and can go as one: what each of them is by itself
+    is found out where somebody looks at it.
+    """
+
+    keys: Sequence[str]
+    """Canonical, in their order, each once."""
+
+    text: str
+    """A JSON array of them; a record's row is in it as its fields."""
+
+    each: Callable[[], Sequence[Keyed]]
+    """Makes them."""
+
+    _made: Sequence[Keyed] | None = attrs.field(default=None, init=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Keyed: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Keyed]: ...
+    def __getitem__(self, index: int | slice) -> Keyed | Sequence[Keyed]:
+        return self._all[index]
+
+    def __iter__(self) -> Iterator[Keyed]:
+        return iter(self._all)
+
+    @property
+    def _all(self) -> Sequence[Keyed]:
+        if self._made is None:
+            self._made = self.each()
+        return self._made
+
+
+def keys_of(these: "Sequence[Record] | Sequence[Row]") -> Sequence[str]:
+    """The canonical keys of records, or of rows."""
+    return these.keys if isinstance(these, Block) else [one.key for one in these]
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Reject:
     """One record that broke its contract."""
@@ -119,7 +164,7 @@ class Reject:
 class Page:
     """One answer of the API, decoded: every record in it is in exactly one of the lists."""
 
-    records: list[Record]
+    records: Sequence[Record]
     rejects: list[Reject] = attrs.field(factory=list)
     left_out: list[str] = attrs.field(factory=list)
     """Keys of records that a `where` rule left out."""
@@ -172,7 +217,7 @@ class Page:
     def keys(self) -> list[str]:
         """Canonical keys of all records whose key could be told."""
         known = [r.key for r in self.rejects if r.key is not None]
-        return [*(r.key for r in self.records), *self.left_out, *self.gone, *known]
+        return [*keys_of(self.records), *self.left_out, *self.gone, *known]
 
     def fingerprint(self) -> str:
         """Equal for two pages that hold the same keys: how a page that repeats is noticed."""
@@ -327,7 +372,7 @@ class DeadLetter:
 class PageCommit:
     """Everything that one page changes, to become visible in one transaction or not at all."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     dead: list[DeadLetter]
     left_out: int
     """By a rule of the user's, or kept out."""
@@ -386,6 +431,12 @@ class PageCommit:
     requests: int = 0
     retried: int = 0
     refused: int = 0
+
+    @property
+    def turns(self) -> bool:
+        """Whether the cycle goes on after it, and there is nothing to say of it but its rows."""
+        apart = self.dead or self.gone or self.drifts or self.letters or self.keys is not None
+        return self.next_cursor is not None and not (apart or self.aside or self.extra_due)
 
     @property
     def seen(self) -> int:

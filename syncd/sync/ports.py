@@ -430,6 +430,11 @@ class Store(TokenStore, Protocol):
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         """Keys of those rows that are new, deleted, or differ in a column that is not volatile."""
 
+    async def commit_pages(
+        self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
+        """Commit pages that follow each other as `commit_page` does, all of them or none."""
+
     async def commit_page(
         self, table: Table, checkpoint: Checkpoint, page: PageCommit
     ) -> Committed:
@@ -587,6 +592,9 @@ class Source(Protocol):
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         """A record that was put aside, looked at anew; None if a rule leaves it out now."""
+
+    def rows(self, records: Sequence[Record]) -> Sequence[Row]:
+        """The rows of records for which no call was made."""
 
     def row(self, record: Record, kept: bytes | None) -> Row:
         """The row of a record; `kept` is what its call gave, None if none was made."""

@@ -8,7 +8,7 @@ or answer in the API's stead.
 import hashlib
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 import trio
@@ -199,6 +199,9 @@ class FakeSource:
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         return record(json.loads(raw))
+
+    def rows(self, records: Sequence[Record]) -> Sequence[Row]:
+        return [self.row(record, None) for record in records]
 
     def row(self, record: Record, kept: bytes | None) -> Row:
         fields = dict(record.fields)

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from syncd.errors import StoreRefused
 from syncd.schedule import Schedule
 from syncd.sync.displaced import displaced
 from syncd.sync.model import (
-    REFUSED_WHOLE,
     Checkpoint,
     Committed,
     Counts,
@@ -36,7 +34,7 @@ from syncd.testing.values import (
     RefusedError,
     Values,
     key_of,
-    sorted_out,
+    must_be_taken,
     summed,
     typed_key,
     values_of,
@@ -207,38 +205,52 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
     async def commit_page(
         self, table: Table, checkpoint: Checkpoint, page: PageCommit
     ) -> Committed:
+        (committed,) = await self.commit_pages(table, checkpoint, [page])
+        return committed
+
+    async def commit_pages(
+        self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
         async with self._at("commit_page"):
-            now = self._unmoved(checkpoint)
-            page = self._without_forgotten(now.stream, page)
-            good, refused = sorted_out(table, page.rows, checkpoint)
-            if len(refused) == len(page.rows) >= REFUSED_WHOLE:
-                raise StoreRefused(f"all {len(refused)} rows of a page are refused")
-            source = now.stream.source
-            written = sum(self._write(table, source, row, values) for row, values in good)
-            written += sum(self._mark_gone(table, source, key) for key in page.gone)
-            succeeded = {row.key for row, _ in good}
-            self._resolve_dead(now.stream, succeeded | set(page.gone))
-            for letter in [*page.dead, *refused]:
-                self._put_aside(now.stream, letter, checkpoint.cycle or 0)
-            for number, key in page.letters.items():
-                if key is None or key in succeeded:
-                    self._letter_leaves(number)
-            if page.aside:
-                now = attrs.evolve(now, cycle=checkpoint.cycle)
-            cycle = self._cycle(now.cycle or 0)
-            note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
-            kept = len(good) + len(page.gone) - written
-            self._count(now, page, written, kept, len(page.dead) + len(refused))
-            ended = cycle.outcome == "ok" and not page.aside
-            if ended and cycle.follows is None and cycle.since is None:
-                self._drop_keyless(now.stream, cycle.id)
-            if ended and page.high_water is not None:
-                self.high_water[now.stream] = page.high_water
-            news = self._note_drifts(now.stream, page.drifts, cycle.id)
-            if ended and cycle.follows is None and cycle.since is None:
-                self._settle_drifts(now.stream, cycle.id)
-            self._move(now, page)
-            return attrs.evolve(self._committed(now), refused=tuple(refused), drifts=news)
+            self._unmoved(checkpoint)
+            for page in pages[1:]:  # the first one, too, is refused before anything is written
+                must_be_taken(table, page, checkpoint)
+            done = []
+            for page in pages:
+                done.append(self._commit(table, checkpoint, page))
+                checkpoint = done[-1].checkpoint
+            return done
+
+    def _commit(self, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+        now = self._unmoved(checkpoint)
+        page = self._without_forgotten(now.stream, page)
+        good, refused = must_be_taken(table, page, checkpoint)
+        source = now.stream.source
+        written = sum(self._write(table, source, row, values) for row, values in good)
+        written += sum(self._mark_gone(table, source, key) for key in page.gone)
+        succeeded = {row.key for row, _ in good}
+        self._resolve_dead(now.stream, succeeded | set(page.gone))
+        for letter in [*page.dead, *refused]:
+            self._put_aside(now.stream, letter, checkpoint.cycle or 0)
+        for number, key in page.letters.items():
+            if key is None or key in succeeded:
+                self._letter_leaves(number)
+        if page.aside:
+            now = attrs.evolve(now, cycle=checkpoint.cycle)
+        cycle = self._cycle(now.cycle or 0)
+        note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
+        kept = len(good) + len(page.gone) - written
+        self._count(now, page, written, kept, len(page.dead) + len(refused))
+        ended = cycle.outcome == "ok" and not page.aside
+        if ended and cycle.follows is None and cycle.since is None:
+            self._drop_keyless(now.stream, cycle.id)
+        if ended and page.high_water is not None:
+            self.high_water[now.stream] = page.high_water
+        news = self._note_drifts(now.stream, page.drifts, cycle.id)
+        if ended and cycle.follows is None and cycle.since is None:
+            self._settle_drifts(now.stream, cycle.id)
+        self._move(now, page)
+        return attrs.evolve(self._committed(now), refused=tuple(refused), drifts=news)
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
         async with self._at("begin_aside"):

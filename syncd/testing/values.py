@@ -7,10 +7,13 @@ from typing import Any
 
 import attrs
 
+from syncd.errors import StoreRefused
 from syncd.sync.model import (
+    REFUSED_WHOLE,
     Checkpoint,
     Counts,
     DeadLetter,
+    PageCommit,
     Row,
     Table,
     idempotency_key,
@@ -44,6 +47,16 @@ def sorted_out(
                     else None,
                 )
             )
+    return good, refused
+
+
+def must_be_taken(
+    table: Table, page: PageCommit, at: Checkpoint
+) -> tuple[list[tuple[Row, Values]], list[DeadLetter]]:
+    """The page's rows sorted out; StoreRefused if none of them can be taken."""
+    good, refused = sorted_out(table, page.rows, at)
+    if len(refused) == len(page.rows) >= REFUSED_WHOLE:
+        raise StoreRefused(f"all {len(refused)} rows of a page are refused")
     return good, refused
 
 

@@ -41,7 +41,7 @@ STEPS = tuple(
 
 CRASHED = "crashed here"
 PAGE_STATEMENTS = {
-    sql("begin"): "begin",
+    sql("begin_page"): "begin",
     sql("rollback"): "rollback",
     sql("move_checkpoint"): "checkpoint",
     sql("put_aside"): "dead",
@@ -163,14 +163,14 @@ def _wrap_ledger(crash: Crash) -> None:
 
 
 def _wrap_transaction(crash: Crash) -> None:
-    commit_page, by_halves = pages.commit_page, pages._commit_by_halves
+    commit_pages, by_halves = pages.commit_pages, pages._commit_by_halves
 
-    def commit(c: Any, table: Any, checkpoint: Any, page: Any) -> Any:
+    def commit(c: Any, table: Any, checkpoint: Any, together: Any) -> Any:
         committing.ours = checkpoint.pages + 1 == crash.page
         committing.prefix = ""
         committing.rows = statements.statements(table)
         try:
-            return commit_page(c, table, checkpoint, page)
+            return commit_pages(c, table, checkpoint, together)
         finally:
             committing.ours = False
 
@@ -178,7 +178,7 @@ def _wrap_transaction(crash: Crash) -> None:
         committing.prefix = "halved-"
         return by_halves(*arguments)
 
-    _put(pages, commit_page=commit, _commit_by_halves=halves)
+    _put(pages, commit_pages=commit, _commit_by_halves=halves)
 
     def stepped(run: Callable[..., Any]) -> Callable[..., Any]:
         def step(self: Any, query: Any, *arguments: Any) -> Any:
@@ -205,7 +205,7 @@ def _name(query: Any) -> str | None:
     """The step that a statement of the page's transaction is."""
     if not getattr(committing, "ours", False):
         return None
-    if query in (committing.rows.commit, committing.rows.upsert):
+    if query in (committing.rows.commit, committing.rows.turn, committing.rows.upsert):
         return f"{committing.prefix}rows"
     name = PAGE_STATEMENTS.get(query) if isinstance(query, str) else None
     if name == "rollback":

@@ -1,0 +1,140 @@
+"""Promises about pages that share a transaction: page-atomic, resume, accounted, contained."""
+
+import json
+
+import attrs
+import pytest
+
+from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
+from syncd.sync.model import Block, Counts, Row
+from tests.contract.subjects import (
+    ADS,
+    TABLE,
+    Subject,
+    campaigns,
+    key,
+    letter,
+    page,
+    row,
+    running,
+)
+
+BIG = 2**63
+
+
+async def test_resume_pages_that_share_a_transaction_stand_behind_each_other(
+    subject: Subject,
+) -> None:
+    """Each with its own sums, and the checkpoint behind the last of them."""
+    stream = await running(subject.store)
+    before = stream.at
+    pages = [
+        page(*campaigns("1", "2"), next_cursor="b", requests=1),
+        page(*campaigns("2", "3"), next_cursor="c", requests=2, folded=1),
+        page(*campaigns("4"), next_cursor=None),
+    ]
+    first, second, third = await stream.store.commit_pages(TABLE, before, pages)
+    assert first.totals == Counts(seen=2, written=2, requests=1)
+    assert second.totals == Counts(seen=5, written=3, unchanged=1, folded=1, requests=3)
+    assert third.totals == attrs.evolve(second.totals, seen=6, written=4)
+    assert (first.outcome, second.outcome, third.outcome) == (None, None, "ok")
+    assert (first.checkpoint.cursor, second.checkpoint.cursor) == ("b", "c")
+    assert [c.checkpoint.pages for c in (first, second, third)] == [1, 2, 0]
+    stands = await subject.store.read_checkpoint(ADS)
+    assert attrs.evolve(third.checkpoint, next_start=stands.next_start) == stands
+    assert third.checkpoint.seq == before.seq + 3
+    assert set(await subject.rows()) == {"1", "2", "3", "4"}
+
+
+async def test_resume_a_page_tells_the_same_alone_and_among_others(subject: Subject) -> None:
+    """What stands in memory after it is what stands in the store."""
+    stream = await running(subject.store)
+    done = await stream.commit(page(row("1"), high_seen="5", api_clock=7.5, left_out=2, calls=1))
+    assert done.checkpoint == await subject.store.read_checkpoint(ADS)
+    assert done.checkpoint.started == (await subject.store.read_checkpoint(ADS)).started
+    assert (done.checkpoint.high_seen, done.checkpoint.api_clock) == ("5", 7.5)
+
+
+async def test_page_atomic_of_pages_together_all_are_there_or_none(subject: Subject) -> None:
+    """One that is refused whole leaves nothing of those before it."""
+    stream = await running(subject.store)
+    bad = [row(str(n), clicks=BIG) for n in range(10, 20)]
+    with pytest.raises(StoreRefused, match="all 10 rows"):
+        await stream.store.commit_pages(
+            TABLE, stream.at, [page(*campaigns("1")), page(*bad), page(*campaigns("2"))]
+        )
+    assert await subject.rows() == {}
+    assert await subject.store.read_checkpoint(ADS) == stream.at
+    assert (await subject.cycle(stream.at.cycle or 0)).totals == Counts()
+
+
+@pytest.mark.parametrize("difference", [{"seq": -1}, {"seq": 1}, {"fence": -1}])
+async def test_page_atomic_pages_of_another_checkpoint_write_nothing(
+    subject: Subject, difference: dict[str, int]
+) -> None:
+    stream = await running(subject.store)
+    off = {name: getattr(stream.at, name) + by for name, by in difference.items()}
+    with pytest.raises((CheckpointMoved, StoreWentBack)):
+        await stream.store.commit_pages(
+            TABLE, attrs.evolve(stream.at, **off), [page(row("1")), page(row("2"))]
+        )
+    assert await subject.rows() == {}
+    assert await subject.store.read_checkpoint(ADS) == stream.at
+
+
+async def test_contained_among_pages_together_a_bad_record_costs_itself(subject: Subject) -> None:
+    stream = await running(subject.store)
+    pages = [
+        page(*campaigns("1", "2"), next_cursor="b"),
+        page(row("3"), row("4", clicks=BIG), next_cursor="c"),
+        page(row("5"), next_cursor="d"),
+    ]
+    first, second, third = await stream.store.commit_pages(TABLE, stream.at, pages)
+    assert set(await subject.rows()) == {"1", "2", "3", "5"}
+    assert [found.key for found in await subject.dead()] == [key("4")]
+    assert [len(done.refused) for done in (first, second, third)] == [0, 1, 0]
+    assert third.totals == Counts(seen=5, written=4, dead=1)
+
+
+async def test_contained_a_dead_letter_leaves_with_a_page_of_which_nothing_else_is_said(
+    subject: Subject,
+) -> None:
+    """Also where the row was there already."""
+    stream = await running(subject.store)
+    await stream.commit(page(row("1"), dead=(letter("2"), letter("3"))))
+    await stream.commit(page(row("1"), row("2")))
+    assert [found.key for found in await subject.dead()] == [key("3")]
+
+
+def block(*rows: Row, beside: str = "") -> Block[Row]:
+    """Rows as they came, each with a field that is no column."""
+    texts = [json.loads(each.json) | {"beside": beside} for each in rows]
+    return Block(keys=[r.key for r in rows], text=json.dumps(texts), each=lambda: list(rows))
+
+
+async def test_page_atomic_a_page_goes_as_it_came(subject: Subject) -> None:
+    """Fields without a column leave nothing, and what is equal is not written."""
+    stream = await running(subject.store)
+    await stream.commit(page(row("2", name="old")))
+    rows = block(row("1", name="é"), row("2", name="new"))
+    done = await stream.commit(attrs.evolve(page(), rows=rows))
+    assert done.totals == Counts(seen=3, written=3)
+    again = await stream.commit(attrs.evolve(page(), rows=rows))
+    assert again.totals == Counts(seen=5, written=3, unchanged=2)
+    assert {of: found["name"] for of, found in (await subject.rows()).items()} == {
+        "1": "é",
+        "2": "new",
+    }
+
+
+@pytest.mark.parametrize("beside", ["", "\x00"], ids=["a value", "what is beside the columns"])
+async def test_contained_a_page_that_is_refused_as_it_came_is_taken_apart(
+    subject: Subject, beside: str
+) -> None:
+    """A record of which Postgres takes the columns is written, whatever else is in it."""
+    stream = await running(subject.store)
+    odd = () if beside else (row("3", clicks=BIG),)
+    rows = block(row("1"), row("2"), *odd, beside=beside)
+    done = await stream.commit(attrs.evolve(page(), rows=rows))
+    assert set(await subject.rows()) == {"1", "2"}
+    assert done.totals == Counts(seen=2 + len(odd), written=2, dead=len(odd))
