@@ -310,6 +310,7 @@ class ApiSource:
         following = self._fit_to_be_kept(turn.next_cursor)
         return Page(
             next_cursor=following,
+            size=len(answer.body),
             total=turn.total,
             mark=None if self._marks is None else self._marks.highest(judged.marks),
             clock=None if self._marks is None else clock_of(answer.headers),

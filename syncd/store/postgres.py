@@ -275,12 +275,6 @@ class PostgresStore:
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:
         return await self.connections.run(lambda c: pages.differing(c, table, source, rows))
 
-    async def commit_page(
-        self, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
-        (committed,) = await self.commit_pages(table, checkpoint, [page])
-        return committed
-
     async def commit_pages(
         self, table: Table, checkpoint: Checkpoint, pages_: Sequence[PageCommit]
     ) -> Sequence[Committed]:

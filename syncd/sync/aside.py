@@ -247,23 +247,20 @@ async def _commit_aside(
         for number, key in came_of.items()
     }
     took = Stopwatch()
-    committed = await commit(
-        stream,
-        beside,
-        PageCommit(
-            rows=rows,
-            dead=dead,
-            left_out=len(page.left_out) + page.kept_out + len(turn.skipped),
-            kept_out=page.kept_out,
-            kept_out_version=before,
-            folded=0,
-            next_cursor=None,
-            last_page="",
-            aside=True,
-            letters=gone,
-            **attrs.asdict(stream.tally),
-        ),
+    commits = PageCommit(
+        rows=rows,
+        dead=dead,
+        left_out=len(page.left_out) + page.kept_out + len(turn.skipped),
+        kept_out=page.kept_out,
+        kept_out_version=before,
+        folded=0,
+        next_cursor=None,
+        last_page="",
+        aside=True,
+        letters=gone,
+        **attrs.asdict(stream.tally),
     )
+    (committed,) = await commit(stream, beside, [commits])
     told.commit = took.elapsed
     return committed
 

@@ -18,10 +18,13 @@ async def written(
     at: Checkpoint,
     write: Callable[[], Awaitable[T]],
     what_was: Callable[[], Awaitable[T]],
+    *,
+    steps: int = 1,
 ) -> T:
     """Write, through outages, what moves the checkpoint on from `at`.
 
     what_was: reads what came of it, where the checkpoint tells that it is committed.
+    steps: by how many it moves on.
     """
     unknown = False
 
@@ -29,7 +32,7 @@ async def written(
         nonlocal unknown
         if unknown:
             now = await stream.store.read_checkpoint(stream.id)
-            if (now.fence, now.seq) == (at.fence, at.seq + 1):
+            if (now.fence, now.seq) == (at.fence, at.seq + steps):
                 return await what_was()
             if (now.fence, now.seq) != (at.fence, at.seq):
                 raise displaced(at, now)

@@ -204,6 +204,11 @@ class StreamContext:
             if not drift.expected:
                 self.report(events.Drifted(stream=self.id, drift=drift))
 
+    @property
+    def is_free(self) -> bool:
+        """Whether no limit counts the requests for its pages."""
+        return self.budget.is_free(self.prices.get("list", PLAIN))
+
     def outlook(self, pages: int, calls: int) -> float:
         """Seconds until so many further requests could have been sent, at the earliest."""
         return self.budget.outlook(

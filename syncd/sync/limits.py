@@ -92,6 +92,9 @@ class Limits:
     def held(self) -> bool:
         return any(part.held for part in self._parts)
 
+    def is_free(self, price: Price) -> bool:
+        return not self.counting(price)
+
     def outlook(self, *spends: tuple[Price, int]) -> float:
         waits = [part.outlook(0) for part in self._of_all]
         for bucket in self.buckets:

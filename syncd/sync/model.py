@@ -205,6 +205,9 @@ class Page:
     wanted: tuple[Added, ...] = ()
     """Columns that its records need, and that are not there."""
 
+    size: int = 0
+    """Bytes of the answer."""
+
     raws: tuple[bytes, ...] = ()
     """All of its records, where columns are wanted: they are judged again then."""
 

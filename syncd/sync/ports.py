@@ -140,6 +140,9 @@ class Budget(Protocol):
     def held(self) -> bool:
         """Whether a hold_off keeps everybody waiting, as far as this process knows."""
 
+    def is_free(self, price: Price) -> bool:
+        """Whether no limit counts such a request."""
+
     def outlook(self, *spends: tuple[Price, int]) -> float:
         """Seconds until so many further requests could have been sent, at the earliest.
 
@@ -433,18 +436,13 @@ class Store(TokenStore, Protocol):
     async def commit_pages(
         self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
     ) -> Sequence[Committed]:
-        """Commit pages that follow each other as `commit_page` does, all of them or none."""
+        """Rows, dead letters, counters and checkpoint of pages that follow each other.
 
-    async def commit_page(
-        self, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
-        """Rows, dead letters, counters and checkpoint in one transaction.
-
-        Rows that Postgres refuses for their value become dead letters; a page of ten
-        or more that is refused whole raises StoreRefused with nothing written.  What was
-        forgotten since the page was fetched (`PageCommit.kept_out_version`) is left out.
-        A connection lost before COMMIT was sent, or with its answer, raises
-        StoreUnavailable: `read_checkpoint` tells which it was.
+        One transaction, in which the checkpoint moves on by one for each.  Rows that Postgres
+        refuses for their value become dead letters; a page of ten or more that is refused whole
+        raises StoreRefused with nothing written.  What was forgotten since a page was fetched
+        (`PageCommit.kept_out_version`) is left out.  A connection lost before COMMIT was sent,
+        or with its answer, raises StoreUnavailable: `read_checkpoint` tells which it was.
         """
 
     async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:

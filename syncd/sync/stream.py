@@ -2,6 +2,7 @@
 
     run_cycle   begins a cycle, or takes up the one that was left, and turns pages; if it was
                 a scan, what it did not meet is looked at (`sync.reconcile`)
+    Line        which pages are under way at once (`sync.line`)
     Turn        one page: fetched, its calls made (`sync.turn`)
     commit      its last step: rows and checkpoint together, or nothing
 
@@ -10,6 +11,8 @@ costs at most the page that was not committed.  The loop knows neither HTTP nor
 SQL; when to ask again is `sync.retry`'s business, and whether to ask at all is
 the budget's.
 """
+
+from collections.abc import Sequence
 
 import attrs
 import trio
@@ -29,6 +32,7 @@ from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
 from syncd.sync.due import Missed, following, missed
+from syncd.sync.line import Line
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
 from syncd.sync.moves import Movement
 from syncd.sync.reconcile import conclude
@@ -112,38 +116,32 @@ async def _run_cycle(
 async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committed:
     trouble: SyncdError | None = None
     async with trio.open_nursery() as turns:
-        turn = Turn(
-            stream=stream,
-            cycle=checkpoint.calls_of,
-            started=checkpoint.started,
-            cursor=checkpoint.cursor,
-            number=checkpoint.pages + 1,
-            # While nobody looked, so many rows may have come in as a page holds: the page that
-            # comes next is then the one that was committed, and that is no loop.
-            page_before=None if checkpoint.resumed else checkpoint.last_page,
-            turned=stream.turned,
-            since=checkpoint.since,
+        line = Line(stream=stream, nursery=turns)
+        line.begin(
+            Turn(
+                stream=stream,
+                cycle=checkpoint.calls_of,
+                started=checkpoint.started,
+                cursor=checkpoint.cursor,
+                number=checkpoint.pages + 1,
+                # While nobody looked, so many rows may have come in as a page holds: the page
+                # that comes next is then the one that was committed, and that is no loop.
+                page_before=None if checkpoint.resumed else checkpoint.last_page,
+                turned=stream.turned,
+                since=checkpoint.since,
+            )
         )
-        turns.start_soon(turn.run)
         try:
             while True:
-                await turn.begun.wait()
-                following = turn.following()
-                ahead = following is not None and turn.has_calls and not _leaves(stream)
-                if following is not None and ahead:
-                    turns.start_soon(following.run)
-                committed = await run_page(stream, checkpoint, turn)
+                ready = await line.ready()
+                committed = await run_pages(stream, checkpoint, ready)
                 checkpoint = committed.checkpoint
                 if committed.outcome is None:
                     await stream.learn_kept_out(checkpoint)
                     refuse_too_many_dead(stream, committed.totals)
-                if committed.outcome is not None or following is None:
+                line.committed(ready)
+                if committed.outcome is not None or not line.go_on():
                     break
-                if not ahead:
-                    if stream.halt:
-                        break  # at the boundary, with nothing begun
-                    turns.start_soon(following.run)
-                turn = following
         except (TryAgain, StreamBroken, Draining) as error:
             # Nothing is cancelled: what the next page has in flight is awaited, and it
             # waits for nothing more.
@@ -157,29 +155,36 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
     raise trouble
 
 
-def _leaves(stream: StreamContext) -> bool:
-    return stream.halt or stream.waits.ended
-
-
-async def run_page(stream: StreamContext, checkpoint: Checkpoint, turn: Turn) -> Committed:
-    """Wait for the page that the checkpoint asks for and its calls, and commit it."""
-    page = _told_of_the_whole(stream, checkpoint, turn, await turn.ready())
-    took = Stopwatch()
-    committed = await commit(stream, checkpoint, attrs.evolve(page, **attrs.asdict(stream.tally)))
-    seconds = took.elapsed
-    for letter in committed.refused:
-        stream.tell_of(letter)
-    stream.noted |= {drift.identity for drift in page.drifts}
-    stream.tell_of_drifts(committed.drifts)
-    stream.report(
-        events.PageCommitted(
-            stream=stream.id,
-            checkpoint=committed.checkpoint,
-            totals=committed.totals,
-            seconds=seconds,
+async def run_pages(
+    stream: StreamContext, checkpoint: Checkpoint, turns: Sequence[Turn]
+) -> Committed:
+    """Commit pages that are ready, of which the checkpoint asks for the first."""
+    pages: list[PageCommit] = []
+    at = checkpoint
+    for turn in turns:
+        page = _told_of_the_whole(stream, at, turn, await turn.ready())
+        # What was asked until now is told with the first.
+        pages.append(page if pages else attrs.evolve(page, **attrs.asdict(stream.tally)))
+        at = attrs.evolve(
+            at, pages=at.pages + 1, high_seen=page.high_seen, api_clock=page.api_clock
         )
-    )
-    return committed
+    took = Stopwatch()
+    done = await commit(stream, checkpoint, pages)
+    for page in pages:
+        stream.noted |= {drift.identity for drift in page.drifts}
+    for committed in done:
+        for letter in committed.refused:
+            stream.tell_of(letter)
+        stream.tell_of_drifts(committed.drifts)
+        stream.report(
+            events.PageCommitted(
+                stream=stream.id,
+                checkpoint=committed.checkpoint,
+                totals=committed.totals,
+                seconds=took.elapsed / len(done),
+            )
+        )
+    return done[-1]
 
 
 def _told_of_the_whole(
@@ -282,15 +287,26 @@ async def _begin(
     return await stream.retry.through_outages(begin, stream.on_failure)
 
 
-async def commit(stream: StreamContext, checkpoint: Checkpoint, page: PageCommit) -> Committed:
-    """Commit, once, whatever becomes of Postgres's answers."""
+async def commit(
+    stream: StreamContext, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+) -> Sequence[Committed]:
+    """Commit, once, whatever becomes of Postgres's answers.
+
+    Of pages whose answer was lost only what came of the last of them comes back.
+    """
+
+    async def what_was() -> Sequence[Committed]:
+        return [await stream.store.committed(checkpoint)]
+
     committed = await written(
         stream,
         checkpoint,
-        lambda: stream.store.commit_page(stream.table, checkpoint, page),
-        lambda: stream.store.committed(checkpoint),
+        lambda: stream.store.commit_pages(stream.table, checkpoint, pages),
+        what_was,
+        steps=len(pages),
     )
-    stream.tally.settle(page)
+    for page in pages:
+        stream.tally.settle(page)
     return committed
 
 

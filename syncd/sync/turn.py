@@ -126,6 +126,11 @@ class Turn:
         self.page = page
         return page
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be committed now."""
+        return self._commit is not None
+
     async def ready(self) -> PageCommit:
         """Wait until it can be committed; raises TryAgain, StreamBroken or Draining if never."""
         await self._done.wait()

@@ -202,16 +202,10 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
                     found.add(row.key)
             return found
 
-    async def commit_page(
-        self, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
-        (committed,) = await self.commit_pages(table, checkpoint, [page])
-        return committed
-
     async def commit_pages(
         self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
     ) -> Sequence[Committed]:
-        async with self._at("commit_page"):
+        async with self._at("commit_pages"):
             self._unmoved(checkpoint)
             for page in pages[1:]:  # the first one, too, is refused before anything is written
                 must_be_taken(table, page, checkpoint)

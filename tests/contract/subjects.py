@@ -400,6 +400,12 @@ async def one_token(
     return found.tokens[0][0] if isinstance(found, Granted) else found[0]
 
 
+async def commit_one(store: Store, table: Table, at: Checkpoint, page: PageCommit) -> Committed:
+    """Commit one page by itself."""
+    (committed,) = await store.commit_pages(table, at, [page])
+    return committed
+
+
 # --- a stream on its way ------------------------------------------------------------------------
 
 
@@ -415,7 +421,7 @@ class Stream:
 
     async def commit(self, page: PageCommit) -> Committed:
         """Commit a page on top of the last one."""
-        done = await self.store.commit_page(self.table, self.at, page)
+        done = await commit_one(self.store, self.table, self.at, page)
         self.at = done.checkpoint
         return done
 

@@ -28,6 +28,7 @@ from tests.contract.subjects import (
     PostgresSubject,
     Stream,
     campaigns,
+    commit_one,
     intent,
     key,
     letter,
@@ -133,7 +134,7 @@ async def through_everything(subject: PostgresSubject) -> Stream:
     letters = await subject.select(sql.SQL("SELECT id FROM syncd.dead_letter ORDER BY id"))
     tried = {letters[0]["id"]: key(NAME)}
     again = page(next_cursor=None, dead=(the_letter("contract"),), letters=tried)
-    await store.commit_page(TABLE, beside, attrs.evolve(again, aside=True))
+    await commit_one(store, TABLE, beside, attrs.evolve(again, aside=True))
     stream.at = await store.read_checkpoint(ADS)
     await scan(stream, the_row(), *campaigns("1", "2"))
     every = ("contract", "refused", "call-failed", "outcome-unknown")

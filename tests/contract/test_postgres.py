@@ -25,6 +25,7 @@ from tests.contract.subjects import (
     PostgresSubject,
     Stream,
     campaigns,
+    commit_one,
     key,
     letter,
     one_token,
@@ -99,7 +100,7 @@ async def door_closed(subject: PostgresSubject) -> AsyncIterator[trio.Event]:
 
 async def outcome_of(stream: Stream, page: PageCommit, found: list[Exception | None]) -> None:
     try:
-        await stream.store.commit_page(stream.table, stream.at, page)
+        await commit_one(stream.store, stream.table, stream.at, page)
     except (StoreUnavailable, CheckpointMoved) as error:
         found.append(error)
     else:

@@ -23,6 +23,7 @@ from tests.contract.subjects import (
     Stream,
     Subject,
     campaigns,
+    commit_one,
     key,
     letter,
     opened,
@@ -124,7 +125,7 @@ async def test_a_page_that_is_lost_notes_nothing(subject: Subject) -> None:
     stream = await running(subject.store)
     stale = attrs.evolve(stream.at, seq=stream.at.seq + 7)
     with pytest.raises(Exception, match="checkpoint"):
-        await stream.store.commit_page(TABLE, stale, page(*campaigns("1"), drifts=(new("a"),)))
+        await commit_one(stream.store, TABLE, stale, page(*campaigns("1"), drifts=(new("a"),)))
     assert await subject.drifts() == {}
 
 

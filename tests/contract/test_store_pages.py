@@ -16,6 +16,7 @@ from tests.contract.subjects import (
     OTHER,
     Subject,
     campaigns,
+    commit_one,
     intent,
     key,
     letter,
@@ -73,8 +74,8 @@ async def test_page_atomic_a_page_of_another_checkpoint_writes_nothing(
         stream.at, **{name: getattr(stream.at, name) + by for name, by in difference.items()}
     )
     with pytest.raises((CheckpointMoved, StoreWentBack)):
-        await subject.store.commit_page(
-            stream.table, wrong, page(row("2"), dead=(letter("3"),), requests=1)
+        await commit_one(
+            subject.store, stream.table, wrong, page(row("2"), dead=(letter("3"),), requests=1)
         )
     assert set(await subject.rows()) == {"1"}
     assert await subject.dead() == []
@@ -90,7 +91,7 @@ async def test_page_atomic_a_bad_page_of_another_checkpoint_writes_nothing(
     late = stream.at
     await stream.commit(page(row("1")))
     with pytest.raises(CheckpointMoved):
-        await subject.store.commit_page(stream.table, late, page(row("2"), row("3", clicks=BIG)))
+        await commit_one(subject.store, stream.table, late, page(row("2"), row("3", clicks=BIG)))
     assert set(await subject.rows()) == {"1"}
     assert await subject.dead() == []
 
@@ -138,7 +139,7 @@ async def test_resume_a_late_copy_of_a_page_writes_nothing(subject: Subject) -> 
     before, sent = stream.at, page(row("1"), requests=1)
     done = await stream.commit(sent)
     with pytest.raises(CheckpointMoved):
-        await subject.store.commit_page(stream.table, before, sent)
+        await commit_one(subject.store, stream.table, before, sent)
     assert await subject.store.read_checkpoint(ADS) == done.checkpoint
     assert (await subject.cycle(before.cycle or 0)).totals == done.totals
 
@@ -192,7 +193,7 @@ async def test_resume_a_page_of_a_cycle_that_was_given_up_writes_nothing(
     late = stream.at
     await stream.begin(abandon="asked to")
     with pytest.raises(CheckpointMoved):
-        await subject.store.commit_page(stream.table, late, page(row("1")))
+        await commit_one(subject.store, stream.table, late, page(row("1")))
     assert await subject.rows() == {}
 
 
@@ -564,7 +565,7 @@ async def test_two_pages_of_one_checkpoint_only_one_is_written(subject: Subject)
 
     async def commit(of: str) -> None:
         try:
-            await subject.store.commit_page(stream.table, stream.at, page(row(of)))
+            await commit_one(subject.store, stream.table, stream.at, page(row(of)))
         except CheckpointMoved:
             return
         came.append(of)

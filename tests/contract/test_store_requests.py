@@ -16,6 +16,7 @@ from tests.contract.subjects import (
     ADS,
     TABLE,
     Subject,
+    commit_one,
     intent,
     key,
     letter,
@@ -36,7 +37,8 @@ async def test_page_atomic_records_out_of_their_turn_leave_the_checkpoint(
     await stream.commit(page(row("1"), next_cursor="2"))
     before = stream.at
     beside = await subject.store.begin_aside(before, "asked for")
-    done = await subject.store.commit_page(
+    done = await commit_one(
+        subject.store,
         TABLE,
         beside,
         attrs.evolve(page(row("7"), next_cursor=None), aside=True),
@@ -63,7 +65,8 @@ async def test_page_atomic_records_out_of_their_turn_need_the_checkpoint(
     before = stream.at
     await stream.commit(page(row("1"), next_cursor="2"))
     with pytest.raises(CheckpointMoved):
-        await subject.store.commit_page(
+        await commit_one(
+            subject.store,
             TABLE,
             beside,
             attrs.evolve(page(row("7"), next_cursor=None), aside=True),
@@ -78,7 +81,8 @@ async def test_accounted_few_records_are_no_measure_for_a_whole_cycle(subject: S
     stream = await opened(subject.store)
     await stream.whole_cycle(row("1"), row("2"), row("3"))
     beside = await subject.store.begin_aside(stream.at, "asked for")
-    done = await subject.store.commit_page(
+    done = await commit_one(
+        subject.store,
         TABLE,
         beside,
         attrs.evolve(page(row("1"), next_cursor=None), aside=True),
@@ -120,7 +124,7 @@ async def test_accounted_a_letter_leaves_with_the_row_it_was_about(subject: Subj
         aside=True,
         letters={ids[0]: key("5"), ids[1]: "", ids[2]: None},
     )
-    done = await subject.store.commit_page(TABLE, beside, again)
+    done = await commit_one(subject.store, TABLE, beside, again)
     assert (done.totals.written, done.totals.dead, done.totals.left_out) == (1, 1, 1)
     assert [(d.key, d.attempts) for d in await subject.dead()] == [(key("6"), 2)]
 

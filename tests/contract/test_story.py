@@ -26,6 +26,7 @@ from tests.contract.subjects import (
     PostgresSubject,
     Stream,
     campaigns,
+    commit_one,
     intent,
     key,
     letter,
@@ -90,7 +91,7 @@ async def retry(stream: Stream, number: int, *rows: Row, **of_page: Any) -> None
     commit = attrs.evolve(
         page(*rows, next_cursor=None, letters={number: key("1")}, **of_page), aside=True
     )
-    await stream.store.commit_page(stream.table, beside, commit)
+    await commit_one(stream.store, stream.table, beside, commit)
     stream.at = await stream.store.read_checkpoint(stream.id)
 
 
@@ -216,7 +217,7 @@ async def test_a_letter_leaves_by_each_of_its_ways(
     beside = await stream.store.begin_aside(stream.at, "1 dead letter tried again")
     (number,) = await looking.which_are_dead(ADS)
     commit = page(next_cursor=None, letters={number: None}, left_out=1)
-    await stream.store.commit_page(TABLE, beside, attrs.evolve(commit, aside=True))
+    await commit_one(stream.store, TABLE, beside, attrs.evolve(commit, aside=True))
     stream.at = await stream.store.read_checkpoint(ADS)
     assert "a rule of `where` leaves the record out" in (await told(real, settings)).past[-1].words
     await stream.whole_cycle(dead=(letter("1"),))

@@ -1,6 +1,6 @@
 """New fields and wrong types in the course of cycles, restarts and outages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 import pytest
@@ -48,11 +48,11 @@ class Counting(FakeStore):
 
     noted: list[int] = attrs.field(factory=list, init=False)
 
-    async def commit_page(
-        self, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
-        self.noted.append(len(page.drifts))
-        return await super().commit_page(table, checkpoint, page)
+    async def commit_pages(
+        self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
+        self.noted += [len(page.drifts) for page in pages]
+        return await super().commit_pages(table, checkpoint, pages)
 
 
 def _drift(name: str) -> Drift:

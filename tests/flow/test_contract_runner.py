@@ -51,7 +51,7 @@ async def test_a_table_that_was_refused_is_looked_at_anew(
     fleet: Fleet, autojump_clock: Clock
 ) -> None:
     """contained: whoever mends it may have added, or dropped, a column."""
-    fleet.store.fail_next("commit_page", StoreRefused("column colour does not exist"))
+    fleet.store.fail_next("commit_pages", StoreRefused("column colour does not exist"))
     async with fleet.life("ads") as life:
         runner = life.start(ADS, has_call=False)
         await fleet.until(lambda e: isinstance(e, events.Parked))

@@ -1,5 +1,6 @@
 """One stream, from its checkpoint to the end of a cycle, while everything stumbles."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -52,9 +53,11 @@ async def test_a_cycle_puts_every_record_into_the_table(
 class SlowStore(FakeStore):
     """Commits for longer than the next page's request takes."""
 
-    async def commit_page(self, table: Table, before: Checkpoint, page: PageCommit) -> Committed:
+    async def commit_pages(
+        self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
         await trio.sleep(30)
-        return await super().commit_page(table, before, page)
+        return await super().commit_pages(table, checkpoint, pages)
 
 
 async def test_what_is_asked_during_a_commit_is_counted_with_the_next(
@@ -194,7 +197,7 @@ async def test_a_commit_whose_answer_is_lost_is_settled_by_reading(
     world: World, autojump_clock: Clock, *, carried_out: bool
 ) -> None:
     """resume: whether it was committed or not, no page is fetched again and none counts twice."""
-    world.store.fail_next("commit_page", StoreUnavailable("connection lost"), after=carried_out)
+    world.store.fail_next("commit_pages", StoreUnavailable("connection lost"), after=carried_out)
     done = await world.cycle()
     assert world.pages_asked() == [1, 2, 3]
     assert done.totals.seen == 25
@@ -207,7 +210,7 @@ async def test_a_lost_answer_to_the_last_commit_still_ends_the_cycle(
 ) -> None:
     """resume: the cycle's end is in the page's own transaction, and read back as such."""
     world.api.records = dict(list(world.api.records.items())[:5])
-    world.store.fail_next("commit_page", StoreUnavailable("connection lost"), after=True)
+    world.store.fail_next("commit_pages", StoreUnavailable("connection lost"), after=True)
     done = await world.cycle()
     assert done.outcome == "ok"
     assert done.totals.seen == 5

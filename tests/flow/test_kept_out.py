@@ -295,7 +295,7 @@ async def test_page_atomic_whenever_it_is_forgotten_it_does_not_come_back(
                 fetched = world.pages_asked().count(1)  # noqa: B023
             statements += 1
             lost = (
-                answers_are_lost and method in ("commit_page", "reconcile") and not statements % 3
+                answers_are_lost and method in ("commit_pages", "reconcile") and not statements % 3
             )
             return Trouble(lost="answer" if lost else "")
 

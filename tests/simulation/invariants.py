@@ -38,10 +38,10 @@ __all__ = ["StoreUnavailable", "Violation", "WatchedApi", "WatchedStore"]
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 """The life of a daemon that a task belongs to."""
 
-COMMITTING: ContextVar[tuple[Table, Checkpoint, PageCommit] | None] = ContextVar(
+COMMITTING: ContextVar[tuple[Table, list[tuple[Checkpoint, PageCommit]]] | None] = ContextVar(
     "COMMITTING", default=None
 )
-"""What a task is about to commit."""
+"""What a task is about to commit, each page with where it takes the stream to stand."""
 
 
 BREAKER: ContextVar["WatchedBreaker | None"] = ContextVar("BREAKER", default=None)
@@ -171,16 +171,21 @@ class WatchedStore(FakeStore):
     def _met(self, cycle: FakeCycle) -> set[str]:
         return {key for page in self.pages[cycle.id] for key in page.keys}
 
-    async def commit_page(
-        self, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
+    async def commit_pages(
+        self, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
         before = self.checkpoints[checkpoint.stream]
         rows_before = len(self.tables[(table.schema, table.name)])
         dead_before = set(self.put_aside)
-        committing = COMMITTING.set((table, checkpoint, page))
-        committed: Committed | None = None
+        cursors = [checkpoint.cursor, *(page.next_cursor for page in pages)]
+        in_turn = [
+            (attrs.evolve(checkpoint, cursor=cursor), page)
+            for cursor, page in zip(cursors, pages, strict=False)
+        ]
+        committing = COMMITTING.set((table, in_turn))
+        committed: Sequence[Committed] | None = None
         try:
-            committed = await super().commit_page(table, checkpoint, page)
+            committed = await super().commit_pages(table, checkpoint, pages)
         finally:
             COMMITTING.reset(committing)
             after = self.checkpoints[checkpoint.stream]
@@ -195,7 +200,8 @@ class WatchedStore(FakeStore):
         super()._move(at, page)
         committing = COMMITTING.get()
         assert committing is not None
-        self._look_at_commit(*committing)
+        table, in_turn = committing
+        self._look_at_commit(table, *in_turn.pop(0))
 
     def _look_at_commit(self, table: Table, checkpoint: Checkpoint, page: PageCommit) -> None:
         stream = checkpoint.stream
@@ -318,12 +324,12 @@ class WatchedApi(FakeApi):
         most = self.allowed(now)
         self.store.tell("budget", counted <= most, f"{counted} requests in a window of {most}")
 
-    def look_at_list(self, page: int, fence: int) -> None:
-        """A page is asked for, in the course of a cycle."""
+    def look_at_list(self, page: int, fence: int, *, ahead: int) -> None:
+        """A page is asked for, in the course of a cycle; ahead: how many may be under way."""
         checkpoint = self.store.checkpoints[self.stream]
         if fence != self.store.leases[self.stream.source].fence or checkpoint.cycle is None:
             return
-        due = (checkpoint.pages + 1, checkpoint.pages + 2)
+        due = range(checkpoint.pages + 1, checkpoint.pages + 1 + ahead)
         self.store.tell(
             "resume", page in due, f"page {page} asked for with {checkpoint.pages} committed"
         )

@@ -1,7 +1,7 @@
 """Bugs that the search has to find: each breaks one rule that the code keeps."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from syncd.sync import stream as loop
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.calls import _PageCalls
+from syncd.sync.line import Line
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -37,19 +38,22 @@ Patch = tuple[object, str, Any]
 
 
 def checkpoint_before_the_rows() -> list[Patch]:
-    whole = FakeStore.commit_page
+    whole = FakeStore.commit_pages
 
     async def commit(
-        self: FakeStore, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
-        nothing = attrs.evolve(page, rows=[], dead=[], left_out=len(page.rows) + len(page.dead))
+        self: FakeStore, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
+        nothing = [
+            attrs.evolve(page, rows=[], dead=[], left_out=len(page.rows) + len(page.dead))
+            for page in pages
+        ]
         committed = await whole(self, table, checkpoint, nothing)
         await trio.sleep(0.05)
-        for row in page.rows:
+        for row in (row for page in pages for row in page.rows):
             self._write(table, checkpoint.stream.source, row, values_of(table, row))
         return committed
 
-    return [(FakeStore, "commit_page", commit)]
+    return [(FakeStore, "commit_pages", commit)]
 
 
 def token_refunded_on_failure() -> list[Patch]:
@@ -72,19 +76,21 @@ def token_back_too_early() -> list[Patch]:
 def cursor_from_memory_after_an_unknown_commit() -> list[Patch]:
     whole = loop.commit
 
-    async def commit(stream: Any, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+    async def commit(
+        stream: Any, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
         try:
-            return await stream.store.commit_page(stream.table, checkpoint, page)  # type: ignore[no-any-return]
+            return await stream.store.commit_pages(stream.table, checkpoint, pages)  # type: ignore[no-any-return]
         except StoreUnavailable:
-            if page.next_cursor is None:
-                return await whole(stream, checkpoint, page)
+            if pages[-1].next_cursor is None:
+                return await whole(stream, checkpoint, pages)
             moved = attrs.evolve(
                 checkpoint,
-                seq=checkpoint.seq + 1,
-                cursor=page.next_cursor,
-                pages=checkpoint.pages + 1,
+                seq=checkpoint.seq + len(pages),
+                cursor=pages[-1].next_cursor,
+                pages=checkpoint.pages + len(pages),
             )
-            return Committed(checkpoint=moved, totals=Counts())
+            return [Committed(checkpoint=moved, totals=Counts())]
 
     def unmoved(self: FakeStore, checkpoint: Checkpoint) -> Checkpoint:
         return attrs.evolve(self.checkpoints[checkpoint.stream], cursor=checkpoint.cursor)
@@ -93,12 +99,14 @@ def cursor_from_memory_after_an_unknown_commit() -> list[Patch]:
 
 
 def sequence_not_checked_in_the_commit() -> list[Patch]:
-    async def commit(stream: Any, checkpoint: Checkpoint, page: PageCommit) -> Committed:
+    async def commit(
+        stream: Any, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
         # Sent again until somebody says yes.
-        async def attempt() -> Committed:
+        async def attempt() -> Sequence[Committed]:
             now = await stream.store.read_checkpoint(stream.id)
             again = attrs.evolve(checkpoint, seq=now.seq)
-            return await stream.store.commit_page(stream.table, again, page)  # type: ignore[no-any-return]
+            return await stream.store.commit_pages(stream.table, again, pages)  # type: ignore[no-any-return]
 
         return await stream.retry.through_outages(attempt, stream.on_failure)  # type: ignore[no-any-return]
 
@@ -231,18 +239,23 @@ def waits_that_do_not_end() -> list[Patch]:
 
 
 def a_failing_page_given_up() -> list[Patch]:
-    whole = loop.run_page
+    ready, run_pages = Line.ready, loop.run_pages
 
-    async def run_page(stream: Any, checkpoint: Checkpoint, turn: Turn) -> Committed:
+    async def given_up(self: Line) -> Sequence[Turn]:
         try:
-            return await whole(stream, checkpoint, turn)
+            return await ready(self)
         except TryAgain:
-            page = PageCommit(
-                rows=[], dead=[], left_out=0, folded=0, next_cursor=None, last_page="", rest=1.0
-            )
-            return await loop.commit(stream, checkpoint, page)
+            return []
 
-    return [(loop, "run_page", run_page)]
+    async def commit(stream: Any, checkpoint: Checkpoint, turns: Sequence[Turn]) -> Committed:
+        if turns:
+            return await run_pages(stream, checkpoint, turns)
+        page = PageCommit(
+            rows=[], dead=[], left_out=0, folded=0, next_cursor=None, last_page="", rest=1.0
+        )
+        return (await loop.commit(stream, checkpoint, [page]))[-1]
+
+    return [(Line, "ready", given_up), (loop, "run_pages", commit)]
 
 
 def a_cycle_taken_up_at_its_first_page() -> list[Patch]:

@@ -16,7 +16,7 @@ from syncd.daemon.posting import Posting
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ApiUnavailable, LeaseHeld, StoreUnavailable, SyncdError, UnexpectedAnswer
-from syncd.sync import events
+from syncd.sync import events, line
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
@@ -24,6 +24,7 @@ from syncd.sync.limits import Limits
 from syncd.sync.model import Page, Record, StreamId, Table, Verdict
 from syncd.sync.ports import APPROVE, Permit
 from syncd.sync.retry import Outage, Retry
+from syncd.sync.unlimited import Unlimited
 from syncd.sync.waits import Waits
 from syncd.testing import FakeSource
 from syncd.testing.api import Asked, Fault, record
@@ -47,7 +48,7 @@ FENCE: ContextVar[int] = ContextVar("FENCE")
 PER = 60.0
 LAG = 30.0  # seconds for which a change may be on its way until the API shows it
 DRAIN = 100.0
-LEAVES = 30.0  # seconds: a request's timeout, and a Postgres that loses statements
+LEAVES = 45.0  # seconds: a request's timeout, and a Postgres that loses two statements
 TIMEOUT = 15.0
 CALLED = StreamId(source="ads", stream="called")
 PLAIN = StreamId(source="ads", stream="plain")
@@ -132,6 +133,9 @@ class Life:
     supervisor: Supervisor
     waits: Waits
     bucket: TokenBucket
+    rest: Unlimited
+    """Of the streams whose requests nobody counts."""
+
     breaker: WatchedBreaker
     outage: Outage
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -161,6 +165,9 @@ class World:
     full: float | None = attrs.field(init=False)
     """None: the plain stream asks only for what has changed; nothing vanishes there, or moves."""
 
+    free: bool = attrs.field(init=False)
+    """No limit counts the plain stream's requests: its pages are fetched ahead."""
+
     vanished: dict[StreamId, dict[str, dict[str, object]]] = attrs.field(factory=dict, init=False)
     size: int = attrs.field(default=4, init=False)
     every: float = attrs.field(default=300.0, init=False)
@@ -189,6 +196,7 @@ class World:
         self.forgetful = self.rng.choice((0.0, 0.0, 0.0, 0.3))
         # Drawn apart: what else is drawn stays the same for a seed.
         self.full = random.Random(f"full {self.schedule.seed}").choice((0.0, 0.0, None))
+        self.free = random.Random(f"free {self.schedule.seed}").choice((False, False, True))
         self.store.troubles = self._trouble
         for stream in (CALLED, PLAIN):
             api = WatchedApi(stream=stream, store=self.store, limit=None, per=PER)
@@ -206,10 +214,10 @@ class World:
     # --- what stumbles -----------------------------------------------------------------------
 
     def _trouble(self, method: str) -> Trouble:
-        if method == "commit_page" and self.rng.random() < self.forgetful:
+        if method == "commit_pages" and self.rng.random() < self.forgetful:
             self._forget_what_was_not_logged()
         if not self.lossy or self.rng.random() >= self.lossy:
-            return Trouble(before=0.002 if method == "commit_page" else 0.0)
+            return Trouble(before=0.002 if method == "commit_pages" else 0.0)
         kind = self.rng.randrange(4)
         return (
             Trouble(lost="request"),
@@ -221,9 +229,10 @@ class World:
     def _faults(self, api: WatchedApi) -> Fault:
         async def stumble(asked: Asked) -> Page | bytes | Verdict | None:
             now = trio.current_time()
-            self.arrivals.append(now)
-            if not self._misled(now):
-                api.look_at(now, self.arrivals)
+            if not self._is_free(api.stream):
+                self.arrivals.append(now)
+                if not self._misled(now):
+                    api.look_at(now, self.arrivals)
             key = asked.idempotency_key
             fence = FENCE.get()
             if key is not None:
@@ -233,7 +242,8 @@ class World:
                 alone = fence if len(self.lives) == 1 else -1
                 api.look_at_call(key, repeatable=self.repeatable, fence=alone)
             elif asked.what.startswith("page") and "asked for" not in asked.what:
-                api.look_at_list(int(asked.what.split()[1]), fence)
+                ahead = line.PAGES if self._is_free(api.stream) else 2
+                api.look_at_list(int(asked.what.split()[1]), fence, ahead=ahead)
             held = self.pausing.get(api.stream)
             if held is not None and held.ok and len(self.lives) == 1:
                 self.store.tell("drain", False, "a request of a stream that is paused")
@@ -247,6 +257,9 @@ class World:
             return await self._stumble(api, asked)
 
         return stumble
+
+    def _is_free(self, stream: StreamId) -> bool:
+        return self.free and stream == PLAIN
 
     def _misled(self, now: float) -> bool:
         """Whether a step of Postgres's clock may have freed tokens of a process now gone.
@@ -310,6 +323,7 @@ class World:
             has_verify=self.has_verify,
             size=self.size,
         )
+        budget = Limits([], life.rest) if self._is_free(stream) else Limits([life.bucket])
         return StreamContext(
             id=stream,
             table=table(stream),
@@ -321,12 +335,12 @@ class World:
             source=source,
             store=self.store,
             ledger=Ledger(self.store),
-            budget=Limits([life.bucket]),
+            budget=budget,
             retry=Retry(
                 retries=3,
                 base=1.0,
-                windows=(PER,),
-                budget=Limits([life.bucket]),
+                windows=() if self._is_free(stream) else (PER,),
+                budget=budget,
                 waits=waits,
                 rng=self.rng,
                 outage=life.outage,
@@ -351,6 +365,7 @@ class World:
             supervisor=supervisor,
             waits=waits,
             bucket=bucket,
+            rest=Unlimited("rest", self.store),
             breaker=WatchedBreaker(rng=self.rng),
             outage=Outage(ask=lambda: self.store.renew_leases([]), rng=self.rng),
         )
@@ -365,6 +380,9 @@ class World:
                 return
             await self._patiently(bucket.open)
             supervisor.serve(bucket)
+            if self.free:
+                await self._patiently(life.rest.open)
+                supervisor.serve(life.rest)
             leases = supervisor.leases
             supervisor.serve(Posting(life.breaker, self.store, lambda: leases.get("ads")))
             for stream in self.apis:
