@@ -304,7 +304,7 @@ class ApiSource:
             records=judged.seen,
             last=judged.last,
             headers=answer.headers,
-            url=self.client.url(ask),
+            asked=lambda: self.client.url(ask),
         )
         turn = self._pagination.turn(answered)
         following = self._fit_to_be_kept(turn.next_cursor)

@@ -92,8 +92,11 @@ class Transport:
     """Requests now on their way, by what they are for."""
 
     _pool: _Pool | None = attrs.field(default=None, init=False)
+    _origin: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        base = httpx.URL(self.base_url)
+        self._origin = f"{base.scheme}://{base.netloc.decode()}"
         # At INFO they write whole URLs, at DEBUG the Authorization header.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -136,18 +139,12 @@ class Transport:
                         extensions={"trace": flight.trace},
                     ) as response:
                         flight.answering = True
-                        body = await read_body(
-                            response.aiter_raw(),
-                            response.headers.get("content-encoding", ""),
-                            self.max_body,
-                        )
+                        told = {k.lower(): v for k, v in response.headers.items()}
+                        encoding = told.get("content-encoding", "")
+                        body = await read_body(response.aiter_raw(), encoding, self.max_body)
                         flight.permit.answered()
                         self._tell(flight, response.status_code)
-                        return Answer(
-                            status=response.status_code,
-                            headers={k.lower(): v for k, v in response.headers.items()},
-                            body=body,
-                        )
+                        return Answer(status=response.status_code, headers=told, body=body)
             except trio.TooSlowError:
                 self._tell(flight, None, "timeout")
                 raise flight.lost(f"no answer within {self.timeout:g} s") from None
@@ -174,9 +171,9 @@ class Transport:
 
     def _url(self, ask: Ask) -> httpx.URL:
         """On base_url's origin, always: no path can lead off it."""
-        base = httpx.URL(self.base_url)
-        start = f"{base.scheme}://{base.netloc.decode()}" if ask.rooted else self.base_url
+        start = self._origin if ask.rooted else self.base_url
         try:
+            # Params of its own are kept; those that go with it take the place of equal ones.
             url = httpx.URL(start.rstrip("/") + "/" + ask.path.lstrip("/"))
             return url.copy_merge_params(ask.params) if ask.params else url
         except httpx.InvalidURL:

@@ -132,7 +132,7 @@ def next_cursor(page: PageSettings, seen: Seen, cursor: str | None = None) -> st
         records=len(seen.raws),
         last=seen.raws[-1] if seen.raws else None,
         headers=seen.reply.headers,
-        url=seen.reply.url,
+        asked=lambda: seen.reply.url,
     )
     try:
         return pagination_for(page).turn(answered).next_cursor

@@ -7,6 +7,7 @@ passes through a float on its way to Postgres.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Generic, Literal, TypeVar, overload
 
 import attrs
@@ -222,9 +223,13 @@ class Page:
         known = [r.key for r in self.rejects if r.key is not None]
         return [*keys_of(self.records), *self.left_out, *self.gone, *known]
 
+    @cached_property
+    def _print(self) -> str:
+        return self.printed or self.fingerprint_of(self.keys)
+
     def fingerprint(self) -> str:
         """Equal for two pages that hold the same keys: how a page that repeats is noticed."""
-        return self.printed or self.fingerprint_of(self.keys)
+        return self._print
 
     def fingerprint_of(self, keys: Sequence[str]) -> str:
         """The same, with these for the keys of its records."""

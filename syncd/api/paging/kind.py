@@ -1,7 +1,7 @@
 """What is a kind of paging, and what do all of them look at?"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -37,7 +37,7 @@ class Answered:
     headers: Mapping[str, str] = attrs.field(factory=dict)
     """Names in lower case."""
 
-    url: str = ""
+    asked: Callable[[], str] = attrs.field(default=lambda: "")
     """The whole address that was asked, which links may be relative to."""
 
 

@@ -68,7 +68,7 @@ def _asked(cursor: str | None, page: LinkPages | UrlPages) -> Asked:
 
 
 def _turn(address: str | None, answered: Answered, page: LinkPages | UrlPages) -> Turn:
-    following = None if address is None else _on_our_server(address, answered.url, page.foreign)
+    following = None if address is None else _on_our_server(address, answered.asked(), page.foreign)
     return Turn(next_cursor=following, total=count(answered.envelope, page.total))
 
 

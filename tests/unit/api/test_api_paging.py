@@ -26,7 +26,7 @@ def turn(page: PageSettings, cursor: str | None = None, **answer: Any) -> Turn:
     """The turn after an answer whose body is `body`, in JSON."""
     body = answer.pop("body", {})
     envelope = Envelope(body if isinstance(body, bytes) else json.dumps(body).encode())
-    given = {"records": 10, "url": URL, **answer}
+    given = {"records": 10, "asked": lambda: URL, **answer}
     return pagination_for(page).turn(Answered(cursor=cursor, envelope=envelope, **given))
 
 
