@@ -505,6 +505,10 @@ RETURNING source, clock_timestamp() AS at, extract(epoch FROM next_start - clock
               AS left_until, paused_at IS NOT NULL AS paused, coalesce(extra_due, '') AS extra_due,
           coalesce(question, '') AS question, kept_out_version;
 
+-- name: in_vain
+-- Nearly all that the cycle has met so far was new or differed: no filter pays then.
+(SELECT written > 0.9 * seen FROM syncd.cycle WHERE id = %(cycle)s)
+
 -- name: turn_page
 -- What a page of a cycle that goes on leaves beside its rows: the rest of the statement that has
 -- moved the checkpoint (k) and written them (w).

@@ -2,12 +2,15 @@
 
 A page goes to Postgres as one JSON parameter, so that numbers arrive as the API wrote
 them.  Unchanged rows are filtered before the upsert: a guard in DO UPDATE alone would
-still lock them and write WAL.  `OFFSET 0` keeps the planner from turning the filter
-into a hash over the whole table.  All names are the user's and are quoted.
+still lock them and write WAL.  Where nearly all rows of a cycle are new or differ the
+filter looks each of them up in vain, and the guard does by itself.  `OFFSET 0` keeps the
+planner from turning the filter into a hash over the whole table.  All names are the
+user's and are quoted.
 """
 
 import functools
 from collections.abc import Sequence
+from typing import LiteralString
 
 import attrs
 from psycopg import sql
@@ -17,6 +20,21 @@ from syncd.sync.model import Block, Row, Table
 
 CALLED = "_syncd_called"
 SOURCE, CHANGED, DELETED = "_syncd_source", "_syncd_changed_at", "_syncd_deleted_at"
+
+UPSERT = """INSERT INTO {table} AS t ({names}, {source}, {changed}, {deleted})
+SELECT {values}, k.source, k.at, NULL
+FROM k, jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
+WHERE {in_vain}
+   OR NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = k.source AND {same_key}
+                  AND o.{deleted} IS NULL AND {unchanged} OFFSET 0)
+ORDER BY {order}
+ON CONFLICT ({source}, {key}) DO UPDATE SET {sets}, {deleted} = NULL,
+    {changed} = CASE WHEN {stable} AND t.{deleted} IS NULL THEN t.{changed}
+                     ELSE EXCLUDED.{changed} END
+WHERE t.{deleted} IS NOT NULL OR NOT {equal}
+RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
+          THEN jsonb_build_array({key_of})::text END AS key"""
+"""Writes rows; `k` is (source, at), and gives none where nothing may be written."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,48 +130,47 @@ def _statements(
         )
         for c in names
     ]
-    upsert = sql.SQL(
-        """INSERT INTO {table} AS t ({names}, {source}, {changed}, {deleted})
-SELECT {values}, k.source, k.at, NULL
-FROM k, jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
-WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = k.source AND {same_key}
-                  AND o.{deleted} IS NULL AND {unchanged} OFFSET 0)
-ORDER BY {order}
-ON CONFLICT ({source}, {key}) DO UPDATE SET {sets}, {deleted} = NULL,
-    {changed} = CASE WHEN {stable} AND t.{deleted} IS NULL THEN t.{changed}
-                     ELSE EXCLUDED.{changed} END
-RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
-          THEN jsonb_build_array({key_of})::text END AS key"""
-    ).format(
-        table=table,
-        key_of=listed("t", key),
-        names=sql.SQL(", ").join(map(named, names)),
-        source=named(SOURCE),
-        changed=named(CHANGED),
-        deleted=named(DELETED),
-        values=sql.SQL(", ").join(values),
-        record=record,
-        same_key=same_key,
-        unchanged=unchanged,
-        order=listed("r", key),
-        key=sql.SQL(", ").join(map(named, key)),
-        sets=sql.SQL(", ").join(sql.SQL("{c} = EXCLUDED.{c}").format(c=named(c)) for c in names),
-        stable=same("t", "excluded", stable),
-    )
+    types = dict(columns)
+    parts = {
+        "table": table,
+        "key_of": listed("t", key),
+        "names": sql.SQL(", ").join(map(named, names)),
+        "source": named(SOURCE),
+        "changed": named(CHANGED),
+        "deleted": named(DELETED),
+        "values": sql.SQL(", ").join(values),
+        "record": record,
+        "same_key": same_key,
+        "unchanged": unchanged,
+        # Any order will do that all keep to, against deadlocks; this one is the cheapest.
+        "order": sql.SQL(", ").join(
+            sql.SQL('{} COLLATE "C"' if types[c] == "text" else "{}").format(named("r", c))
+            for c in key
+        ),
+        "key": sql.SQL(", ").join(map(named, key)),
+        "sets": sql.SQL(", ").join(sql.SQL("{c} = EXCLUDED.{c}").format(c=named(c)) for c in names),
+        "stable": same("t", "excluded", stable),
+        "equal": same("t", "excluded", names),
+    }
+
+    def upsert(in_vain: LiteralString = "false") -> sql.Composed:
+        """in_vain: a condition, looked at once, by which rows need not be filtered."""
+        return sql.SQL(UPSERT).format(in_vain=sql.SQL(in_vain), **parts)
+
     shape = sql.SQL(
         "WITH k AS ({k}), w AS ({upsert}) SELECT (SELECT count(*) FROM k), count(*), "
         "(SELECT at FROM k), coalesce(array_agg(key) FILTER (WHERE key IS NOT NULL), '{{}}') FROM w"
     )
     return Statements(
-        commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert),
+        commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert()),
         turn=sql.SQL("WITH k AS ({k}), w AS ({upsert}), {rest}").format(
             k=sql.SQL(queries.sql("move_checkpoint")),
-            upsert=upsert,
+            upsert=upsert(queries.sql("in_vain")),
             rest=sql.SQL(queries.sql("turn_page")),
         ),
         upsert=shape.format(
             k=sql.SQL("SELECT %(source)s::text AS source, %(at)s::timestamptz AS at"),
-            upsert=upsert,
+            upsert=upsert(),
         ),
         **_scanning(table, dict(columns), key),
         **_of_one(table, dict(columns), key),
