@@ -40,6 +40,7 @@ from syncd.admin.listening import origin
 WRITING = 30.0  # seconds that a client may take to read what it is sent
 IDLE = 5.0  # seconds without a request, and for one's head to arrive
 MOST = 1200  # connections
+TURNS = 10  # of the loop, between two clients that are let in
 TIDYING = 5.0  # seconds between two looks whether that is to be done
 CROWD = 100  # connections at once, after which memory is tidied up
 DESCRIPTORS = 4096  # that this process may open, if the system lets it
@@ -146,6 +147,25 @@ class Conversation(TCPServer):
 
 
 @attrs.define(eq=False)
+class _Paced(trio.abc.Listener[trio.SocketStream]):
+    """Lets a crowd in one after the other.
+
+    A conversation takes its memory until its client is answered or listens, and some turns of the
+    loop: who comes in at each of them finds all of a crowd in conversation at once.
+    """
+
+    _listener: trio.SocketListener
+
+    async def accept(self) -> trio.SocketStream:
+        for _ in range(TURNS):
+            await trio.lowlevel.checkpoint()
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+@attrs.define(eq=False)
 class Server:
     """Serves an app on a socket that listens, until it is cancelled."""
 
@@ -177,7 +197,7 @@ class Server:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tidy)
-            await trio.serve_listeners(self._serve, [listener])
+            await trio.serve_listeners(self._serve, [_Paced(listener)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         if self._open >= self._most:
