@@ -5,8 +5,10 @@ import json
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 import h11
 import pytest
@@ -16,16 +18,19 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from starlette.requests import Request
 
+from syncd.admin import serving
 from syncd.admin.audience import GONE, PARTING, QUIET, READING, SPACING, STILL_HERE, Audience
 from syncd.admin.door import Door, Telling
 from syncd.admin.feed import Feed
 from syncd.admin.listening import listening
 from syncd.admin.readiness import Ourselves
+from syncd.admin.serving import Conversation
 from syncd.config.settings import AdminSettings, Settings
 
 SETTINGS = Settings(state=Path("/state"), sources={}, admin=AdminSettings(listen="127.0.0.1:0"))
 ASKING = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LISTENERS = 20
+CROWD = 100
 LARGE = "x" * 1_000_000  # more than a socket takes
 WITHOUT = (TCPServer, H11Protocol, h11.Connection, Request, trio.SocketStream, trio.lowlevel.Task)
 
@@ -182,8 +187,13 @@ async def test_at_the_end_all_are_told_and_nobody_is_waited_for(
 
 
 @asynccontextmanager
-async def open_door() -> AsyncIterator[tuple[str, int]]:
-    """A whole one, without a daemon behind it."""
+async def open_door(
+    before: Callable[[tuple[str, int]], None] = lambda _: None,
+) -> AsyncIterator[tuple[str, int]]:
+    """A whole one, without a daemon behind it.
+
+    before: what happens when one can come, and nobody is let in yet.
+    """
     door = Door(
         settings=SETTINGS,
         ourselves=Ourselves(host="here", pid=1),
@@ -193,6 +203,7 @@ async def open_door() -> AsyncIterator[tuple[str, int]]:
         clock=trio.current_time,
     )
     with listening(AdminSettings(listen="127.0.0.1:0")) as sock:
+        before(sock.getsockname())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(door.run, sock)
             yield sock.getsockname()
@@ -222,3 +233,31 @@ async def test_behind_a_listener_stands_its_socket_alone() -> None:
             await comes()
         for kind, count in _alive().items():
             assert count - before[kind] < LISTENERS / 2, kind
+
+
+async def test_of_a_crowd_few_are_in_conversation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """contained: what it takes to understand a request is not there for all of them at once."""
+    conversations: WeakSet[Conversation] = WeakSet()
+    most = 0
+
+    class Counted(Conversation):
+        def __init__(self, *args: Any) -> None:
+            nonlocal most
+            super().__init__(*args)
+            conversations.add(self)
+            most = max(most, len(conversations))
+
+    monkeypatch.setattr(serving, "Conversation", Counted)
+    with ExitStack() as stack:
+        clients = []
+
+        def come(address: tuple[str, int]) -> None:
+            for _ in range(CROWD):
+                sock = stack.enter_context(closing(socket.create_connection(address)))
+                sock.send(ASKING)
+                clients.append(Client(sock))
+
+        async with open_door(come):
+            for client in clients:
+                await client.piece()
+    assert 0 < most <= CROWD / 3
