@@ -168,6 +168,9 @@ async def _load(seconds: float) -> None:
             async with daemon(folder, config, conninfo, door=True) as running:
                 address = str((await running.until(OPEN))["address"])
                 await trio.sleep(WARM)
+                # What the first question of each kind loads stays, and is no crowd's.
+                await _ask_once(address)
+                await _listen_once(address)
                 before = running.rss
                 without = await _piece(running, "without the crowd", seconds)
                 async with crowd(address, seconds=seconds + 2) as coming:
@@ -185,8 +188,8 @@ async def _load(seconds: float) -> None:
                 # What Python has taken from the system it gives back only in pieces of 1 MiB of
                 # which nothing is used: what is left must not grow with each crowd.
                 click.echo(
-                    f"memory before {before:.1f} MiB, {SETTLING:.0f} s after the crowd {after:.1f} "
-                    f"MiB, after a second one {running.rss:.1f} MiB"
+                    f"memory before (each address asked once) {before:.1f} MiB, {SETTLING:.0f} s "
+                    f"after the crowd {after:.1f} MiB, after a second one {running.rss:.1f} MiB"
                 )
                 click.echo(f"the crowd: {said.decode().strip()}")
                 async with crowd(address, seconds=60):
@@ -248,12 +251,27 @@ async def _cost(turns: int, records: int) -> None:
 
 
 async def _ask_once(address: str) -> None:
-    host, _, port = address.removeprefix("http://").rpartition(":")
-    for path in (b"/", b"/api/status", b"/api/cycles", b"/api/openapi.json", b"/readyz"):
-        async with await trio.open_tcp_stream(host, int(port)) as stream:
-            await stream.send_all(b"GET " + path + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    for path in ("/", "/api/status", "/api/cycles", "/api/dead", "/api/openapi.json", "/readyz"):
+        async with _asking(address, path) as stream:
             async for _ in stream:
                 pass
+
+
+async def _listen_once(address: str) -> None:
+    async with _asking(address, "/api/events") as stream:
+        read = b""
+        async for piece in stream:
+            read += piece
+            if b"event: status" in read:
+                return
+
+
+@asynccontextmanager
+async def _asking(address: str, path: str) -> AsyncIterator[trio.SocketStream]:
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        yield stream
 
 
 def _restless(config: Path) -> Path:

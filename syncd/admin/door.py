@@ -14,8 +14,9 @@ import trio
 from starlette.requests import Request
 from starlette.routing import Router
 
+from syncd.admin.audience import Audience
 from syncd.admin.desk import Desk
-from syncd.admin.entry import Entry, Refused
+from syncd.admin.entry import Entry
 from syncd.admin.feed import Feed, picture_of
 from syncd.admin.guard import Guard
 from syncd.admin.openapi import document
@@ -69,6 +70,7 @@ class Door:
     feed: Feed = attrs.field(init=False)
     routes: list[Route] = attrs.field(init=False)
     _listed: dict[StreamId, Listed] = attrs.field(factory=dict, init=False)
+    _audience: Audience = attrs.field(init=False)
     _desk: Desk = attrs.field(factory=Desk, init=False)
     _entry: Entry = attrs.field(init=False)
     _reading: Reading = attrs.field(init=False)
@@ -89,17 +91,19 @@ class Door:
             failed=self.telling.failed,
             listed=self._listed,
         )
+        self._audience = Audience(self.feed)
         self._entry = Entry(
             settings=lambda: self._admin, note=self._note, tell=self.telling.refused
         )
         self._reading = Reading(
             settings=lambda: self.settings,
             feed=self.feed,
+            audience=self._audience,
             desk=self._desk,
             pages=Pages.read(),
             ourselves=self.ourselves,
             version=self.version,
-            may_stay=self._may_stay,
+            staying=self._entry.staying,
         )
         self._writing = Writing(settings=lambda: self.settings, entry=self._entry, desk=self._desk)
         self.routes = table(self._reading, self._writing)
@@ -148,8 +152,9 @@ class Door:
         guard = Guard(app=router, entry=self._entry, failed=telling.failed, safe=telling.safe)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.feed.keep_up)
-            nursery.start_soon(self.feed.part)
-            nursery.start_soon(Server(guard, self.telling.failed).run, sock)  # type: ignore[arg-type]  # starlette's types of ASGI are wider
+            nursery.start_soon(self._audience.run)
+            server = Server(guard, telling.failed, self._audience.listeners)  # type: ignore[arg-type]  # starlette's types of ASGI are wider
+            nursery.start_soon(server.run, sock)
 
     async def work(self, look: Look, ask: Ask, story: Stories) -> None:
         """Do what needs the store, until cancelled."""
@@ -195,13 +200,6 @@ class Door:
             self._entry.of_records(request)
         elif who == "keyholder":
             self._entry.keyholder(request)
-
-    def _may_stay(self, request: Request) -> bool:
-        try:
-            self._entry.reader(request)
-        except Refused:
-            return False
-        return True
 
     def _note(self, deed: Deed) -> None:
         self._owed.append(deed)

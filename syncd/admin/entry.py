@@ -19,7 +19,7 @@ import trio
 from starlette.requests import Request
 
 from syncd.admin.limits import Allowance, Thinned
-from syncd.config.settings import AdminSettings
+from syncd.config.settings import AdminSettings, Secret
 from syncd.sync.asking import Asker, Deed
 
 PORT = re.compile(r":[0-9]{1,5}\Z")
@@ -84,9 +84,12 @@ class Entry:
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Refused(403, "asked from the page of another site")
         settings = self.settings()
-        # By a proxy's name come those whom the proxy lets in, from wherever.
-        if not settings.local or _name(request) in settings.hosts:
+        if _needs_token(settings, _name(request)):
             self._token(request, "read")
+
+    def staying(self, request: Request) -> "Staying":
+        """Whether who was let in may read on; holds nothing of the request but two headers."""
+        return Staying(self.settings, _name(request), _given(request))
 
     def of_records(self, request: Request) -> None:
         """Let in who may read whole records: by TCP any user of this host comes in."""
@@ -126,14 +129,14 @@ class Entry:
         token = self.settings().token
         if token is None:
             raise Refused(403, "no token is configured (`admin.token`), so nobody may do this")
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not given:
+        given = _given(request)
+        if not given:
             raise Refused(
                 401,
                 f"this needs the token, to {why}: `Authorization: Bearer TOKEN`",
                 {"WWW-Authenticate": 'Bearer realm="syncd"'},
             )
-        if hmac.compare_digest(given.strip().encode(), token.reveal().encode()):
+        if _right(given, token):
             return Asker(who=f"the token from {token.origin}", origin=origin(request))
         stranger = _stranger(request)
         self._refused(stranger, request, "wrong token", aloud=True)
@@ -154,6 +157,36 @@ class Entry:
         self.note(Deed(asker=asker, what="refused", subject=what, ok=False, answer=why + again))
         if aloud:
             self.tell(asker.origin, times)
+
+
+@attrs.define(eq=False)
+class Staying:
+    """Whether who reads for long may go on to, told whenever it is called: a reload may end it."""
+
+    _settings: Callable[[], AdminSettings]
+    _name: str
+    _given: str = attrs.field(repr=False)
+
+    def __call__(self) -> bool:
+        settings = self._settings()
+        if not _needs_token(settings, self._name):
+            return True
+        return settings.token is not None and _right(self._given, settings.token)
+
+
+def _needs_token(settings: AdminSettings, name: str) -> bool:
+    """Whether one needs it to read; by a proxy's name come those whom it lets in, from wherever."""
+    return not settings.local or name in settings.hosts
+
+
+def _given(request: Request) -> str:
+    """The token that somebody brings; empty if none."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def _right(given: str, token: Secret) -> bool:
+    return hmac.compare_digest(given.encode(), token.reveal().encode())
 
 
 async def body_of(request: Request) -> bytes:

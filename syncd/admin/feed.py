@@ -6,14 +6,13 @@ answer the last picture is shown, with since when it is the last one and why.
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sized
 from typing import Any
 
 import attrs
 import trio
 
 from syncd.admin.limits import Thinned
-from syncd.admin.serving import Connection
 from syncd.config.settings import Settings
 from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
@@ -26,7 +25,6 @@ EVERY = 1.0  # seconds between two looks
 FRESH = 1.5  # seconds for which what is shown needs no new look
 PATIENCE = 2.0  # seconds that a request waits for a new look
 STALE = 5.0  # seconds after which a picture that was to be renewed is called old
-PARTING = 1.0  # seconds that it may take to read that the daemon leaves
 LINGER = 5.0  # seconds for which it is looked on after the last question
 
 HEAD, TAIL = b"event: status\ndata: ", b"\n\n"
@@ -55,7 +53,9 @@ class Feed:
     listed: Mapping[StreamId, Listed] = attrs.field(factory=dict)
     """What the APIs said of the lists that are gone through now."""
 
-    listeners: set[Connection] = attrs.field(factory=set, init=False)
+    listeners: Sized = attrs.field(default=(), init=False)
+    """Who looks for as long as they stay."""
+
     event: bytes = attrs.field(default=b"", init=False)
     """The newest object as a server-sent event: one copy for all who listen."""
 
@@ -110,23 +110,12 @@ class Feed:
         while self.version == version and not self.over:
             await self._news.wait()
 
-    async def ended(self) -> None:
-        """Return when it is over."""
-        await self._end.wait()
-
     def end(self) -> None:
         """Tell whoever listens that nothing more will come."""
         self._end.set()
         self._tell()
 
     # --- what makes it ------------------------------------------------------------------------
-
-    async def part(self) -> None:
-        """At the end wait no longer than a moment for who does not read that it is."""
-        await self.ended()
-        await trio.sleep(PARTING)
-        for connection in list(self.listeners):
-            connection.cut()
 
     async def keep_up(self) -> None:
         """Make it anew once a second while somebody looks, whatever Postgres does."""

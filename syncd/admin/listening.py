@@ -17,6 +17,7 @@ from syncd.config.settings import AdminSettings
 from syncd.errors import ConfigError, Fault
 
 BACKLOG = 256
+SILENT = 1  # second until the kernel lets one in that has asked nothing
 MODE = 0o660
 BUFFER = 128 * 1024  # bytes that the kernel holds for a client that does not read
 PEER = struct.Struct("iII")  # pid, uid, gid, as SO_PEERCRED tells them
@@ -65,6 +66,8 @@ def _tcp(host: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A client is let in when its request is there: who says nothing costs the kernel alone.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT)
         sock.bind((host, port))
         return _ready(sock)
     except BaseException:

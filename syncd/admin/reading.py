@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from syncd.admin.audience import Audience
 from syncd.admin.desk import Desk
 from syncd.admin.entry import Refused
 from syncd.admin.feed import Feed
@@ -52,11 +53,14 @@ class Reading:
 
     settings: Callable[[], Settings]
     feed: Feed
+    audience: Audience
     desk: Desk
     pages: Pages
     ourselves: Ourselves
     version: str
-    may_stay: Callable[[Request], bool]
+    staying: Callable[[Request], Callable[[], bool]]
+    """Of a request that was let in: whether it still would be."""
+
     look: Look | None = attrs.field(default=None, init=False)
     ask: Ask | None = attrs.field(default=None, init=False)
     render: Render | None = attrs.field(default=None, init=False)
@@ -102,7 +106,7 @@ class Reading:
         return Response(await self.feed.fresh(), media_type=Json.media_type)
 
     async def events(self, request: Request) -> ASGIApp:
-        return Live(feed=self.feed, may_stay=lambda: self.may_stay(request))
+        return Live(audience=self.audience, may_stay=self.staying(request))
 
     async def cycles(self, request: Request) -> ASGIApp:
         stream, limit = self._stream(request), _limit(request)

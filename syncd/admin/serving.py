@@ -16,9 +16,8 @@ import gc
 import logging
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from contextlib import suppress
-from functools import partial
 
 import attrs
 import h11
@@ -41,6 +40,7 @@ from syncd.admin.listening import origin
 WRITING = 30.0  # seconds that a client may take to read what it is sent
 IDLE = 5.0  # seconds without a request, and for one's head to arrive
 MOST = 1200  # connections
+TURNS = 10  # of the loop, between two clients that are let in
 TIDYING = 5.0  # seconds between two looks whether that is to be done
 CROWD = 100  # connections at once, after which memory is tidied up
 DESCRIPTORS = 4096  # that this process may open, if the system lets it
@@ -68,20 +68,18 @@ class Connection:
         self._whole.cancel()
 
     async def taken_over(self, taker: "Taker") -> None:
-        """End what hypercorn does on it, and let the taker answer; does not return."""
+        """End what hypercorn does on it, and let the taker have the socket; does not return."""
         self.taker = taker
         self._talk.cancel()
         await trio.sleep_forever()
 
-    async def run(self, talk: Callable[[], Awaitable[None]]) -> None:
-        """Talk on it, and then do what was wished for."""
+    async def talk(self, conversation: Awaitable[None]) -> None:
+        """Let hypercorn talk on it, until it is over or somebody takes it over."""
         with self._talk:
-            await talk()
-        if self.taker is not None:
-            await self.taker(self._stream, self)
+            await conversation
 
 
-Taker = Callable[[trio.SocketStream, Connection], Awaitable[None]]
+Taker = Callable[[socket.socket], None]
 
 
 class _Plain(H11Protocol):
@@ -149,6 +147,25 @@ class Conversation(TCPServer):
 
 
 @attrs.define(eq=False)
+class _Paced(trio.abc.Listener[trio.SocketStream]):
+    """Lets a crowd in one after the other.
+
+    A conversation takes its memory until its client is answered or listens, and some turns of the
+    loop: who comes in at each of them finds all of a crowd in conversation at once.
+    """
+
+    _listener: trio.SocketListener
+
+    async def accept(self) -> trio.SocketStream:
+        for _ in range(TURNS):
+            await trio.lowlevel.checkpoint()
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+@attrs.define(eq=False)
 class Server:
     """Serves an app on a socket that listens, until it is cancelled."""
 
@@ -156,8 +173,11 @@ class Server:
     _failed: Callable[[BaseException], None]
     """Hears of what goes wrong on one connection, and concerns no other."""
 
+    _taken: Sized
+    """The connections that others have taken over."""
+
     _wrapped: ASGIWrapper = attrs.field(init=False)
-    _open: int = attrs.field(default=0, init=False)
+    _talking: int = attrs.field(default=0, init=False)
     _most: int = attrs.field(default=MOST, init=False)
     _context: WorkerContext = attrs.field(init=False)
     _config: Config = attrs.field(init=False)
@@ -177,30 +197,36 @@ class Server:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tidy)
-            await trio.serve_listeners(self._serve, [listener])
+            await trio.serve_listeners(self._serve, [_Paced(listener)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         if self._open >= self._most:
             with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(1):
                 await stream.send_all(BUSY)
             return
-        self._open += 1
+        self._talking += 1
         try:
             with trio.CancelScope() as scope:
                 connection = Connection(origin(stream.socket), stream, scope)  # type: ignore[arg-type]  # trio's own does what is asked of it
-                await connection.run(partial(self._talk, stream, connection))
+                await self._talk(stream, connection)
+                if connection.taker is not None and not scope.cancel_called:
+                    connection.taker(_let_go(stream))
         except* (OSError, H2CProtocolRequiredError, H2ProtocolAssumedError):
             pass  # it is gone, or insists on HTTP/2, which is not served
         except* Exception as errors:  # noqa: BLE001 - told, and it costs this connection alone
             self._failed(errors)
         finally:
-            self._open -= 1
+            self._talking -= 1
+
+    @property
+    def _open(self) -> int:
+        return self._talking + len(self._taken)
 
     async def _talk(self, stream: trio.SocketStream, connection: Connection) -> None:
         state = ConnectionState({"connection": connection})
         conversation = Conversation(self._wrapped, self._config, self._context, state, stream)  # type: ignore[arg-type]  # it says SSL, and serves both
         try:
-            await conversation
+            await connection.talk(conversation)
         finally:
             # It and its protocol hold each other, and a crowd of them for long.
             conversation.__dict__.clear()
@@ -216,6 +242,12 @@ class Server:
                 gc.collect()
                 with suppress(OSError, AttributeError):  # another libc has no such thing
                     await trio.to_thread.run_sync(ctypes.CDLL(None).malloc_trim, 0)
+
+
+def _let_go(stream: trio.SocketStream) -> socket.socket:
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.setblocking(False)
+    return sock
 
 
 def _descriptors() -> int:

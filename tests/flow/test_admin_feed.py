@@ -1,7 +1,7 @@
 """One picture for all who look at the side door, on the loop's own clock."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -9,12 +9,11 @@ import trio.testing
 
 from syncd.admin.desk import CROWD, PATIENCE, Crowded, Desk
 from syncd.admin.feed import EVERY, LINGER, STALE, Feed
-from syncd.admin.serving import Connection
 from syncd.config.settings import Settings
 from syncd.errors import StoreUnavailable
 from syncd.sync.picture import Picture
 
-SOMEBODY = cast("Connection", object())
+SOMEBODY = object()
 SETTINGS = Settings(state=Path("/state"), sources={})
 
 
@@ -92,7 +91,7 @@ async def test_listeners_wake_only_for_what_has_changed(
     """contained: that time goes on is no news."""
     around = {"events": 0}
     feed = feed_of(around=around)
-    feed.listeners.add(SOMEBODY)
+    feed.listeners = [SOMEBODY]
     nursery.start_soon(feed.keep_up)
     nursery.start_soon(feed.look_on, postgres_at.look)
     await feed.fresh()
@@ -110,7 +109,7 @@ async def test_an_old_picture_says_since_when_and_why(
 ) -> None:
     """resume: whether Postgres refuses or falls silent; and a secret is in neither."""
     feed = feed_of()
-    feed.listeners.add(SOMEBODY)
+    feed.listeners = [SOMEBODY]
     nursery.start_soon(feed.keep_up)
     nursery.start_soon(feed.look_on, postgres_at.look)
     await feed.fresh()
@@ -138,7 +137,7 @@ async def test_what_changes_while_nobody_looks_makes_no_old_picture_a_new_one(
         assert b'"stale_since":null' in await feed.fresh()
         assert feed.stale == ""
         await trio.sleep(3600)
-    feed.listeners.add(SOMEBODY)
+    feed.listeners = [SOMEBODY]
     await feed.fresh()
     made = feed.event
     await trio.sleep(EVERY / 2)
@@ -152,7 +151,7 @@ async def test_a_bug_costs_a_picture_and_is_told_once_a_minute(
     """contained: the daemon goes on without it."""
     bugs: list[BaseException] = []
     feed = feed_of(bugs)
-    feed.listeners.add(SOMEBODY)
+    feed.listeners = [SOMEBODY]
 
     async def look() -> Picture:
         raise ZeroDivisionError("never thought of")
