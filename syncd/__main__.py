@@ -14,7 +14,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
-        from syncd.cli import main as run  # noqa: PLC0415 - importing takes half a second
+        from syncd.cli import main as run  # noqa: PLC0415 - importing takes a moment
 
         run()
     except KeyboardInterrupt:

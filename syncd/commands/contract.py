@@ -20,31 +20,7 @@ from syncd.views.objects import configured
 from syncd.views.words import ago, moment, number, plain
 
 
-@click.group()
-def contract() -> None:
-    """Look at how the APIs' data leaves what the config says: new fields, wrong types.
-
-    What becomes of it is the stream's `contract`. Each is told once; it goes by itself when
-    a whole cycle does not meet it any more.
-
-    \b
-    Example:
-      syncd contract show campaigns
-      syncd contract accept campaigns budget
-    """  # noqa: D301 - click's own \b keeps lines
-
-
-@contract.command("show")
-@click.argument("streams", nargs=-1, metavar="[STREAM]...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, times as ISO 8601.")
-@click.pass_obj
 def show(options: Options, streams: tuple[str, ...], *, as_json: bool) -> None:
-    """Show it of all streams, or of the STREAMs named, and the columns that were added.
-
-    \b
-    Example:
-      syncd contract show shop.orders
-    """  # noqa: D301 - click's own \b keeps lines
     settings = options.to_look()
     known = configured(settings)
     chosen = select(known, streams) if streams else known
@@ -69,20 +45,7 @@ def show(options: Options, streams: tuple[str, ...], *, as_json: bool) -> None:
             screen.say(plain(f"{stream}: columns added to {table.schema}.{table.name}: {listed}"))
 
 
-@contract.command("accept")
-@click.argument("stream")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.pass_obj
 def accept(options: Options, stream: str, names: tuple[str, ...]) -> None:
-    """Say that somebody has seen it: all of STREAM, or the fields and columns NAMEd.
-
-    Its alarm is over with the next cycle. What becomes of the data does not change: that is
-    for the config to say.
-
-    \b
-    Example:
-      syncd contract accept shop.orders colour
-    """  # noqa: D301 - click's own \b keeps lines
     settings = options.to_look()
     (chosen,) = select(configured(settings), [stream])
     done = trio.run(_accept, settings, chosen, names)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import attrs
-import click
 import trio
 
 from syncd import app
@@ -35,30 +34,7 @@ ALWAYS = {"seen", "written", "unchanged", "requests"}
 """Shown even if they are zero in every cycle."""
 
 
-@click.command()
-@click.argument("stream", required=False)
-@click.option(
-    "-n",
-    "limit",
-    metavar="N",
-    type=click.IntRange(1, 10_000),
-    default=20,
-    help="So many; default 20.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, times as ISO 8601.")
-@click.pass_obj
 def cycles(options: Options, stream: str | None, *, limit: int, as_json: bool) -> None:
-    """Show the last cycles of all streams, or of STREAM, newest first.
-
-    For each record that the API gave there is one end: seen = written + unchanged +
-    left out + dead + folded (left out: by `where`, or kept out); success is the part that was
-    not put aside. Counts that are zero everywhere are not shown. The status page shows the
-    same figures.
-
-    \b
-    Example:
-      syncd cycles campaigns -n 5
-    """  # noqa: D301 - click's own \b keeps lines
     settings = options.to_look()
     now, found = trio.run(_read, settings, stream, limit)
     if as_json:

@@ -10,7 +10,7 @@ import trio
 
 from syncd import app
 from syncd.commands.asking import Answer, ask, running, whoami
-from syncd.commands.options import FAILED, Options, select
+from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
@@ -19,6 +19,7 @@ from syncd.store.requests import Asking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Letter
 from syncd.sync.ports import REPEAT
+from syncd.usage.exits import FAILED
 from syncd.views.letters import (
     AFTERWARDS,
     KEYLESS,
@@ -30,54 +31,10 @@ from syncd.views.letters import (
 from syncd.views.objects import configured
 from syncd.views.words import ago, as_written, clock, key_in_words, moment, number, plain
 
-KINDS = click.Choice(list(WHAT_IT_MEANS))
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, times as ISO 8601.")
 
-
-@click.group()
-def dead() -> None:
-    """Look at dead letters: records and calls put aside, each with its reason.
-
-    A dead letter costs itself alone: the rest of its page was written. It leaves by
-    itself when a later cycle writes its record.
-
-    \b
-    Example:
-      syncd dead list campaigns      what lies there
-      syncd dead show 12             one letter whole, and what can be done
-      syncd dead retry 12            try its record again, now
-      syncd dead discard 12          forget it
-    """  # noqa: D301 - click's own \b keeps lines
-
-
-@dead.command("list")
-@click.argument("stream", required=False)
-@click.option("--kind", type=KINDS, help="Only those of this kind.")
-@click.option(
-    "-n",
-    "limit",
-    metavar="N",
-    type=click.IntRange(1, 10_000),
-    default=50,
-    help="So many; default 50.",
-)
-@AS_JSON
-@click.pass_obj
 def list_letters(
     options: Options, stream: str | None, *, kind: str | None, limit: int, as_json: bool
 ) -> None:
-    """List dead letters of all streams, or of STREAM, the newest first.
-
-    \b
-    contract         the record does not fit the config's columns
-    refused          Postgres refused the row
-    call-failed      the record's own call failed for good
-    outcome-unknown  the record's own call may have been carried out
-
-    \b
-    Example:
-      syncd dead list campaigns --kind contract
-    """  # noqa: D301 - click's own \b keeps lines
     settings = options.to_look()
     now, many, found = trio.run(partial(_read, settings, stream, kind, limit))
     if as_json:
@@ -86,17 +43,7 @@ def list_letters(
         show_list(Screen.stdout(), now, many, found)
 
 
-@dead.command("show")
-@click.argument("number", type=click.IntRange(1, 2**63 - 1), metavar="ID")
-@AS_JSON
-@click.pass_obj
 def show_letter(options: Options, number: int, *, as_json: bool) -> None:
-    """Show one dead letter whole: the record as the API wrote it, and what can be done.
-
-    \b
-    Example:
-      syncd dead show 12
-    """  # noqa: D301 - click's own \b keeps lines
     settings = options.to_look()
     now, (letter,) = trio.run(_letters, settings, (number,))
     if as_json:
@@ -105,31 +52,7 @@ def show_letter(options: Options, number: int, *, as_json: bool) -> None:
         show_whole(Screen.stdout(), now, letter)
 
 
-@dead.command("retry")
-@click.argument("numbers", nargs=-1, type=click.IntRange(1, 2**63 - 1), metavar="[ID]...")
-@click.option("--all", "stream", metavar="STREAM", help="All that STREAM has now.")
-@click.option(
-    "--repeat",
-    is_flag=True,
-    help="Make calls again that may have been carried out, though the API may do them twice.",
-)
-@click.pass_obj
 def retry(options: Options, numbers: tuple[int, ...], *, stream: str | None, repeat: bool) -> None:
-    """Let the running daemon try dead letters again: the IDs named, or all of one stream.
-
-    The record is looked at anew, with the config as it is now; its call is made if it has
-    not succeeded yet, with its first key; its row is written, and the letter leaves. One that
-    fails again stays. A call whose outcome is unknown is made again only if the API knows it
-    by its key (`call.repeat`), or says that it was not carried out (`call.verify`, which is
-    asked first), or with --repeat.
-
-    \b
-    Example:
-      syncd dead retry 12 13
-      syncd dead retry --all campaigns
-
-    Exit status 1 if one of them fails again.
-    """  # noqa: D301 - click's own \b keeps lines
     if bool(numbers) == (stream is not None):
         raise click.UsageError("name the IDs, or a stream with --all STREAM")
     settings = options.to_look()
@@ -145,22 +68,7 @@ def retry(options: Options, numbers: tuple[int, ...], *, stream: str | None, rep
         sys.exit(FAILED)
 
 
-@dead.command("discard")
-@click.argument("numbers", nargs=-1, type=click.IntRange(1, 2**63 - 1), metavar="[ID]...")
-@click.option("--all", "stream", metavar="STREAM", help="All that STREAM has now.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-@click.pass_obj
 def discard(options: Options, numbers: tuple[int, ...], *, stream: str | None, yes: bool) -> None:
-    """Forget dead letters: the IDs named, or all of one stream.
-
-    The record is not written. If the API still lists it as it was, the next cycle
-    puts it aside again.
-
-    \b
-    Example:
-      syncd dead discard 12 13
-      syncd dead discard --all campaigns --yes
-    """  # noqa: D301 - click's own \b keeps lines
     if bool(numbers) == (stream is not None):
         raise click.UsageError("name the IDs, or a stream with --all STREAM")
     settings = options.to_look()

@@ -7,35 +7,15 @@ import click
 import trio
 
 from syncd import app, logs
-from syncd.commands.options import FAILED, Options
+from syncd.commands.options import Options
 from syncd.config.secrets import redactions
 from syncd.config.settings import NotifySettings, Settings
 from syncd.errors import NotDelivered
+from syncd.usage.exits import FAILED
 from syncd.views.words import plain
 
 
-@click.group()
-def notify() -> None:
-    """Look after those who are told when something needs a person."""
-
-
-@notify.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.pass_obj
 def test(options: Options, names: tuple[str, ...]) -> None:
-    """Send a test message to every receiver of the config, or to the NAMEs.
-
-    NAME is the receiver's `name`, or its place in the file: `notify[1]` is the first. The
-    message says `"state": "test"`, so that nobody is woken by it. It needs neither a daemon
-    nor the database, and is sent once, without another try.
-
-    \b
-    Example:
-      syncd notify test
-      syncd notify test on-call
-
-    Exit status 1 if a receiver did not take it, or if there is none.
-    """  # noqa: D301 - click's own \b keeps lines
     settings = options.settings()
     logs.configure(level="ERROR", secrets=redactions(settings))
     chosen = _chosen(settings, names)

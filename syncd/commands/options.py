@@ -14,9 +14,6 @@ from syncd.config.secrets import redactions
 from syncd.config.settings import Settings
 from syncd.sync.model import StreamId
 
-FAILED = 1
-"""Exit status: the work failed."""
-
 
 @attrs.frozen(kw_only=True)
 class Options:

@@ -6,12 +6,13 @@ import click
 import trio
 
 from syncd import app
-from syncd.commands.options import FAILED, Options, select
+from syncd.commands.options import Options, select
 from syncd.commands.screen import Screen, say_json
 from syncd.config.settings import Settings
 from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Story
+from syncd.usage.exits import FAILED
 from syncd.views.objects import configured
 from syncd.views.story import heading, story_object, tell
 from syncd.views.words import clock, plain
@@ -19,28 +20,7 @@ from syncd.views.words import clock, plain
 LABEL = len("2026-11-25 12:00:05")  # columns
 
 
-@click.command()
-@click.argument("stream")
-@click.argument("key")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, times as ISO 8601.")
-@click.pass_obj
 def why(options: Options, stream: str, key: str, *, as_json: bool) -> None:
-    """Tell the story of one record: what was, what is, and what comes next.
-
-    Which page, request and answer wrote or changed its row, or put it aside, and when; its
-    calls; what scans found. A row's `_syncd_changed_at` names the page that changed it last.
-    Times are UTC. KEY is written as for `syncd sync`: a key of several columns as "eu, 42".
-
-    The story reaches as far back as dead letters are kept (`keep_dead_letters`). It is read
-    from the database alone, so a daemon is not needed, nor disturbed.
-
-    \b
-    Example:
-      syncd why campaigns 4711
-      syncd why campaigns 4711 --json | jq -r '.past[].words'
-
-    Exit status 1 if nothing is known of such a record.
-    """  # noqa: D301 - click's own \b keeps lines
     if not key.strip():
         raise click.UsageError("the KEY is empty")
     settings = options.to_look()
