@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 import attrs
 import trio
 
-from syncd import app
+from syncd.app import database, wiring
 from syncd.config.settings import BudgetSettings, Settings, SourceSettings, StreamSettings
 from syncd.errors import ConfigError, SyncdError, TryAgain
 from syncd.store.postgres import PostgresStore
@@ -85,7 +85,7 @@ class Check:
     async def run(self) -> None:
         """Ask the database and every source."""
         try:
-            async with app.store(self.settings) as store, AsyncExitStack() as stack:
+            async with database.store(self.settings) as store, AsyncExitStack() as stack:
                 where = "embedded" if self.settings.database.url is None else "yours"
                 self.good(f"database: Postgres {await store.version()}, {where}")
                 if (host := await store.clear_text_host()) is not None:
@@ -104,9 +104,9 @@ class Check:
         self, source: SourceSettings, store: PostgresStore, stack: AsyncExitStack
     ) -> None:
         client = await stack.enter_async_context(
-            app.client(
+            wiring.client(
                 source,
-                safe=app.safe(source, self.settings, store),
+                safe=wiring.safe(source, self.settings, store),
                 misread=lambda said: self.note(
                     f"{source.name}: a limit that can't be meant is not heeded: {said}"
                 ),
@@ -115,13 +115,13 @@ class Check:
         if len(source.budget) > 1:
             told = "; ".join(limit_words(limit) for limit in source.budget)
             self.good(plain(f"{source.name}: {len(source.budget)} limits: {told}"))
-        budget = app.limits(source, self.settings, store)
+        budget = wiring.limits(source, self.settings, store)
         await budget.open()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(budget.run)
             for stream in source.streams.values():
                 await self._stream(
-                    source, stream, store, app.source(source, stream, client), budget
+                    source, stream, store, wiring.source(source, stream, client), budget
                 )
             nursery.cancel_scope.cancel()
 
@@ -135,10 +135,10 @@ class Check:
     ) -> None:
         name = str(StreamId(source=source.name, stream=stream.name))
         try:
-            missing = await store.missing_table(app.table(stream))
+            missing = await store.missing_table(database.table(stream))
             there = "will be made" if missing else "is there and fits"
             self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
-            api.follow(await store.evolution(app.table(stream)))
+            api.follow(await store.evolution(database.table(stream)))
         except SyncdError as error:
             self.bad(name, error)
 

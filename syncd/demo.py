@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.config.load import load
 from syncd.config.settings import Settings
 from syncd.errors import SyncdError
@@ -172,7 +172,7 @@ async def demo(*, real_time: bool, say: Say, show: Say) -> Figures:
                 f"the API is at {mock.base_url}: 10 requests in any {60 / speed:g} s, each 5th "
                 f"list request a 503, each 10th never answered, {2 / speed:g} s for each call"
             )
-            async with app.store(settings) as store:
+            async with database.store(settings) as store:
                 say(f"Postgres {await store.version()} of its own, under {folder}")
                 run = _Run(settings=settings, store=store, say=say, show=show)
                 await run.to_the_end()
@@ -289,7 +289,7 @@ class _Run:
 
     async def rows(self) -> list[str]:
         stream = self.settings.sources[STREAM.source].streams[STREAM.stream]
-        return await self.store.table_rows(app.table(stream), STREAM.source)
+        return await self.store.table_rows(database.table(stream), STREAM.source)
 
     @asynccontextmanager
     async def _daemon(self) -> AsyncIterator[trio.Process]:

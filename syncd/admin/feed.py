@@ -18,7 +18,8 @@ from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Picture
 from syncd.views.arrival import Listed
-from syncd.views.objects import as_object, budgets_of, configured
+from syncd.views.objects import as_object, budgets_of
+from syncd.views.streams import configured
 from syncd.views.words import moment
 
 EVERY = 1.0  # seconds between two looks

@@ -24,8 +24,9 @@ from syncd.sync.asking import Ask
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Story
 from syncd.views.letters import letter_object
-from syncd.views.objects import configured, cycle_object
+from syncd.views.objects import cycle_object
 from syncd.views.story import story_object
+from syncd.views.streams import configured
 from syncd.views.words import moment
 
 Render = Callable[[str], tuple[bytes, str]]

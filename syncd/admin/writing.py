@@ -22,7 +22,7 @@ from syncd.sync.model import StreamId
 from syncd.sync.picture import Letter, Look
 from syncd.sync.ports import APPROVE, REPEAT, RequestKind
 from syncd.views.letters import MAY_BE_TWICE, may_be_twice
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 
 MOST = 500  # keys or letters of one request
 

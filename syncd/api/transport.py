@@ -223,7 +223,7 @@ class Transport:
         )
         return httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                verify=self.ssl_context or shared_ssl_context(),
+                verify=self.ssl_context or self._tls(),
                 http1=True,
                 http2=False,
                 limits=limits,
@@ -240,6 +240,11 @@ class Transport:
                 "User-Agent": f"syncd/{__version__}",
             },
         )
+
+    def _tls(self) -> ssl.SSLContext:
+        if httpx.URL(self.base_url).scheme == "https":
+            return shared_ssl_context()
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and trusts nobody
 
     async def aclose(self) -> None:
         pool, self._pool = self._pool, None

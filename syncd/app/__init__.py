@@ -1,30 +1,15 @@
 """Wiring: the only room that knows every concrete class.
 
+database  what is in the database, for whoever looks into it
 wiring    builds one thing from Settings
 opened    all that one process has open, and what a reload does to it
+one_cycle the life of a process that runs one cycle
+leaving   what happens when it is asked to leave
+running   the daemon's life: signals, the service manager, the end
+sidedoor  the side door and the metrics, where the config wants them
 comparing what `syncd diff` opens
 notices   who is told what needs a person
-running   the daemon's and `once`'s life: signals, the service manager, the end
 surveying what `syncd init` asks an address
+
+Each is imported by whom it serves: one cycle needs neither the daemon nor the side door.
 """
-
-from syncd.app.comparing import diff
-from syncd.app.notices import test_message
-from syncd.app.running import once, run
-from syncd.app.surveying import survey
-from syncd.app.wiring import canonical_key, client, limits, safe, source, store, table
-
-__all__ = [
-    "canonical_key",
-    "client",
-    "diff",
-    "limits",
-    "once",
-    "run",
-    "safe",
-    "source",
-    "store",
-    "survey",
-    "table",
-    "test_message",
-]

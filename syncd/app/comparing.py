@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from syncd.app import wiring
+from syncd.app import database, wiring
 from syncd.config.settings import Settings
 from syncd.errors import Draining
 from syncd.progress import Progress
@@ -44,7 +44,7 @@ async def diff(
     outcome = Outcome(trouble=Draining("it was cut short"))
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
-            wiring.store(settings) as store,
+            database.store(settings) as store,
             wiring.client(source, safe=wiring.safe(source, settings, store)) as http,
             trio.open_nursery() as nursery,
         ):
@@ -54,7 +54,7 @@ async def diff(
             nursery.start_soon(budget.run)
             context = StreamContext(
                 id=stream,
-                table=wiring.table(of_stream),
+                table=database.table(of_stream),
                 every=of_stream.every,
                 only_changed=True,  # no call is made: the progress reckons with none
                 lease=Lease(source=stream.source, fence=0),  # nobody's, and not looked at

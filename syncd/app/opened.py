@@ -14,7 +14,7 @@ import trio
 
 from syncd.api.client import ApiClient
 from syncd.api.exchange import Exchange
-from syncd.app import wiring
+from syncd.app import database, wiring
 from syncd.config.hosts import server_of
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.daemon.posting import Posting
@@ -22,10 +22,8 @@ from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
-from syncd.store.alarms import AlarmBook
 from syncd.store.postgres import PostgresStore
 from syncd.sync import events
-from syncd.sync.alarm import Book
 from syncd.sync.breaker import Breaker
 from syncd.sync.bucket import TokenBucket
 from syncd.sync.context import StreamContext
@@ -63,9 +61,6 @@ class App:
     report: events.Report
     patience: float
     """How long a Postgres that goes away is waited for, in seconds."""
-
-    book: Book
-    """Remembers what receivers were told."""
 
     reread: Callable[[], Awaitable[Settings]] | None = None
     """Reads the config anew, for credentials that were rotated."""
@@ -140,7 +135,7 @@ class App:
         shared.users += 1
         return StreamContext(
             id=stream,
-            table=wiring.table(of_stream),
+            table=database.table(of_stream),
             every=of_stream.every,
             schedule=of_stream.schedule,
             concurrency=of_stream.call.concurrency if of_stream.call else 1,
@@ -339,13 +334,12 @@ async def opened(
     reread: Callable[[], Awaitable[Settings]] | None = None,
 ) -> AsyncIterator[App]:
     """Open the store and every source that is wanted; closes them in the opposite order."""
-    async with wiring.store(settings) as db:
+    async with database.store(settings) as db:
         app = App(
             settings=settings,
             store=db,
             report=report,
             patience=patience,
-            book=AlarmBook(db.connections),
             reread=reread,
         )
         try:

@@ -1,4 +1,4 @@
-"""How does a process live: the daemon, and `once`?
+"""How does the daemon live?
 
 Signals are outermost, so that none is lost while we open or close.  SIGTERM and SIGINT end
 it, a second one cuts short what is in flight; SIGHUP, or `syncd reload`, reads the config
@@ -8,7 +8,7 @@ again.
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Protocol
@@ -18,6 +18,7 @@ import trio
 
 from syncd import logs
 from syncd.alarms.telling import Telling
+from syncd.app.leaving import leave
 from syncd.app.notices import telling
 from syncd.app.opened import App, opened
 from syncd.app.sidedoor import SideDoor, side_door
@@ -28,13 +29,11 @@ from syncd.daemon.notify import Notifier, Teller
 from syncd.daemon.reload import Change, Plan, refuse_changes
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ConfigError, StoreUnavailable, SyncdError
-from syncd.progress import Progress
+from syncd.store.alarms import AlarmBook
 from syncd.sync import events
-from syncd.sync.model import StreamId
 from syncd.sync.retry import STORE_BASE, STORE_CAP, backoff
 
 RELOADING = 5.0  # seconds between two tries of a reload while Postgres is away
-PATIENCE = 120.0  # seconds; for so long `once` waits for a Postgres that goes away
 LAST_ANSWERS = 2.0  # seconds for which the answers to operators are still written at the end
 
 Reread = Callable[[], Settings]
@@ -48,37 +47,6 @@ class LeftEarly:
     cut: bool = False
     asked_twice: bool = False
     drain: float = 0.0
-
-
-async def once(
-    settings: Settings,
-    *,
-    report: events.Report,
-    only: Collection[StreamId] | None,
-    progress: Progress,
-) -> Supervisor:
-    """Run one cycle of the streams; the supervisor's `results` say what came of them."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with opened(settings, report=report, only=only, patience=PATIENCE) as app:
-            supervisor = app.supervisor
-
-            async def hear() -> None:
-                async for number in signals:
-                    if number != signal.SIGHUP and _leave(supervisor):
-                        # A person is told at once that their Ctrl-C was heard: a request
-                        # may take its whole timeout.
-                        progress.note(
-                            "interrupted: waiting for what is in flight; Ctrl-C again cuts it short"
-                        )
-
-            async with trio.open_nursery() as control:
-                control.start_soon(hear)
-                for runner in supervisor.runners.values():
-                    progress.watch(runner.stream)
-                control.start_soon(progress.run)
-                await supervisor.run(forever=False)
-                control.cancel_scope.cancel()
-            return supervisor
 
 
 class Traces(Protocol):
@@ -229,7 +197,7 @@ class _Daemon:
     async def live(self, signals: AsyncIterator[int]) -> Supervisor:
         supervisor = self._app.supervisor
         inbox = Inbox(supervisor=supervisor, reload=self.reload, heard=logs.asked)
-        self._receivers.attach(self._app.book)
+        self._receivers.attach(AlarmBook(self._app.store.connections))
         try:
             async with trio.open_nursery() as control:
                 control.start_soon(self._hear, signals, control)
@@ -250,7 +218,7 @@ class _Daemon:
             if number == signal.SIGHUP:
                 # Not awaited: a signal that asks us to leave must be heard meanwhile.
                 control.start_soon(self.reload)
-            elif _leave(supervisor):
+            elif leave(supervisor):
                 self._teller.leaving(supervisor.drain)
                 self._door.leave()
 
@@ -303,14 +271,3 @@ class _Daemon:
             except StoreUnavailable as error:
                 logs.postgres_away(str(error), RELOADING)
             await self._app.supervisor.waits.sleep(RELOADING)
-
-
-def _leave(supervisor: Supervisor) -> bool:
-    """Leave, or cut short what is in flight if that was asked before; True the first time."""
-    if supervisor.waits.ended:
-        logs.cut_short()
-        supervisor.cut_short()
-        return False
-    logs.leaving()
-    supervisor.stop()
-    return True

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from syncd import __version__, logs
-from syncd.app import wiring
+from syncd.app import database
 from syncd.app.measuring import inside
 from syncd.app.opened import App
 from syncd.config.settings import Settings
@@ -64,7 +64,7 @@ class SideDoor:
 
         async def story(stream: StreamId, key: str) -> Story:
             of = door.settings.sources[stream.source].streams[stream.stream]
-            return await looking.story(stream, wiring.table(of), key)
+            return await looking.story(stream, database.table(of), key)
 
         await door.work(looking, Asking(app.store.connections), story)
 

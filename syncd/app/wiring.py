@@ -1,60 +1,22 @@
-"""How is each single thing built from Settings?"""
+"""How is each single thing that asks an API built from Settings?"""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from syncd.api import keys
 from syncd.api.auth.safe import Safe
 from syncd.api.client import ApiClient
 from syncd.api.exchange import Heard
 from syncd.api.source import ApiSource
-from syncd.config.settings import AuthSettings, Secret, Settings, SourceSettings, StreamSettings
-from syncd.store.embedded import embedded_server
-from syncd.store.postgres import PostgresStore, open_store
-from syncd.survey.proposed import proposed
+from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.sync.bucket import TokenBucket
+from syncd.sync.drift import Added
 from syncd.sync.events import Purpose
 from syncd.sync.limits import Limits
-from syncd.sync.model import Table
 from syncd.sync.ports import Price, Store
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.vault import Vault
 
 Part = TokenBucket | Unlimited
-
-
-@asynccontextmanager
-async def store(settings: Settings, *, migrations: bool = True) -> AsyncIterator[PostgresStore]:
-    """Yield the open store, its Postgres an embedded one if none is configured.
-
-    With `migrations` its schema is made as new as this syncd.
-    """
-    url = settings.database.url
-    if url is not None:
-        conninfo = url.reveal() if isinstance(url, Secret) else url
-        async with open_store(conninfo, migrations=migrations) as opened:
-            yield opened
-        return
-    async with (
-        embedded_server(settings.state) as server,
-        open_store(server.conninfo, migrations=migrations, revive=server.revive) as opened,
-    ):
-        yield opened
-
-
-def table(stream: StreamSettings) -> Table:
-    """The user's table, as the settings describe it."""
-    return Table(
-        schema=stream.schema,
-        name=stream.table,
-        columns=stream.columns,
-        key=stream.key,
-        volatile=stream.volatile,
-        kept=frozenset(stream.call.keep) if stream.call else frozenset(),
-        indexes=stream.indexes,
-        ignored=frozenset(stream.contract.ignore),
-        evolves="evolve" in (stream.contract.new_fields, stream.contract.wrong_types),
-    )
 
 
 def canonical_key(stream: StreamSettings, typed: str) -> str:
@@ -91,7 +53,14 @@ def safe(source: SourceSettings, settings: Settings, vault: Vault) -> Safe | Non
 
 def source(settings: SourceSettings, stream: StreamSettings, http: ApiClient) -> ApiSource:
     """One stream of a source, as the loop sees it."""
-    return ApiSource(settings, stream, http, proposed)
+    return ApiSource(settings, stream, http, _proposed)
+
+
+def _proposed(field: str, values: Sequence[bytes]) -> Added | None:
+    """The column for a field that nobody named."""
+    from syncd.survey.proposed import proposed  # noqa: PLC0415 - few sources have such fields
+
+    return proposed(field, values)
 
 
 def limits(source: SourceSettings, settings: Settings, store: Store) -> Limits:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.asking import whoami
 from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
@@ -16,7 +16,7 @@ from syncd.store.requests import Asking
 from syncd.sync.model import StreamId, Table
 from syncd.sync.picture import Noted
 from syncd.views.drifts import named, what_is_wrong
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 from syncd.views.words import ago, moment, number, plain
 
 
@@ -57,18 +57,18 @@ def accept(options: Options, stream: str, names: tuple[str, ...]) -> None:
 async def _read(
     settings: Settings, streams: Sequence[StreamId]
 ) -> tuple[float, list[Noted], dict[StreamId, Table]]:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         now, noted = await looking.drifts(streams)
         return now, noted, {s: await looking.added(_table(settings, s)) for s in streams}
 
 
 def _table(settings: Settings, stream: StreamId) -> Table:
-    return app.table(settings.sources[stream.source].streams[stream.stream])
+    return database.table(settings.sources[stream.source].streams[stream.stream])
 
 
 async def _accept(settings: Settings, stream: StreamId, names: Sequence[str]) -> list[str]:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         asking = Asking(store.connections)
         return await asking.accept(stream, names, asked_by=whoami())
 

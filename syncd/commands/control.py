@@ -8,7 +8,7 @@ from functools import partial
 import click
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.asking import Answer, ask, running, whoami
 from syncd.commands.options import Options, select
 from syncd.config.settings import Settings
@@ -22,7 +22,7 @@ from syncd.sync.picture import Cycle, Seen
 from syncd.sync.ports import APPROVE, NOTHING_HELD, RequestKind
 from syncd.sync.scans import BROKEN, rows_in_words
 from syncd.usage.exits import FAILED
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 from syncd.views.words import number, plain
 
 SCANS = 20  # cycles, the last ones, among which those that were waited for are
@@ -98,7 +98,7 @@ def _say(stream: StreamId, answer: Answer) -> None:
 
 
 async def _hold(settings: Settings, stream: StreamId, kind: RequestKind, otherwise: str) -> Answer:
-    async with app.store(settings) as store:
+    async with database.store(settings) as store:
         holder = (await running(store, [stream.source])).get(stream.source)
         if holder is not None:
             return await ask(store, holder, kind, stream.stream)
@@ -118,7 +118,7 @@ async def _leased(store: PostgresStore, source: str) -> AsyncIterator[None]:
 
 
 async def _reset(settings: Settings, stream: StreamId) -> Answer:
-    async with app.store(settings) as store:
+    async with database.store(settings) as store:
         holder = (await running(store, [stream.source])).get(stream.source)
         if holder is not None:
             return await ask(store, holder, "reset", stream.stream)
@@ -132,7 +132,7 @@ async def _reset(settings: Settings, stream: StreamId) -> Answer:
 
 
 async def _what_may_go(settings: Settings, stream: StreamId) -> str:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         seen = await _seen(Looking(store.connections), stream)
     if not seen.question:
         raise SyncdError(f"{stream}: {NOTHING_HELD}; `syncd reconcile {stream}` looks")
@@ -140,7 +140,7 @@ async def _what_may_go(settings: Settings, stream: StreamId) -> str:
 
 
 async def _reconcile(settings: Settings, stream: StreamId, *, wait: bool, approve: bool) -> Answer:
-    async with app.store(settings) as store:
+    async with database.store(settings) as store:
         looking = Looking(store.connections)
         holder = (await running(store, [stream.source])).get(stream.source)
         if holder is None:
@@ -205,7 +205,7 @@ def _found(scans: Sequence[Cycle], seen: Seen) -> Answer:
 
 
 async def _reload(settings: Settings) -> list[tuple[str, Answer]]:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         runs = await running(store, list(settings.sources))
         by_process = {(h.host, h.pid): h for h in runs.values()}
         if not by_process:
@@ -217,7 +217,7 @@ async def _reload(settings: Settings) -> list[tuple[str, Answer]]:
 
 
 async def _sync(settings: Settings, stream: StreamId, keys: Sequence[str], *, wait: bool) -> Answer:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         holder = (await running(store, [stream.source])).get(stream.source)
         if holder is None:

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 import attrs
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import Settings
 from syncd.store.looking import Looking
 from syncd.sync.picture import Cycle
 from syncd.sync.scans import rows_in_words
-from syncd.views.objects import configured, cycle_object
+from syncd.views.objects import cycle_object
+from syncd.views.streams import configured
 from syncd.views.words import clock, percent, plain, span, took
 
 COUNTS = {
@@ -44,7 +45,7 @@ def cycles(options: Options, stream: str | None, *, limit: int, as_json: bool) -
 
 
 async def _read(settings: Settings, name: str | None, limit: int) -> tuple[float, list[Cycle]]:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         chosen = None
         if name is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.asking import Answer, ask, running, whoami
 from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
@@ -28,7 +28,7 @@ from syncd.views.letters import (
     WHAT_TO_DO,
     may_be_twice,
 )
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 from syncd.views.words import ago, as_written, clock, key_in_words, moment, number, plain
 
 
@@ -87,14 +87,14 @@ def discard(options: Options, numbers: tuple[int, ...], *, stream: str | None, y
 async def _read(
     settings: Settings, name: str | None, kind: str | None, limit: int
 ) -> tuple[float, int, list[Letter]]:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         chosen = await _stream(looking, settings, name) if name is not None else None
         return await looking.dead(chosen, kind, limit)
 
 
 async def _letters(settings: Settings, ids: Sequence[int]) -> tuple[float, list[Letter]]:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         now, found = await Looking(store.connections).letters(ids)
     missing = sorted(set(ids) - {letter.id for letter in found})
     if missing:
@@ -109,7 +109,7 @@ async def _meant(settings: Settings, ids: Sequence[int], name: str | None) -> li
     if name is None:
         _, found = await _letters(settings, ids)
         return [letter.id for letter in found]
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         return await looking.which_are_dead(await _stream(looking, settings, name))
 
@@ -119,7 +119,7 @@ async def _retry(
 ) -> list[tuple[StreamId, Answer]]:
     _, letters = await _letters(settings, ids)
     answers = []
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         known = configured(settings)
         for stream in dict.fromkeys(letter.stream for letter in letters):
             ours = [letter for letter in letters if letter.stream == stream]
@@ -143,7 +143,7 @@ async def _retry(
 
 
 async def _discard(settings: Settings, ids: Sequence[int]) -> int:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         return len(await Asking(store.connections).discard(ids, asked_by=whoami()))
 
 

@@ -10,7 +10,8 @@ import attrs
 import click
 import trio
 
-from syncd import app, logs
+from syncd import logs
+from syncd.app import comparing
 from syncd.commands.options import Options, select
 from syncd.commands.screen import Screen
 from syncd.config.secrets import redactions
@@ -23,7 +24,7 @@ from syncd.sync.model import StreamId
 from syncd.usage.diff import SHOWN
 from syncd.usage.exits import DIFFERENT, FAILED
 from syncd.views import differences
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 from syncd.views.words import number, plain
 
 
@@ -45,7 +46,7 @@ def diff(
     logs.configure(level="ERROR", secrets=redactions(settings))
     with Findings() as findings:
         progress = Progress.on(sys.stderr)
-        work = partial(app.diff, progress=progress, full=full, pages=pages)
+        work = partial(comparing.diff, progress=progress, full=full, pages=pages)
         outcome = trio.run(work, settings, wanted, findings)
         counted = findings.counted()
         if as_json:

@@ -8,7 +8,7 @@ from functools import partial
 import click
 import trio
 
-from syncd import app
+from syncd.app import database, wiring
 from syncd.commands.asking import running, whoami
 from syncd.commands.options import Options, select
 from syncd.config.settings import NumberPages, OffsetPages, Settings, StreamSettings
@@ -17,7 +17,7 @@ from syncd.store.postgres import PostgresStore
 from syncd.store.proving import Proof
 from syncd.sync.model import StreamId, key_parts
 from syncd.usage.exits import FAILED
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 from syncd.views.words import number, plain
 
 OUT_OF_REACH = (
@@ -166,8 +166,8 @@ def _forgetting(settings: Settings, stream: StreamId, store: PostgresStore) -> F
     return Forgetting(
         connections=store.connections,
         stream=stream,
-        table=app.table(of),
-        canonical=partial(app.canonical_key, of),
+        table=database.table(of),
+        canonical=partial(wiring.canonical_key, of),
         paged_by_key=not isinstance(of.page, NumberPages | OffsetPages),
     )
 
@@ -175,14 +175,14 @@ def _forgetting(settings: Settings, stream: StreamId, store: PostgresStore) -> F
 async def _look(
     settings: Settings, stream: StreamId, keys: Sequence[str], *, migrations: bool
 ) -> Forgotten:
-    async with app.store(settings, migrations=migrations) as store:
+    async with database.store(settings, migrations=migrations) as store:
         return await _forgetting(settings, stream, store).look(keys)
 
 
 async def _forget(
     settings: Settings, stream: StreamId, keys: Sequence[str], *, keep_out: bool
 ) -> tuple[Forgotten, Proof, bool]:
-    async with app.store(settings) as store:
+    async with database.store(settings) as store:
         forgetting = _forgetting(settings, stream, store)
         found = await forgetting.forget(keys, keep_out=keep_out, asked_by=whoami())
         runs = stream.source in await running(store, [stream.source])
@@ -190,7 +190,7 @@ async def _forget(
 
 
 async def _let_in(settings: Settings, stream: StreamId, keys: Sequence[str]) -> str:
-    async with app.store(settings) as store:
+    async with database.store(settings) as store:
         many = await _forgetting(settings, stream, store).let_in(keys, asked_by=whoami())
     if not many:
         return "nothing was kept out" if not keys else "it was not kept out"

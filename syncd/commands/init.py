@@ -14,7 +14,8 @@ import attrs
 import click
 import trio
 
-from syncd import app, logs
+from syncd import logs
+from syncd.app import surveying
 from syncd.commands.options import Options
 from syncd.config.load import load
 from syncd.config.settings import (
@@ -161,7 +162,9 @@ def init(
     say = _teller(err=not to_file)
     secrets = [] if asking is None else asking.secrets()
     logs.configure(level="ERROR", secrets=[*secrets, *revealed(*given.headers.values())])
-    found = trio.run(app.survey, settings, place, given.stream, lambda line: say(f"      {line}"))
+    found = trio.run(
+        surveying.survey, settings, place, given.stream, lambda line: say(f"      {line}")
+    )
     text = config(found, given, dt.datetime.now(tz=dt.UTC).date())
     _loads(text)
     if to_file:

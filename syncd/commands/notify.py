@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import click
 import trio
 
-from syncd import app, logs
+from syncd import logs
+from syncd.app import notices
 from syncd.commands.options import Options
 from syncd.config.secrets import redactions
 from syncd.config.settings import NotifySettings, Settings
@@ -39,7 +40,7 @@ def _chosen(settings: Settings, names: Sequence[str]) -> list[NotifySettings]:
 async def _test(receiver: NotifySettings) -> bool:
     began = trio.current_time()
     try:
-        await app.test_message(receiver)
+        await notices.test_message(receiver)
     except NotDelivered as error:
         click.echo(f"FAIL  {plain(logs.hidden(f'{receiver.name}: {error}'))}")
         return False

@@ -6,13 +6,14 @@ from typing import Any
 
 import trio
 
-from syncd import app, logs
+from syncd import logs
+from syncd.app.one_cycle import one_cycle
 from syncd.commands.options import Options, select
 from syncd.config.secrets import redactions
 from syncd.progress import Progress
 from syncd.sync.model import Committed
 from syncd.usage.exits import FAILED
-from syncd.views.objects import configured
+from syncd.views.streams import configured
 
 
 def once(options: Options, streams: tuple[str, ...]) -> None:
@@ -23,7 +24,7 @@ def once(options: Options, streams: tuple[str, ...]) -> None:
     began = time.monotonic()
 
     async def main() -> Any:
-        return await app.once(settings, report=progress.hear, only=only, progress=progress)
+        return await one_cycle(settings, report=progress.hear, only=only, progress=progress)
 
     supervisor = trio.run(main)
     progress.summary(supervisor.results, time.monotonic() - began)

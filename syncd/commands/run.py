@@ -7,7 +7,8 @@ from typing import Any
 import click
 import trio
 
-from syncd import app, logs, tracing
+from syncd import logs, tracing
+from syncd.app import running
 from syncd.commands.options import Options
 from syncd.config.secrets import redactions
 from syncd.usage.exits import FAILED
@@ -19,7 +20,7 @@ def run(options: Options, shape: logs.Shape) -> None:
     traces = tracing.begun(os.environ)
 
     async def main() -> Any:
-        return await app.run(settings, report=logs.tell, reread=options.settings, traces=traces)
+        return await running.run(settings, report=logs.tell, reread=options.settings, traces=traces)
 
     outcome = trio.run(main)
     if outcome.cut:

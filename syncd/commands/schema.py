@@ -3,20 +3,20 @@
 import click
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.options import Options
 from syncd.store.migrate import roles_sql
 
 
 def schema(options: Options, *, apply_it: bool, roles: bool) -> None:
     settings = options.settings()
-    tables = [app.table(s) for x in settings.sources.values() for s in x.streams.values()]
+    tables = [database.table(s) for x in settings.sources.values() for s in x.streams.values()]
     if roles:
         click.echo(roles_sql(tables))
         return
 
     async def main() -> list[str]:
-        async with app.store(settings, migrations=False) as store:
+        async with database.store(settings, migrations=False) as store:
             done = []
             todo = await (store.apply() if apply_it else store.pending())
             for migration in todo:

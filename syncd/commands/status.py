@@ -7,7 +7,7 @@ import attrs
 import click
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.options import Options, select
 from syncd.commands.screen import Line, Screen, say_json
 from syncd.config.settings import BudgetSettings, Settings
@@ -15,8 +15,9 @@ from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
-from syncd.views.objects import as_object, budgets_for, budgets_of, configured
+from syncd.views.objects import as_object, budgets_for, budgets_of
 from syncd.views.standing import standing
+from syncd.views.streams import configured
 from syncd.views.words import ago, ahead, limit_words, number, plain, span, time_of_day
 
 NARROW = 64  # columns; on a screen of fewer the counts have no room
@@ -55,7 +56,7 @@ def status(options: Options, streams: tuple[str, ...], *, as_json: bool, live: b
 
 
 async def _look(settings: Settings, streams: Sequence[StreamId]) -> Picture:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         return await look(Looking(store.connections), settings, streams)
 
 

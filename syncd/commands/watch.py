@@ -21,7 +21,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.screen import Screen
 from syncd.commands.status import look, show
 from syncd.config.settings import Settings
@@ -50,7 +50,7 @@ def watch(settings: Settings, streams: Sequence[StreamId]) -> None:
 
 
 async def _watch(settings: Settings, streams: Sequence[StreamId], console: Console) -> None:
-    async with app.store(settings, migrations=False) as store:
+    async with database.store(settings, migrations=False) as store:
         looking = Looking(store.connections)
         seeing = _Seeing(
             looking=looking,

@@ -5,7 +5,7 @@ import sys
 import click
 import trio
 
-from syncd import app
+from syncd.app import database
 from syncd.commands.options import Options, select
 from syncd.commands.screen import Screen, say_json
 from syncd.config.settings import Settings
@@ -13,8 +13,8 @@ from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Story
 from syncd.usage.exits import FAILED
-from syncd.views.objects import configured
 from syncd.views.story import heading, story_object, tell
+from syncd.views.streams import configured
 from syncd.views.words import clock, plain
 
 LABEL = len("2026-11-25 12:00:05")  # columns
@@ -35,8 +35,8 @@ def why(options: Options, stream: str, key: str, *, as_json: bool) -> None:
 
 
 async def _read(settings: Settings, stream: StreamId, key: str) -> Story:
-    table = app.table(settings.sources[stream.source].streams[stream.stream])
-    async with app.store(settings, migrations=False) as store:
+    table = database.table(settings.sources[stream.source].streams[stream.stream])
+    async with database.store(settings, migrations=False) as store:
         return await Looking(store.connections).story(stream, table, key)
 
 

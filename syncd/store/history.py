@@ -15,8 +15,8 @@ import psycopg
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean
+from syncd.sync.befell import What
 from syncd.sync.model import StreamId
-from syncd.sync.picture import What
 
 PURGE = 5000  # rows that leave in one transaction
 KEYS = 1_000_000  # of one stream's changed rows; older pages than those leave before their time

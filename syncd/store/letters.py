@@ -15,6 +15,7 @@ from syncd.store.connections import Connection, transaction
 from syncd.store.history import Moment
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
+from syncd.sync.befell import What
 from syncd.sync.model import (
     LETTER_LATER,
     LETTER_TRIES,
@@ -24,7 +25,6 @@ from syncd.sync.model import (
     StreamId,
     Table,
 )
-from syncd.sync.picture import What
 
 INDEXED = 500  # bytes of a key; an index takes some 2,700 with all that is beside it
 TOLD = 100  # tries of one letter; further reasons are no events any more

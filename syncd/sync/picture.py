@@ -6,11 +6,12 @@ them, so that ages are right on any host.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import attrs
 
 from syncd.sync import ranges
+from syncd.sync.befell import What
 from syncd.sync.drift import Drift
 from syncd.sync.model import Counts, StreamId, Table
 
@@ -204,15 +205,6 @@ class Letter:
     idempotency_key: str | None
     payload: bytes = b""
     """Only read for one letter at a time."""
-
-
-What = Literal["put-aside", "retried", "recovered", "left-out", "discarded", "missing", "deleted"]
-"""What can befall a record, beside being written.
-
-put-aside: it became a dead letter, or did once more.  retried: its letter was tried again.
-recovered, left-out, discarded: its letter has left: its row was written, a rule leaves it out
-now, a person forgot it.  missing, deleted: a first scan did not meet its row, a second did not.
-"""
 
 
 @attrs.frozen(kw_only=True)

@@ -15,15 +15,6 @@ from syncd.views.words import moment, untied
 _NOTHING: Mapping[StreamId, arrival.Listed] = {}
 
 
-def configured(settings: Settings) -> list[StreamId]:
-    """Every stream of the config, in its order."""
-    return [
-        StreamId(source=source.name, stream=stream)
-        for source in settings.sources.values()
-        for stream in source.streams
-    ]
-
-
 def budgets_of(settings: Settings, sources: Sequence[str]) -> list[BudgetSettings]:
     """The budgets that these sources spend from, each once."""
     found = [limit for name in sources for limit in settings.sources[name].budget]

@@ -9,7 +9,8 @@ from typing import Literal
 import attrs
 
 from syncd.config.settings import StreamSettings
-from syncd.sync.picture import CallOf, Happened, PageOf, Story, What
+from syncd.sync.befell import What
+from syncd.sync.picture import CallOf, Happened, PageOf, Story
 from syncd.views.words import moment, number, span
 
 Kind = What | Literal["written", "changed", "returned", "called"]

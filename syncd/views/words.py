@@ -5,6 +5,7 @@ and with nothing in them that a terminal would obey.
 """
 
 import math
+import unicodedata
 from datetime import UTC, datetime
 
 from syncd.config.settings import BudgetSettings
@@ -16,6 +17,18 @@ TIED = "\ue000"  # a blank that no line is broken at; `plain` lets no other one 
 def plain(text: str) -> str:
     """On one line, and escaped where it is not printable."""
     return printable(" ".join(text.split()))
+
+
+def one_line(text: str) -> str:
+    """The same, with the indent that is ours kept."""
+    return text[: len(text) - len(text.lstrip(" "))] + plain(text)
+
+
+def wide(text: str) -> int:
+    """The columns that it takes on a screen."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def printable(text: str) -> str:

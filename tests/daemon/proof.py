@@ -12,7 +12,7 @@ import trio
 from psycopg import sql
 
 from mock_api.testing import MockServer
-from syncd.app import table
+from syncd.app.database import table
 from syncd.config.load import load
 from syncd.demo import compare, repeated
 from syncd.store.postgres import PostgresStore, open_store

@@ -18,7 +18,7 @@ import trio
 from psycopg import sql
 
 from mock_api.testing import MockServer, running_mock
-from syncd.app import table
+from syncd.app.database import table
 from syncd.config.load import load
 from syncd.store.embedded import embedded_server
 from syncd.store.postgres import open_store

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from mock_api.testing import MockServer, running_mock
-from syncd.app import table
+from syncd.app.database import table
 from syncd.config.load import load
 from syncd.demo import compare, duration
 from syncd.store.postgres import open_store

@@ -47,7 +47,7 @@ def _placeholders(path: str) -> list[str]:
 def test_where_it_is_off_nothing_of_it_is_imported() -> None:
     """contained: neither its rooms nor its libraries are in memory."""
     code = (
-        "import sys, syncd.cli; found = [m for m in sys.modules if m.split('.')[0] in "
+        "import sys, syncd.commands.run; found = [m for m in sys.modules if m.split('.')[0] in "
         "('hypercorn', 'starlette', 'anyio', 'h2') or m.startswith('syncd.admin')]; "
         "print(*found)"
     )

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "survey": {"api", "config", "sync", "survey"},
     "views": {"config", "sync", "views"},
     "metrics": {"metrics", "sync", "views"},
-    "progress": {"sync", "views"},
+    "progress": {"progress", "sync", "views"},
     "admin": {"admin", "sync", "views"},
     "testing": {"sync", "testing"},
     "tracing": {"logs", "sync", "tracing"},

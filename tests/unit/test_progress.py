@@ -9,12 +9,14 @@ import trio.testing
 from rich.console import Console
 
 from syncd.errors import AccessDenied, SyncdError
-from syncd.progress import Progress, View
+from syncd.progress import Pipe, Progress
+from syncd.progress.drawn import Terminal
+from syncd.progress.view import View
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
 from syncd.sync.ports import PLAIN
-from syncd.views.words import seconds
+from syncd.views.words import seconds, wide
 from tests.flow.conftest import CAMPAIGNS, World
 
 Clock = trio.testing.MockClock
@@ -61,16 +63,20 @@ def compared(page: int, *, last: bool = False) -> events.PageCompared:
 ANSWERED = events.CallAnswered(stream=CAMPAIGNS, key='["c1"]', ok=True)
 
 
+def on_terminal(out: io.StringIO, width: int) -> Terminal:
+    return Terminal(Console(file=out, force_terminal=True, width=width, color_system=None))
+
+
 def shown(context: StreamContext, *heard: events.Event, terminal: bool = True) -> str:
     """What stands on the screen after these events."""
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
-    progress = Progress(console)
+    paper = on_terminal(out, width=100) if terminal else Pipe(out)
+    progress = Progress(paper)
     progress.watch(context)
     for event in heard:
         progress.hear(event)
-    if terminal:
-        console.print(progress._picture())
+    if isinstance(paper, Terminal):
+        paper.console.print(paper.picture(progress._views))
     return out.getvalue()
 
 
@@ -163,7 +169,7 @@ async def test_the_summary_says_what_became_of_everything(
     denied = AccessDenied("401\n[b]", hint="check the password")
     results: dict[StreamId, Committed | SyncdError] = {CAMPAIGNS: suspicious, gone: denied}
     out = io.StringIO()
-    progress = Progress(Console(file=out, width=60))
+    progress = Progress(Pipe(out))
     async with world.process() as context:
         progress.watch(context)
         other = attrs.evolve(context, id=gone)
@@ -182,6 +188,21 @@ async def test_the_summary_says_what_became_of_everything(
     ]
 
 
+async def test_names_in_any_script_leave_the_columns_in_line(
+    world: World, autojump_clock: Clock
+) -> None:
+    """A character that is two columns wide is reckoned as two."""
+    out = io.StringIO()
+    progress = Progress(Pipe(out))
+    async with world.process() as context:
+        for name in ("広告", "ads", "d\u00e9j\u00e0"):
+            progress.watch(attrs.evolve(context, id=StreamId(source=name, stream="x")))
+    progress.summary({}, 1)
+    lines = out.getvalue().splitlines()
+    assert {wide(line) for line in lines} == {wide(lines[0])}
+    assert len({len(line) for line in lines}) == 2
+
+
 async def test_on_a_narrow_terminal_the_summary_is_in_words(
     world: World, autojump_clock: Clock
 ) -> None:
@@ -189,7 +210,7 @@ async def test_on_a_narrow_terminal_the_summary_is_in_words(
     totals = Counts(seen=100, written=99, dead=1, requests=112, retried=2)
     done = Committed(checkpoint=checkpoint(), totals=totals, outcome="ok")
     out = io.StringIO()
-    progress = Progress(Console(file=out, width=70, force_terminal=True, color_system=None))
+    progress = Progress(on_terminal(out, width=70))
     async with world.process() as context:
         progress.watch(context)
     progress.summary({CAMPAIGNS: done}, 34)

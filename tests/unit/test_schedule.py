@@ -298,7 +298,7 @@ def test_names_are_understood(cron: str) -> None:
 
 def test_who_has_no_calendar_does_not_load_cronsim() -> None:
     """A start without one takes no longer than before."""
-    loaded = "import sys, syncd.config.load, syncd.app; print('cronsim' in sys.modules)"
+    loaded = "import sys, syncd.commands.run; print('cronsim' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
     )

@@ -16,7 +16,12 @@ import trio.testing
 
 from syncd.api.client import ApiClient
 from syncd.api.exchange import Ask
-from syncd.api.transport import MAX_AGE, Transport, refuses_our_certificate
+from syncd.api.transport import (
+    MAX_AGE,
+    Transport,
+    refuses_our_certificate,
+    shared_ssl_context,
+)
 from syncd.config.settings import Secret
 from syncd.errors import ApiUnavailable, Draining, UnexpectedAnswer
 from tests.unit.api.rawserver import (
@@ -297,6 +302,17 @@ async def test_a_pool_that_lost_its_slots_is_thrown_away(
     await transport.aclose()
 
     assert transport.rebuilt == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_certificates_are_read_where_there_is_tls_alone(scheme: str) -> None:
+    """They cost a megabyte, and time before the first request; without TLS nobody is trusted."""
+    transport = Transport(
+        base_url=f"{scheme}://x", timeout=1.0, connections=1, keepalive=4.0, max_body=1000
+    )
+    assert (transport._tls() is shared_ssl_context()) == (scheme == "https")
+    assert transport._tls().verify_mode is ssl.CERT_REQUIRED
+    assert (len(transport._tls().get_ca_certs()) > 0) <= (scheme == "https")
 
 
 async def test_requests_cancelled_under_contention_leak_no_slot(server: RawServer) -> None:
