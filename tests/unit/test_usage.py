@@ -76,6 +76,16 @@ def test_what_is_imported_when_work_is_asked_for_would_be_seen() -> None:
     assert {"trio", "syncd.commands.forget"} <= imported(["forget", "campaigns"])
 
 
+def test_garbage_is_looked_for_as_soon_as_the_work_begins() -> None:
+    """What was imported is left alone for good, and what comes after it is not."""
+    typed = "import gc; from syncd.cli import cli; before = gc.get_freeze_count()\n"
+    typed += "try: cli(['forget', 'campaigns'], standalone_mode=False)\n"
+    typed += "except Exception as error: print(type(error).__name__)\n"
+    typed += "print(gc.isenabled(), gc.get_freeze_count() - before > 10_000)"
+    done = subprocess.run([sys.executable, "-c", typed], capture_output=True, text=True, check=True)
+    assert done.stdout == "UsageError\nTrue True\n"
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_what_can_be_typed_is_what_the_work_takes(path: tuple[str, ...]) -> None:
     """A command's parameters are those of the function that does it."""
