@@ -437,7 +437,7 @@ def _open_stream(
         else:
             checkpoints.follow(cursor, names, schedule)
         cursor.execute(sql("abandon_asides"), names)
-    return checkpoints.read(c, stream, lock=False)
+        return checkpoints.standing(cursor, stream)
 
 
 def _version(c: Connection) -> str:
