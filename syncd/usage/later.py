@@ -5,8 +5,7 @@ A command that is declared in `syncd.usage.cycles` is done by `syncd.commands.cy
 
 import gc
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -22,27 +21,14 @@ def later(declared: Callable[[], None]) -> Callable[..., None]:
 
     @wraps(declared)
     def done(**parameters: Any) -> None:
-        with _staying():
-            from syncd.commands.options import Options  # noqa: PLC0415 - that is what this is for
+        from syncd.commands.options import Options  # noqa: PLC0415 - that is what this is for
 
-            module = importlib.import_module(declared.__module__.replace("usage", "commands"))
+        module = importlib.import_module(declared.__module__.replace("usage", "commands"))
+        # What is there now stays as long as the process: to search it for garbage now and then,
+        # and once more at the end, took a tenth of a short command's CPU.
+        gc.collect()  # for each class attrs makes another one, and leaves the first
+        gc.freeze()
         options = Options(**click.get_current_context().find_root().params)
         getattr(module, declared.__name__)(options, **parameters)
 
     return done
-
-
-@contextmanager
-def _staying() -> Iterator[None]:
-    """What is made in here stays as long as the process: it is never searched for garbage.
-
-    To search it while it grows, now and then while the command works, and once more at the end
-    took a fifth of a short command's CPU.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect()  # for each class attrs makes another one, and leaves the first
-        gc.freeze()
-        gc.enable()
