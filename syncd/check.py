@@ -18,6 +18,7 @@ from syncd import app
 from syncd.config.settings import BudgetSettings, Settings, SourceSettings, StreamSettings
 from syncd.errors import ConfigError, SyncdError, TryAgain
 from syncd.store.postgres import PostgresStore
+from syncd.sync.keepout import KeptOut
 from syncd.sync.limits import Limits
 from syncd.sync.model import Page, StreamId
 from syncd.sync.ports import Source
@@ -133,12 +134,14 @@ class Check:
         api: Source,
         budget: Limits,
     ) -> None:
-        name = str(StreamId(source=source.name, stream=stream.name))
+        of = StreamId(source=source.name, stream=stream.name)
+        name, kept_out = str(of), KeptOut()
         try:
             missing = await store.missing_table(app.table(stream))
             there = "will be made" if missing else "is there and fits"
             self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
             api.follow(await store.evolution(app.table(stream)))
+            kept_out = await store.kept_out(of, app.table(stream))
         except SyncdError as error:
             self.bad(name, error)
 
@@ -174,8 +177,10 @@ class Check:
         except SyncdError as error:
             self.bad(name, error)
             return
+        page = kept_out.sift(of, page, api.look_again)
         more = "more follow" if page.next_cursor is not None else "no more follow"
         left_out = f", {len(page.left_out)} left out by `where`" if page.left_out else ""
+        left_out += f", {page.kept_out} kept out" if page.kept_out else ""
         total = f" of {page.total}" if page.total is not None else ""
         self.good(f"{name}: first page has {page.seen}{total} records{left_out}, {more}")
         for reject in page.rejects[:3]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -322,8 +322,9 @@ class ApiSource:
         # A link may be to a page of a number, too.
         return not isinstance(self.stream.page, CursorPages | KeysetPages | NoPages)
 
-    def look_again(self, page: Page) -> Page:
-        judged = judge_all(self._contract, page.raws)
+    def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
+        raws = [r for r in page.raws if not without or self._contract.judge(r).key not in without]
+        judged = judge_all(self._contract, raws)
         return attrs.evolve(page, **self._of_records(judged, None))
 
     def _of_records(self, judged: Judged, body: bytes | None) -> dict[str, Any]:
@@ -341,6 +342,7 @@ class ApiSource:
             wanted = drifts.wanted(self.propose)
         else:
             wanted = drifts.wanted(_no_column)
+        told = drifts.all("discard" if rule == "evolve" else rule)
         return {
             "records": judged.records,
             "rejects": rejects,
@@ -348,10 +350,10 @@ class ApiSource:
             "gone": judged.gone,
             "folded": judged.folded,
             # What gets a column is nothing new when the page is looked at again.
-            "drifts": drifts.all("discard" if rule == "evolve" else rule),
+            "drifts": told,
             "frozen": redactor.text(drifts.frozen),
             "wanted": wanted,
-            "raws": judged.raws if wanted else (),
+            "raws": judged.raws if wanted or told or drifts.frozen else (),
         }
 
     def higher(self, one: str | None, other: str | None) -> str | None:

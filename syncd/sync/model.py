@@ -210,7 +210,7 @@ class Page:
     """Bytes of the answer."""
 
     raws: tuple[bytes, ...] = ()
-    """All of its records, where columns are wanted: they are judged again then."""
+    """All of its records, where one leaves the contract: they are judged again then."""
 
     @property
     def seen(self) -> int:

@@ -117,11 +117,12 @@ class Turn:
         took, self.kept_out_version = Stopwatch(), self.stream.kept_out.version
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
+        # First of all: who is to stay forgotten stops no page, and is named by nothing.
+        page = self.stream.sifted(page)
         self._refuse_what_is_frozen(page)
         if not self.stream.looks:
             page = await evolved(self.stream, page)
             self._refuse_what_is_frozen(page)
-        page = self.stream.kept_out.sift(self.stream.id, page)
         self._refuse_what_never_ends(page)
         self.page = page
         return page
@@ -172,9 +173,10 @@ class Turn:
             )
 
     def _refuse_what_never_ends(self, page: Page) -> None:
-        if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:
+        others = page.seen - page.kept_out
+        if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == others:
             raise UnexpectedAnswer(
-                f"page {self.number}: all {page.seen} records break the contract, "
+                f"page {self.number}: all {others} records break the contract, "
                 f"the first because {page.rejects[0].reason}",
                 hint="compare `columns` and `key` with what the API sends; nothing was written",
             )
