@@ -48,6 +48,9 @@ TRY_AGAIN = (TIMED_OUT, 425)  # the only 4xx, beside 429, that are nobody's faul
 
 TEXTS = ("text", "jsonb")  # columns that take what a hash or a mask makes of a value
 
+ELSEWHERE = (301, 307, 308)
+"""Redirects of a request that was not looked at; others may tell where its outcome stands."""
+
 HINTS = {
     404: "Check base_url and path",
     405: "Check the method",
@@ -423,13 +426,27 @@ class ApiSource:
             self._obey(ask, answer, permit)
             self._raise_for_trouble(ask, answer, permit)
             self._raise_for_call(ask, answer)
-            return self._calls.kept(answer, self.client.redactor)
+            return self._kept(self._calls, ask, answer)
         except CallFailed as error:
             raise CallFailed(error.kind, self.client.redactor.text(error.reason)) from None
         except ApiUnavailable as error:
             if error.sent == "unknown" and not self.repeatable:
                 raise CallFailed("outcome-unknown", str(error)) from None
             raise
+
+    def _kept(self, calls: Calls, ask: Ask, answer: Answer) -> bytes:
+        """What a 2xx gives to the row.
+
+        The letter of a call that failed makes it again.  One that may not be repeated has failed
+        only if its answer says so: of one that is not what the config describes nobody knows.
+        """
+        try:
+            return calls.kept(answer, self.client.redactor)
+        except CallFailed as error:
+            if self.repeatable or calls.says_undone(answer):
+                raise
+            reason = f"{ask} answered {answer.status}, but not as expected: {error.reason}"
+            raise CallFailed("outcome-unknown", reason) from None
 
     async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
         if self._verify is None:
@@ -463,7 +480,8 @@ class ApiSource:
             return
         reason = f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}"
         if answer.status == 405:
-            raise UnexpectedAnswer(reason, hint="Check `call.method` and `call.path`")
+            hint = "Check `call.method` and `call.path`"
+            raise UnexpectedAnswer(reason, hint=hint, refused=True)
         raise CallFailed("call-failed", reason)
 
     # --- what an answer means -----------------------------------------------------------------
@@ -495,6 +513,7 @@ class ApiSource:
             raise UnexpectedAnswer(
                 f"{ask} answered {status}, a redirect to {_target(answer)}",
                 hint="Redirects are not followed; write the final address into base_url and path",
+                refused=status in ELSEWHERE,
             )
         if status != 429 and status < 500 and status not in TRY_AGAIN:
             return

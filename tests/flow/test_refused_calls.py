@@ -5,7 +5,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio.testing
 
-from syncd.errors import AccessDenied, ApiUnavailable, RateLimited, SyncdError
+from syncd.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    CallFailed,
+    RateLimited,
+    SyncdError,
+    UnexpectedAnswer,
+)
 from syncd.sync.stream import run_cycle
 from syncd.testing.api import Asked
 from tests.flow.conftest import World
@@ -17,6 +24,7 @@ REFUSALS: dict[str, Refusal] = {
     "401": lambda: AccessDenied("401", hint="mend it"),
     "429": lambda: RateLimited("429", hint=60.0),
     "503": lambda: ApiUnavailable("503", sent="refused"),
+    "405": lambda: UnexpectedAnswer("405", hint="mend it", refused=True),
     "no connection": lambda: ApiUnavailable("refused", sent="no"),
 }
 
@@ -115,3 +123,28 @@ async def test_leaving_in_the_wait_that_a_refused_call_was_told_puts_nothing_asi
     assert (await never.cycle()).outcome == "ok"
     assert never.store.dead_letters == []
     assert set(never.api.carried_out.values()) == {1}
+
+
+async def test_what_is_known_of_unsent_calls_goes_when_it_is_needed_no_more(
+    never: World, autojump_clock: Clock
+) -> None:
+    """contained: a daemon whose calls fail for years remembers none of them."""
+
+    async def fails_or_turns_away(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what == 'call ["c1"]':
+            raise CallFailed("call-failed", "422")
+        if asked.what.startswith("call"):
+            raise RateLimited("429", hint=60.0)
+
+    never.api.faults, never.api.page_size = fails_or_turns_away, 5
+    for n in range(6, 26):
+        del never.api.records[f"c{n}"]
+    async with never.process() as stream:
+        await run_cycle(stream)
+        assert stream.unsent == set()
+        never.api.faults = refusing(REFUSALS["405"])
+        with pytest.raises(UnexpectedAnswer):
+            await run_cycle(stream)
+        assert stream.unsent == set()
+    assert {c.outcome for c in never.store.calls.values()} <= {"failed"}
