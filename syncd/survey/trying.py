@@ -1,5 +1,6 @@
 """Does a kind of paging hold, and does the API give larger pages?  Found out by asking."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
@@ -49,12 +50,15 @@ class Trying:
     place: Place
     redactor: Redactor
     first: Seen
+    said: Mapping[str, str]
+    """The parameters that a person's address has, of its first page: they tell what pages are
+    asked for by."""
 
     async def larger(self) -> Sized | None:
         """Ask for larger pages; None where that is of no use, or nothing comes of it."""
         count = len(self.first.raws)
         top = self._likely()[0].page
-        names = size_params(self.first, top, self.place.params)
+        names = size_params(self.first, top, self.said)
         for name, told in names:
             if told and self.place.params.get(name) == str(count):
                 # Whoever writes a size into the address means it.
@@ -81,7 +85,7 @@ class Trying:
         base = self.first if sized is None else sized.seen
         fallback: Settled | None = None
         tried = 0
-        for one in candidates(base, self.place.params):
+        for one in candidates(base, self.said):
             page = _with_total(_with_size(one.page, sized), base)
             cursor = next_cursor(page, base)
             if cursor is None:
@@ -158,7 +162,7 @@ class Trying:
             return None
 
     def _likely(self) -> list[Candidate]:
-        return candidates(self.first, self.place.params)
+        return candidates(self.first, self.said)
 
     def _ended(self) -> bool:
         """Whether the answer tells that it is the whole list."""
