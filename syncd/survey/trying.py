@@ -8,7 +8,7 @@ import attrs
 from syncd.api.paging import pagination_for
 from syncd.api.shown import Redactor
 from syncd.config.pages import sent_by
-from syncd.config.settings import NumberPages, OffsetPages, PageSettings
+from syncd.config.settings import KeysetPages, NumberPages, OffsetPages, PageSettings
 from syncd.errors import UnexpectedAnswer
 from syncd.survey.answers import Seen, plain, read
 from syncd.survey.asking import Asking, Place, Request
@@ -91,6 +91,8 @@ class Trying:
             if cursor is None:
                 if one.told and fallback is None:
                     why = f"{one.why}; the list has one page, so that no second one was seen"
+                    if isinstance(page, KeysetPages):  # of which no answer speaks by name
+                        why += f", and that `{page.param}` asks for it was not tried: LOOK"
                     fallback = Settled(page=page, sure=False, why=why)
                 continue
             if fallback is not None and not one.told:

@@ -76,6 +76,16 @@ async def test_a_short_list_gives_a_config_that_reads_it(
     assert page.rejects == []
 
 
+async def test_a_keyset_that_was_not_tried_says_so(autojump_clock: trio.testing.MockClock) -> None:
+    """A flag alone does not tell by which parameter the API goes on."""
+    (api,) = (a for a in APIS if a.name == "Stripe")
+    found, text = await surveyed(Client(attrs.evolve(api, many=7)))
+    (page,) = (f for f in found.findings if f.what == "page")
+    assert not page.sure
+    assert "that `starting_after` asks for it was not tried: LOOK" in page.why
+    assert "# guess: kind keyset" in text
+
+
 LATER = [
     ("GitHub", {"page": "3", "state": "all"}, {"state": "all"}),
     ("Spring", {"page": "2"}, {}),
