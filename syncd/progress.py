@@ -84,6 +84,8 @@ class View:
                 self.retries += 1
             case events.PutAside():
                 self.dead += 1
+            case events.CycleStopped(counts=counts):
+                self.totals = self.totals.with_asked(counts)
             case events.CycleEnded(outcome=outcome, totals=totals):
                 self.totals, self.ended = totals, True
                 self.state = outcome
@@ -98,6 +100,11 @@ class View:
             pass  # answers come in while the next request waits for its token
         elif not isinstance(event, events.Retrying):
             self.wait_until = 0.0
+
+    @property
+    def asked(self) -> Counts:
+        """What the cycle has come to, with what was asked for since its last commit."""
+        return self.totals.with_asked(self.context.tally.counts())
 
     @property
     def done(self) -> int:
@@ -265,7 +272,7 @@ class Progress:
             table.add_column(name, justify="right")
         for stream, view in self._views.items():
             result = results.get(stream)
-            totals = result.totals if isinstance(result, Committed) else view.totals
+            totals = result.totals if isinstance(result, Committed) else view.asked
             rate = percent(totals.success)
             cells = (totals.seen, totals.written, totals.unchanged, totals.left_out, totals.dead)
             asked = (totals.requests, totals.retried, totals.refused)
@@ -281,7 +288,7 @@ class Progress:
             lines = []
             for stream, view in self._views.items():
                 result = results.get(stream)
-                totals = result.totals if isinstance(result, Committed) else view.totals
+                totals = result.totals if isinstance(result, Committed) else view.asked
                 lines += _in_words(str(stream), totals, took)
         for line in lines:
             self.console.print(Text(line), soft_wrap=True)

@@ -334,6 +334,16 @@ class Counts:
     kept_out: int = 0
     """Of those left out: records that are to stay forgotten."""
 
+    def with_asked(self, more: "Counts") -> "Counts":
+        """With what was asked besides, of which no record has come."""
+        return attrs.evolve(
+            self,
+            calls=self.calls + more.calls,
+            requests=self.requests + more.requests,
+            retried=self.retried + more.retried,
+            refused=self.refused + more.refused,
+        )
+
     @property
     def success(self) -> float | None:
         """The part of what was seen that was not put aside; None of nothing."""

@@ -8,12 +8,14 @@ import trio
 import trio.testing
 from rich.console import Console
 
-from syncd.errors import AccessDenied, SyncdError
+from syncd.errors import AccessDenied, Draining, RateLimited, SyncdError
 from syncd.progress import Progress, View
 from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
 from syncd.sync.ports import PLAIN
+from syncd.sync.stream import run_cycle
+from syncd.testing import Asked
 from syncd.views.words import seconds
 from tests.flow.conftest import CAMPAIGNS, World
 
@@ -180,6 +182,35 @@ async def test_the_summary_says_what_became_of_everything(
         "  check the password",
         "  what is committed stays; the next run goes on from there",
     ]
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_what_a_page_asked_for_that_never_came_is_in_the_summary(
+    world: World, autojump_clock: Clock, interrupted: bool
+) -> None:
+    """accounted: its requests were made, and were counted by the API."""
+    tries = []
+
+    async def fault(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what == "page 2":
+            tries.append(asked)
+            if interrupted and len(tries) == 3:
+                world.waits.end()
+            raise RateLimited("429", hint=1.0)
+
+    world.api.faults, world.source.has_call = fault, False
+    world.retries = 5 if interrupted else 2
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=200))
+    async with world.process() as context:
+        progress.watch(context)
+        context.report = progress.hear
+        with pytest.raises((RateLimited, Draining)) as caught:
+            await run_cycle(context)
+    progress.summary({CAMPAIGNS: caught.value}, 5)
+    (row,) = (x for x in out.getvalue().splitlines() if x.startswith("ads.campaigns  "))
+    assert " ".join(row.split()) == f"ads.campaigns 10 10 0 0 0 100 % 4 {2 + interrupted} 3 5 s"
 
 
 async def test_on_a_narrow_terminal_the_summary_is_in_words(
