@@ -19,7 +19,7 @@ from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Picture
 from syncd.views.arrival import Listed
-from syncd.views.objects import as_object, budgets_of, configured
+from syncd.views.objects import as_object, configured, to_look_at
 from syncd.views.words import moment
 
 EVERY = 1.0  # seconds between two looks
@@ -230,9 +230,7 @@ class Feed:
 
 async def picture_of(look: Look, settings: Settings) -> Picture:
     """How all that is in the config stands."""
-    sources = list(settings.sources)
-    budgets = [budget.name for budget in budgets_of(settings, sources)]
-    return await look.picture(configured(settings), sources, budgets)
+    return await look.picture(*to_look_at(settings, configured(settings)))
 
 
 def _known(picture: Picture, settings: Settings) -> Picture:

@@ -102,8 +102,8 @@ def limits(source: SourceSettings, settings: Settings, store: Store) -> Limits:
 
 def parts_of(source: SourceSettings) -> list[str]:
     """Of what a source's limits are made, by name; one that counts every request is there."""
-    names = [limit.name for limit in source.budget]
-    return names if any(not limit.paths for limit in source.budget) else [*names, _rest(source)]
+    rest = source.unlimited
+    return [*(limit.name for limit in source.budget), *([] if rest is None else [rest])]
 
 
 def part(name: str, source: SourceSettings, settings: Settings, store: Store) -> Part:
@@ -118,10 +118,6 @@ def limits_of(source: SourceSettings, parts: Mapping[str, Part]) -> Limits:
     found = [parts[name] for name in parts_of(source)]
     rest = [part for part in found if isinstance(part, Unlimited)]
     return Limits([p for p in found if isinstance(p, TokenBucket)], rest[0] if rest else None)
-
-
-def _rest(source: SourceSettings) -> str:
-    return f"source {source.name}"
 
 
 def prices(stream: StreamSettings) -> Mapping[Purpose, Price]:

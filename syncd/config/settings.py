@@ -707,6 +707,13 @@ class SourceSettings:
         """Seconds of each of its limits, the shortest first."""
         return tuple(sorted(limit.per for limit in self.budget))
 
+    @property
+    def unlimited(self) -> str | None:
+        """Under which name a hold is kept that the API asks for, where no limit counts every
+        request; None where one does.
+        """
+        return f"source {self.name}" if all(limit.paths for limit in self.budget) else None
+
 
 ALARMS = (
     "parked", "failing", "suspicious", "deletes-held", "dead-letters", "data-too-old",
