@@ -30,6 +30,7 @@ from syncd.config.settings import (
 )
 from syncd.survey.asking import Place
 from syncd.survey.names import source_name, stream_name
+from syncd.survey.signs import BY_CURSOR
 from syncd.survey.survey import Survey
 from syncd.survey.written import Given, config
 
@@ -248,7 +249,7 @@ def _place(url: str, body: str | None) -> tuple[Place, str]:
         )
     params = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
     for name in params:
-        if SECRET.search(name):
+        if SECRET.search(name) and name not in BY_CURSOR:
             raise click.UsageError(
                 f"the address holds what looks like a secret ({name}): put it into an environment "
                 f"variable and give --api-key-env VARIABLE --api-key-query {name}"

@@ -1,7 +1,7 @@
 """In which order is found out what is at an address?  Each answer decides what is asked next."""
 
 import urllib.parse
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import attrs
 
@@ -220,11 +220,12 @@ def _limit(reply: Reply) -> str:
     return next((f"{name}: {text}" for name, text in found if text.strip()), "")
 
 
-def _begins(asked: Mapping[str, str], later: Collection[str]) -> list[Finding]:
+def _begins(asked: Mapping[str, str], later: Mapping[str, str]) -> list[Finding]:
     """That the address of a later page is not taken for that of the list."""
     if not later:
         return []
-    named = ", ".join(f"{name}={asked[name]}" for name in later)
+    # A cursor's value is an API's own, which may have signed it.
+    named = ", ".join(f"{name}={asked[name] if first else '…'}" for name, first in later.items())
     why = f"the address asks for a later page ({shown(named, 100)}), and that is left out"
     return [Finding(what="start", value="the list's first page", sure=True, why=why)]
 

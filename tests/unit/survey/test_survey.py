@@ -117,7 +117,8 @@ async def test_the_address_of_a_later_page_is_not_taken_for_that_of_the_list(
         assert said == []
     else:
         ((param, value), *_) = params.items()
-        assert f"({param}={value})" in said[0].why
+        assert f"({param}={value if value.isdigit() else '…'})" in said[0].why
+        assert value.isdigit() or value not in text
         assert "# sure: the list's first page; the address asks for a later page" in text
 
 
