@@ -12,7 +12,7 @@ from syncd.app.comparing import diff
 from syncd.app.notices import test_message
 from syncd.app.running import once, run
 from syncd.app.surveying import survey
-from syncd.app.wiring import canonical_key, client, limits, safe, source, store, table
+from syncd.app.wiring import canonical_key, client, limits, retry, safe, source, store, table
 
 __all__ = [
     "canonical_key",
@@ -20,6 +20,7 @@ __all__ = [
     "diff",
     "limits",
     "once",
+    "retry",
     "run",
     "safe",
     "source",

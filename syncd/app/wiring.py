@@ -1,5 +1,6 @@
 """How is each single thing built from Settings?"""
 
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,9 +17,11 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.events import Purpose
 from syncd.sync.limits import Limits
 from syncd.sync.model import Table
-from syncd.sync.ports import Price, Store
+from syncd.sync.ports import Budget, Price, Store
+from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.vault import Vault
+from syncd.sync.waits import Waits
 
 Part = TokenBucket | Unlimited
 
@@ -122,10 +125,30 @@ def limits_of(source: SourceSettings, parts: Mapping[str, Part]) -> Limits:
 
 def prices(stream: StreamSettings) -> Mapping[Purpose, Price]:
     """What the requests of a stream cost."""
-    found: dict[Purpose, Price] = {"list": Price(path=stream.path, cost=stream.cost)}
-    if stream.call is not None:
-        found["call"] = Price(path=stream.call.path, cost=stream.call.cost)
-    return found
+    return {what: Price(path=path, cost=cost) for what, (path, cost) in stream.costs.items()}
+
+
+def retry(
+    source: SourceSettings,
+    budget: Budget,
+    waits: Waits,
+    rng: random.Random,
+    *,
+    patience: float,
+    retries: int | None = None,
+    outage: Outage | None = None,
+) -> Retry:
+    """When a failed attempt of a source comes again; retries: if other than its settings say."""
+    return Retry(
+        retries=source.retries if retries is None else retries,
+        base=source.backoff,
+        windows=source.windows,
+        budget=budget,
+        waits=waits,
+        rng=rng,
+        patience=patience,
+        outage=outage or Outage(rng=rng),
+    )
 
 
 def longest_timeout(settings: Settings, budget: str) -> float:

@@ -79,8 +79,7 @@ def budgets_for(
 ) -> list[arrival.Share]:
     """How the budgets stand that count requests of a stream, and what of each one takes."""
     source = settings.sources[stream.source]
-    of = source.streams[stream.stream]
-    costs = [(of.path, of.cost), *([(of.call.path, of.call.cost)] if of.call else [])]
+    costs = source.streams[stream.stream].costs.values()
     shares = [
         arrival.Share(
             budget=there[limit.name],

@@ -129,7 +129,7 @@ def test_a_limit_in_words(limit: BudgetSettings, words: str) -> None:
 )
 def test_how_long_each_limit_makes_a_cycle_take(limit: BudgetSettings, seconds: float) -> None:
     """budget: `check` warns by the slowest, with what requests cost."""
-    assert _needs(limit, ORDERS, pages=10, records=100) == seconds
+    assert _needs(limit, ORDERS, pages=10, calls=100) == seconds
 
 
 @pytest.mark.parametrize("limits", [(), (SEEN,)])
