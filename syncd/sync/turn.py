@@ -118,7 +118,7 @@ class Turn:
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
         # First of all: who is to stay forgotten stops no page, and is named by nothing.
-        page = self.stream.sifted(page)
+        page = await self._sifted(page)
         self._refuse_what_is_frozen(page)
         if not self.stream.looks:
             page = await evolved(self.stream, page)
@@ -126,6 +126,18 @@ class Turn:
         self._refuse_what_never_ends(page)
         self.page = page
         return page
+
+    async def _sifted(self, page: Page) -> Page:
+        """Without what is to stay forgotten, and that may be so since it was asked for."""
+        stream = self.stream
+        found = stream.sifted(page)
+        if found.frozen or found.wanted:  # seldom, and what comes of it can't be taken back
+            at = await stream.retry.through_outages(
+                lambda: stream.store.read_checkpoint(stream.id), stream.on_failure
+            )
+            await stream.learn_kept_out(at)
+            found = stream.sifted(page)
+        return found
 
     @property
     def is_ready(self) -> bool:

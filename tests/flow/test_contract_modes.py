@@ -293,6 +293,29 @@ async def test_what_is_kept_out_leaves_the_contract_for_nobody(
     assert drifting.store.drifts[CAMPAIGNS] == {}
 
 
+@pytest.mark.parametrize("what", ["freeze", "evolve"])
+async def test_nor_what_is_kept_out_since_its_page_was_asked_for(
+    drifting: World, autojump_clock: object, what: str
+) -> None:
+    """contained: a reason that names it would stand there after `forget` has found nothing."""
+    await drifting.cycle()
+    rule(drifting, what)
+    drifting.api.records["c17"]["marker"] = "x"
+    drifting.heard.clear()
+
+    async def forgets(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what == "page 2":
+            drifting.store.forget(CAMPAIGNS, TABLE, '["c17"]', keep_out=True)
+
+    drifting.api.faults = forgets
+    done = await drifting.cycle()
+    assert (done.outcome, done.totals.kept_out) == ("ok", 1)
+    assert "marker" not in str(drifting.heard)
+    assert drifting.store.evolved == {}
+    assert drifting.store.parked == {}
+
+
 async def test_others_on_its_page_are_judged_as_ever(
     drifting: World, autojump_clock: object
 ) -> None:
