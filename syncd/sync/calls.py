@@ -24,6 +24,7 @@ from syncd.errors import (
     CallSkipped,
     Draining,
     RateLimited,
+    StoreUnavailable,
     StreamBroken,
     SyncdError,
     TryAgain,
@@ -107,6 +108,10 @@ def _came_to_nothing(error: SyncdError) -> bool:
     """Whether it is certain that the call was not carried out."""
     match error:
         case RateLimited() | AccessDenied():
+            return True
+        case Draining() | StoreUnavailable():
+            # Out of a wait for a token: what was sent before it, with another bearer, was
+            # answered by a refusal.
             return True
         case ApiUnavailable(sent="refused" | "no") | StreamBroken(refused=True):
             return True
