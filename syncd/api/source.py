@@ -327,6 +327,10 @@ class ApiSource:
 
     def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
         raws = [r for r in page.raws if not without or self._contract.judge(r).key not in without]
+        if without and self._told:
+            # What these records alone have was not said of anybody.
+            self._told = frozenset()
+            self._read_at_once()
         judged = judge_all(self._contract, raws)
         return attrs.evolve(page, **self._of_records(judged, None))
 

@@ -430,6 +430,25 @@ CALLS: dict[str, tuple[Behaviour, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("kept_out", [True, False])
+async def test_a_new_field_is_told_of_once_in_a_cycle_but_of_somebody(
+    server: RawServer, permit: NotingPermit, kept_out: bool
+) -> None:
+    """accounted: what one has that is kept out is still new when another one brings it."""
+    columns, name = {"id": "text", "name": "text"}, "n" * 500
+    first = f'{{"id": "a", "name": "{name}", "tag": 1}}, {{"id": "b", "name": "{name}"}}'
+    server.will(ok(page(first)), ok(page(f'{{"id": "c", "name": "{name}", "tag": 1}}')))
+    async with ApiClient(server.source()) as client:
+        source = source_of(server, client, None, columns=columns)
+        got = await source.fetch(None, permit)
+        assert [d.name for d in got.drifts] == ["tag"]
+        if kept_out:
+            assert source.look_again(got, {'["a"]'}).drifts == ()
+        then = await source.fetch(got.next_cursor, permit)
+
+    assert [d.name for d in then.drifts] == (["tag"] if kept_out else [])
+
+
 @pytest.mark.parametrize("case", CALLS)
 async def test_an_answer_that_concerns_one_record_costs_one_record(
     server: RawServer, permit: NotingPermit, case: str
