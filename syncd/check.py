@@ -18,10 +18,10 @@ from syncd.app import database, wiring
 from syncd.config.settings import BudgetSettings, Settings, SourceSettings, StreamSettings
 from syncd.errors import ConfigError, SyncdError, TryAgain
 from syncd.store.postgres import PostgresStore
+from syncd.sync.keepout import KeptOut
 from syncd.sync.limits import Limits
 from syncd.sync.model import Page, StreamId
 from syncd.sync.ports import Source
-from syncd.sync.retry import Retry
 from syncd.sync.waits import Waits
 from syncd.views.words import limit_words, plain, seconds
 from syncd.zones import zone
@@ -133,12 +133,14 @@ class Check:
         api: Source,
         budget: Limits,
     ) -> None:
-        name = str(StreamId(source=source.name, stream=stream.name))
+        of = StreamId(source=source.name, stream=stream.name)
+        name, kept_out = str(of), KeptOut()
         try:
             missing = await store.missing_table(database.table(stream))
             there = "will be made" if missing else "is there and fits"
             self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
             api.follow(await store.evolution(database.table(stream)))
+            kept_out = await store.kept_out(of, database.table(stream))
         except SyncdError as error:
             self.bad(name, error)
 
@@ -151,15 +153,8 @@ class Check:
             ) as permit:
                 return await api.fetch(None, permit)
 
-        retry = Retry(
-            retries=TRIES - 1,
-            base=source.backoff,
-            windows=source.windows,
-            budget=budget,
-            waits=Waits(),
-            rng=random.Random(),  # noqa: S311 - jitter is no secret
-            patience=0.0,
-        )
+        rng = random.Random()  # noqa: S311 - jitter is no secret
+        retry = wiring.retry(source, budget, Waits(), rng, patience=0.0, retries=TRIES - 1)
         try:
             with trio.fail_after(PATIENCE):
                 page = await retry.run(
@@ -174,8 +169,10 @@ class Check:
         except SyncdError as error:
             self.bad(name, error)
             return
+        page = kept_out.sift(of, page, api.look_again)
         more = "more follow" if page.next_cursor is not None else "no more follow"
         left_out = f", {len(page.left_out)} left out by `where`" if page.left_out else ""
+        left_out += f", {page.kept_out} kept out" if page.kept_out else ""
         total = f" of {page.total}" if page.total is not None else ""
         self.good(f"{name}: first page has {page.seen}{total} records{left_out}, {more}")
         for reject in page.rejects[:3]:
@@ -208,16 +205,16 @@ class Check:
         """Say so when the budget can't keep the interval."""
         if total is None or not seen:
             return
+        call = stream.call
+        calls = total if call is not None and call.when == "always" else 0
         pages = -(-total // seen)
-        always = stream.call is not None and stream.call.when == "always"
-        requests = pages + (total if always else 0)
-        needs = max((_needs(limit, stream, pages, total) for limit in source.budget), default=0.0)
+        needs = max((_needs(limit, stream, pages, calls) for limit in source.budget), default=0.0)
         schedule = stream.schedule
         gap = stream.every if schedule is None else schedule.shortest
         if needs > BUSY * gap:
             said = "`every` is" if schedule is None else "`cron` comes twice within"
             self.note(
-                f"{name}: {requests} requests need {seconds(needs)} of its budget, and {said} "
+                f"{name}: {pages + calls} requests need {seconds(needs)} of its budget, and {said} "
                 f"{seconds(gap)}: cycles will begin late"
             )
 
@@ -227,10 +224,9 @@ def _listed(names: list[str]) -> str:
     return plain(", ".join(names[:LISTED])) + more
 
 
-def _needs(limit: BudgetSettings, stream: StreamSettings, pages: int, records: int) -> float:
+def _needs(limit: BudgetSettings, stream: StreamSettings, pages: int, calls: int) -> float:
     """Seconds that one limit alone makes a whole cycle take."""
-    tokens = pages * stream.cost if limit.counts(stream.path) else 0
-    call = stream.call
-    if call is not None and call.when == "always" and limit.counts(call.path):
-        tokens += records * call.cost
+    many = {"list": pages, "call": calls}
+    costs = stream.costs.items()
+    tokens = sum(many[what] * cost for what, (path, cost) in costs if limit.counts(path))
     return max(0, tokens - 1) // limit.requests * limit.per

@@ -116,12 +116,16 @@ class NotDelivered(TryAgain):
 
 
 class StreamBroken(SyncdError):
-    """This stream cannot go on until someone acts; `hint` says on what."""
+    """This stream cannot go on until someone acts; `hint` says on what.
 
-    def __init__(self, reason: str, *, hint: str = "") -> None:
+    `refused`: of a request, it is certain that nothing was carried out.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "", refused: bool = False) -> None:
         super().__init__(f"{reason}. {hint}" if hint else reason)
         self.reason = reason
         self.hint = hint
+        self.refused = refused
 
 
 class AccessDenied(StreamBroken):
@@ -133,14 +137,7 @@ class UnexpectedAnswer(StreamBroken):
 
 
 class ParkedByRule(StreamBroken):
-    """The API gave an answer of which a rule of the config says that a person has to act.
-
-    `refused`: it says as well that nothing was carried out.
-    """
-
-    def __init__(self, reason: str, *, hint: str = "", refused: bool = False) -> None:
-        super().__init__(reason, hint=hint)
-        self.refused = refused
+    """The API gave an answer of which a rule of the config says that a person has to act."""
 
 
 class StoreRefused(StreamBroken):

@@ -18,7 +18,7 @@ from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look, Picture
 from syncd.views.arrival import Listed
-from syncd.views.objects import as_object, budgets_of
+from syncd.views.objects import as_object, to_look_at
 from syncd.views.streams import configured
 from syncd.views.words import moment
 
@@ -220,9 +220,7 @@ class Feed:
 
 async def picture_of(look: Look, settings: Settings) -> Picture:
     """How all that is in the config stands."""
-    sources = list(settings.sources)
-    budgets = [budget.name for budget in budgets_of(settings, sources)]
-    return await look.picture(configured(settings), sources, budgets)
+    return await look.picture(*to_look_at(settings, configured(settings)))
 
 
 def _known(picture: Picture, settings: Settings) -> Picture:

@@ -128,6 +128,7 @@ SOURCE = _object(
     source=TEXT,
     budget=_maybe(TEXT),
     budgets=_list(TEXT),
+    held_until=_maybe(AT),
     running=FLAG,
     host=_maybe(TEXT),
     pid=_maybe(WHOLE),

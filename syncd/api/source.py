@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -47,6 +47,9 @@ _NUMBER = re.compile("[0-9]{1,12}").fullmatch  # what a page, an offset or a siz
 TRY_AGAIN = (TIMED_OUT, 425)  # the only 4xx, beside 429, that are nobody's fault
 
 TEXTS = ("text", "jsonb")  # columns that take what a hash or a mask makes of a value
+
+ELSEWHERE = (301, 307, 308)
+"""Redirects of a request that was not looked at; others may tell where its outcome stands."""
 
 HINTS = {
     404: "Check base_url and path",
@@ -322,8 +325,13 @@ class ApiSource:
         # A link may be to a page of a number, too.
         return not isinstance(self.stream.page, CursorPages | KeysetPages | NoPages)
 
-    def look_again(self, page: Page) -> Page:
-        judged = judge_all(self._contract, page.raws)
+    def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
+        raws = [r for r in page.raws if not without or self._contract.judge(r).key not in without]
+        if without and self._told:
+            # What these records alone have was not said of anybody.
+            self._told = frozenset()
+            self._read_at_once()
+        judged = judge_all(self._contract, raws)
         return attrs.evolve(page, **self._of_records(judged, None))
 
     def _of_records(self, judged: Judged, body: bytes | None) -> dict[str, Any]:
@@ -341,6 +349,7 @@ class ApiSource:
             wanted = drifts.wanted(self.propose)
         else:
             wanted = drifts.wanted(_no_column)
+        told = drifts.all("discard" if rule == "evolve" else rule)
         return {
             "records": judged.records,
             "rejects": rejects,
@@ -348,10 +357,10 @@ class ApiSource:
             "gone": judged.gone,
             "folded": judged.folded,
             # What gets a column is nothing new when the page is looked at again.
-            "drifts": drifts.all("discard" if rule == "evolve" else rule),
+            "drifts": told,
             "frozen": redactor.text(drifts.frozen),
             "wanted": wanted,
-            "raws": judged.raws if wanted else (),
+            "raws": judged.raws if wanted or told or drifts.frozen else (),
         }
 
     def higher(self, one: str | None, other: str | None) -> str | None:
@@ -421,13 +430,27 @@ class ApiSource:
             self._obey(ask, answer, permit)
             self._raise_for_trouble(ask, answer, permit)
             self._raise_for_call(ask, answer)
-            return self._calls.kept(answer, self.client.redactor)
+            return self._kept(self._calls, ask, answer)
         except CallFailed as error:
             raise CallFailed(error.kind, self.client.redactor.text(error.reason)) from None
         except ApiUnavailable as error:
             if error.sent == "unknown" and not self.repeatable:
                 raise CallFailed("outcome-unknown", str(error)) from None
             raise
+
+    def _kept(self, calls: Calls, ask: Ask, answer: Answer) -> bytes:
+        """What a 2xx gives to the row.
+
+        The letter of a call that failed makes it again.  One that may not be repeated has failed
+        only if its answer says so: of one that is not what the config describes nobody knows.
+        """
+        try:
+            return calls.kept(answer, self.client.redactor)
+        except CallFailed as error:
+            if self.repeatable or calls.says_undone(answer):
+                raise
+            reason = f"{ask} answered {answer.status}, but not as expected: {error.reason}"
+            raise CallFailed("outcome-unknown", reason) from None
 
     async def verify(self, record: Record, idempotency_key: str, permit: Permit) -> Verdict:
         if self._verify is None:
@@ -461,7 +484,8 @@ class ApiSource:
             return
         reason = f"{ask} answered {answer.status}: {said(answer, self.client.redactor)}"
         if answer.status == 405:
-            raise UnexpectedAnswer(reason, hint="Check `call.method` and `call.path`")
+            hint = "Check `call.method` and `call.path`"
+            raise UnexpectedAnswer(reason, hint=hint, refused=True)
         raise CallFailed("call-failed", reason)
 
     # --- what an answer means -----------------------------------------------------------------
@@ -493,6 +517,7 @@ class ApiSource:
             raise UnexpectedAnswer(
                 f"{ask} answered {status}, a redirect to {_target(answer)}",
                 hint="Redirects are not followed; write the final address into base_url and path",
+                refused=status in ELSEWHERE,
             )
         if status != 429 and status < 500 and status not in TRY_AGAIN:
             return

@@ -338,6 +338,7 @@ class _Flight:
                 return UnexpectedAnswer(
                     f"{self.ask}: the request cannot be built",
                     hint="Check base_url, path and headers",
+                    refused=True,
                 )
             case _ if self.answering:
                 return self.lost(f"the answer broke off ({cause(error)})")

@@ -22,7 +22,6 @@ from syncd.sync.context import StreamContext
 from syncd.sync.diff import Outcome, look
 from syncd.sync.ledger import Ledger
 from syncd.sync.model import Lease, StreamId
-from syncd.sync.retry import Outage, Retry
 from syncd.sync.waits import Waits
 
 PATIENCE = 120.0  # seconds; for so long a Postgres that goes away is waited for
@@ -64,16 +63,7 @@ async def diff(
                 ledger=Ledger(store),
                 budget=budget,
                 prices=wiring.prices(of_stream),
-                retry=Retry(
-                    retries=source.retries,
-                    base=source.backoff,
-                    windows=source.windows,
-                    budget=budget,
-                    waits=waits,
-                    rng=rng,
-                    patience=PATIENCE,
-                    outage=Outage(rng=rng),
-                ),
+                retry=wiring.retry(source, budget, waits, rng, patience=PATIENCE),
                 breaker=Breaker(rng=rng),
                 waits=waits,
                 report=progress.hear,

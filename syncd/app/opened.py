@@ -30,7 +30,7 @@ from syncd.sync.context import StreamContext
 from syncd.sync.ledger import Ledger
 from syncd.sync.limits import Limits
 from syncd.sync.model import Lease, StreamId
-from syncd.sync.retry import Outage, Retry
+from syncd.sync.retry import Outage
 from syncd.sync.waits import Waits
 
 GOODBYE = 5.0  # seconds that giving the leases back may take
@@ -146,15 +146,8 @@ class App:
             ledger=self._ledger,
             budget=budget,
             prices=wiring.prices(of_stream),
-            retry=Retry(
-                retries=of_source.retries,
-                base=of_source.backoff,
-                windows=of_source.windows,
-                budget=budget,
-                waits=waits,
-                rng=self.rng,
-                patience=self.patience,
-                outage=self._outage,
+            retry=wiring.retry(
+                of_source, budget, waits, self.rng, patience=self.patience, outage=self._outage
             ),
             breaker=self._breaker(stream.source),
             waits=waits,

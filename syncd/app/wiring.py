@@ -1,5 +1,6 @@
 """How is each single thing that asks an API built from Settings?"""
 
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from syncd.api import keys
@@ -12,9 +13,11 @@ from syncd.sync.bucket import TokenBucket
 from syncd.sync.drift import Added
 from syncd.sync.events import Purpose
 from syncd.sync.limits import Limits
-from syncd.sync.ports import Price, Store
+from syncd.sync.ports import Budget, Price, Store
+from syncd.sync.retry import Outage, Retry
 from syncd.sync.unlimited import Unlimited
 from syncd.sync.vault import Vault
+from syncd.sync.waits import Waits
 
 Part = TokenBucket | Unlimited
 
@@ -71,8 +74,8 @@ def limits(source: SourceSettings, settings: Settings, store: Store) -> Limits:
 
 def parts_of(source: SourceSettings) -> list[str]:
     """Of what a source's limits are made, by name; one that counts every request is there."""
-    names = [limit.name for limit in source.budget]
-    return names if any(not limit.paths for limit in source.budget) else [*names, _rest(source)]
+    rest = source.unlimited
+    return [*(limit.name for limit in source.budget), *([] if rest is None else [rest])]
 
 
 def part(name: str, source: SourceSettings, settings: Settings, store: Store) -> Part:
@@ -89,16 +92,32 @@ def limits_of(source: SourceSettings, parts: Mapping[str, Part]) -> Limits:
     return Limits([p for p in found if isinstance(p, TokenBucket)], rest[0] if rest else None)
 
 
-def _rest(source: SourceSettings) -> str:
-    return f"source {source.name}"
-
-
 def prices(stream: StreamSettings) -> Mapping[Purpose, Price]:
     """What the requests of a stream cost."""
-    found: dict[Purpose, Price] = {"list": Price(path=stream.path, cost=stream.cost)}
-    if stream.call is not None:
-        found["call"] = Price(path=stream.call.path, cost=stream.call.cost)
-    return found
+    return {what: Price(path=path, cost=cost) for what, (path, cost) in stream.costs.items()}
+
+
+def retry(
+    source: SourceSettings,
+    budget: Budget,
+    waits: Waits,
+    rng: random.Random,
+    *,
+    patience: float,
+    retries: int | None = None,
+    outage: Outage | None = None,
+) -> Retry:
+    """When a failed attempt of a source comes again; retries: if other than its settings say."""
+    return Retry(
+        retries=source.retries if retries is None else retries,
+        base=source.backoff,
+        windows=source.windows,
+        budget=budget,
+        waits=waits,
+        rng=rng,
+        patience=patience,
+        outage=outage or Outage(rng=rng),
+    )
 
 
 def longest_timeout(settings: Settings, budget: str) -> float:

@@ -32,6 +32,7 @@ from syncd.config.settings import (
 )
 from syncd.survey.asking import Place
 from syncd.survey.names import source_name, stream_name
+from syncd.survey.signs import BY_CURSOR
 from syncd.survey.survey import Survey
 from syncd.survey.written import Given, config
 
@@ -139,10 +140,8 @@ def init(
     **flags: Any,
 ) -> None:
     to_file = str(output) != "-"
-    if to_file and output.exists() and not force:
-        raise click.UsageError(
-            f"{output} is there already; --force writes over it, --output FILE elsewhere"
-        )
+    if to_file:
+        _must_be_free(output, force=force)
     place, base_url = _place(url, body)
     given_flags = Flags(**flags)
     asking = given_flags.auth()
@@ -176,6 +175,16 @@ def init(
     _tell(found, output if to_file else None, to_make, say)
 
 
+def _must_be_free(output: Path, *, force: bool) -> None:
+    """Before anything is asked: what could not be written would have been asked for in vain."""
+    if output.exists() and not force:
+        raise click.UsageError(
+            f"{output} is there already; --force writes over it, --output FILE elsewhere"
+        )
+    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise click.UsageError(f"{output} can't be written; --output FILE names another place")
+
+
 def _teller(*, err: bool) -> Callable[[str], None]:
     def say(line: str) -> None:
         click.echo("".join(c if c.isprintable() else "?" for c in line), err=err)
@@ -200,9 +209,16 @@ def _place(url: str, body: str | None) -> tuple[Place, str]:
             "the address holds credentials; put them into environment variables and give "
             "--basic-env USER PASSWORD"
         )
-    params = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+    given = urllib.parse.parse_qsl(parts.query, keep_blank_values=True)
+    params = dict(given)
+    twice = [name for name in params if sum(n == name for n, _ in given) > 1]
+    if twice:
+        raise click.UsageError(
+            f"the address has {twice[0]!r} more than once, and a config sends each parameter once: "
+            "give an address without it, and see whether the API takes its values in one"
+        )
     for name in params:
-        if SECRET.search(name):
+        if SECRET.search(name) and name not in BY_CURSOR:
             raise click.UsageError(
                 f"the address holds what looks like a secret ({name}): put it into an environment "
                 f"variable and give --api-key-env VARIABLE --api-key-query {name}"

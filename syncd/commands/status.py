@@ -1,7 +1,7 @@
 """`syncd status`: how does every stream stand, and who runs it?"""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import click
@@ -15,7 +15,7 @@ from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Failing, Holder, Picture, Seen
 from syncd.views.live import bar, progress, progress_words, spent_words, strip, waits
-from syncd.views.objects import as_object, budgets_for, budgets_of
+from syncd.views.objects import as_object, budgets_for, budgets_of, to_look_at
 from syncd.views.standing import standing
 from syncd.views.streams import configured
 from syncd.views.words import ago, ahead, limit_words, number, plain, span, time_of_day
@@ -62,9 +62,7 @@ async def _look(settings: Settings, streams: Sequence[StreamId]) -> Picture:
 
 async def look(looking: Looking, settings: Settings, streams: Sequence[StreamId]) -> Picture:
     """The streams, who runs them, and the budgets that they spend from."""
-    sources = list(dict.fromkeys(s.source for s in streams))
-    budgets = [b.name for b in budgets_of(settings, sources)]
-    return await looking.picture(streams, sources, budgets)
+    return await looking.picture(*to_look_at(settings, streams))
 
 
 # --- for people -----------------------------------------------------------------------------
@@ -97,9 +95,8 @@ def show(
     screen.say()
     for sentence in _who(picture, now):
         screen.say(sentence)
-    for holder in picture.holders:
-        if holder.failing is not None:
-            screen.say(_failing(holder.source, holder.failing, now))
+    for sentence in _apis(picture, settings, now):
+        screen.say(sentence)
     sources = list(dict.fromkeys(s.stream.source for s in picture.streams))
     lists = [settings.sources[name].budget for name in sources]
     several = {limit.name for limits in lists if len(limits) > 1 for limit in limits}
@@ -173,7 +170,7 @@ def _with_progress(
 
 def _spent(budget: Budget, streams: Sequence[StreamId], now: float, width: int) -> str:
     drawn = strip(budget, now, min(STRIP, max(BAR, width // 3)))
-    return f"{drawn} {spent_words(budget, streams)}"
+    return f"{drawn} {spent_words(budget, streams, now)}"
 
 
 def _who(picture: Picture, now: float) -> list[str]:
@@ -197,6 +194,18 @@ def _daemon(holder: Holder | None, now: float) -> str:
     return f"no daemon runs ({who} is gone, last heard of {ago(now - holder.heard)})"
 
 
+def _apis(picture: Picture, settings: Settings, now: float) -> Iterator[str]:
+    """What an API itself holds up, whatever its limits."""
+    for holder in picture.holders:
+        if holder.failing is not None:
+            yield _failing(holder.source, holder.failing, now)
+    held = {b.name: b.held_until for b in picture.budgets if b.held_until is not None}
+    for source in dict.fromkeys(s.stream.source for s in picture.streams):
+        until = held.get(settings.sources[source].unlimited or "")
+        if until is not None:
+            yield plain(f"API of {source}:{_held(until, now)}")
+
+
 def _failing(source: str, failing: Failing, now: float) -> str:
     left = failing.next_probe - now
     probe = f"next probe in {ahead(left)}" if left > 0 else "a probe is due or under way"
@@ -204,6 +213,10 @@ def _failing(source: str, failing: Failing, now: float) -> str:
     return plain(
         f"API of {source}: failing for {since}, so its streams wait; {probe} ({failing.reason})"
     )
+
+
+def _held(until: float, now: float) -> str:
+    return f" held for {ahead(until - now)}, because the API asked for it"
 
 
 def _budget(
@@ -217,7 +230,7 @@ def _budget(
     if found.free < found.tokens and found.next_free is not None:
         sentence += f", the next in {ahead(found.next_free - now)}"
     if found.held_until is not None:
-        sentence += f"; held for {ahead(found.held_until - now)}, because the API asked for it"
+        sentence += f";{_held(found.held_until, now)}"
     if found.quota_until is not None:
         until = time_of_day(found.quota_until, now)
         sentence += f"; the API says {found.quota_left} left until {until}"

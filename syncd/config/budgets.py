@@ -141,6 +141,5 @@ def _costs(source: SourceSettings) -> Iterator[tuple[tuple[str, ...], str, int]]
     if isinstance(auth, Login) and auth.spends:
         yield ("auth", "cost"), auth.price_path, auth.cost
     for name, stream in source.streams.items():
-        yield ("streams", name, "cost"), stream.path, stream.cost
-        if stream.call is not None:
-            yield ("streams", name, "call", "cost"), stream.call.path, stream.call.cost
+        for what, (path, cost) in stream.costs.items():
+            yield ("streams", name, *(["call"] if what == "call" else []), "cost"), path, cost

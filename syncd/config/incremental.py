@@ -38,7 +38,7 @@ def read_incremental(node: Node) -> IncrementalSettings | None:
 
 def read_deleted(node: Node) -> DeletedSettings | None:
     """The table `deleted`; without it, no record says of itself that it is gone."""
-    table = node.table("deleted")
+    table = node.table("deleted", '{ field = "archived" }, which names what tells it')
     if table is None:
         return None
 

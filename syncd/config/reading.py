@@ -23,7 +23,7 @@ T = TypeVar("T")
 LONGEST_SHOWN = 60  # characters of a wrong value
 
 KINDS = {
-    bool: "true or false", int: "a number", float: "a number",
+    int: "a number", float: "a number",
     str: "text", list: "a list", dict: "a table",
 }  # fmt: skip
 
@@ -61,6 +61,8 @@ def shown(value: object) -> str:
 
 def kind(value: object) -> str:
     """What was found, for where the value itself may be a secret."""
+    if isinstance(value, bool):
+        return shown(value)
     return "empty text" if value == "" else KINDS.get(type(value), "a date or time")
 
 
@@ -183,7 +185,8 @@ class Node:
             return tuple(value) if good and (value or not filled) else None
 
         least = "one or more" if filled else "any number of"
-        allowed = f"a list of {least} different texts, such as {json.dumps([example])}"
+        such = f"such as {json.dumps([example])}"
+        allowed = f"a list of {least} different texts, none of them empty, {such}"
         return self.get(key, default, allowed, check)
 
     def text_or_secret(self, key: str, default: Any = REQUIRED) -> Any:
@@ -238,15 +241,16 @@ class Node:
 
     # --- tables ---------------------------------------------------------------------------
 
-    def table(self, key: str) -> "Node | None":
+    def table(self, key: str, example: str = "") -> "Node | None":
         """The table under a key, or None if it is not there or is none."""
         if not self.has(key):
             return None
-        return self.child(key, self.values[key])
+        return self.child(key, self.values[key], example)
 
-    def child(self, key: str, value: object) -> "Node | None":
+    def child(self, key: str, value: object, example: str = "") -> "Node | None":
         if not isinstance(value, dict):
-            self.fault(key, f"found {kind(value)}; it must be a table")
+            such = f" such as {example}" if example else ""
+            self.fault(key, f"found {kind(value)}; it must be a table{such}")
             return None
         return Node(path=self.at(key), values=value, faults=self.faults, reveal=self.reveal)
 

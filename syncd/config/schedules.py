@@ -6,10 +6,11 @@ import attrs
 
 from syncd.config.reading import Node, shown
 from syncd.config.zones import read_zone
-from syncd.schedule import refused
+from syncd.schedule import NEVER, refused
 from syncd.zones import UTC
 
 EXAMPLE = 'five fields such as "30 2 * * *" (minute, hour, day of month, month, day of week)'
+NO_SUCH_DAY = "no month that it names has such a day"
 ALLOWED = f'{EXAMPLE}, or a list of them such as ["0 2 * * *", "30 14 * * MON-FRI"]'
 
 
@@ -48,7 +49,8 @@ def _crons(node: Node) -> tuple[str, ...]:
             why = f"it is the same as cron[{found.index(cron) + 1}]"
         if why is not None:
             good = False
-            message = f"found {shown(values[place - 1])}: {why}; it must be {EXAMPLE}"
+            hint = NO_SUCH_DAY if why == NEVER else f"it must be {EXAMPLE}"
+            message = f"found {shown(values[place - 1])}: {why}; {hint}"
             if many:
                 node.fault_of("cron", place, message)
             else:

@@ -642,6 +642,14 @@ class StreamSettings:
     """The address that is asked after each good cycle: who watches it notices a silence."""
 
     @property
+    def costs(self) -> Mapping[Literal["list", "call"], tuple[str, int]]:
+        """Path and cost of each request that a cycle makes: for its pages, and for its records."""
+        found: dict[Literal["list", "call"], tuple[str, int]] = {"list": (self.path, self.cost)}
+        if self.call is not None:
+            found["call"] = (self.call.path, self.call.cost)
+        return found
+
+    @property
     def named(self) -> frozenset[str]:
         """Top-level fields that these settings speak of: none of them is ever new."""
         paths = [*self.columns, *self.paths.values(), *self.hide, *self.where]
@@ -706,6 +714,13 @@ class SourceSettings:
     def windows(self) -> tuple[float, ...]:
         """Seconds of each of its limits, the shortest first."""
         return tuple(sorted(limit.per for limit in self.budget))
+
+    @property
+    def unlimited(self) -> str | None:
+        """Under which name a hold is kept that the API asks for, where no limit counts every
+        request; None where one does.
+        """
+        return f"source {self.name}" if all(limit.paths for limit in self.budget) else None
 
 
 ALARMS = (

@@ -151,7 +151,7 @@ class Progress:
 
 
 def _totals(view: View, result: Committed | SyncdError | None) -> Counts:
-    return result.totals if isinstance(result, Committed) else view.totals
+    return result.totals if isinstance(result, Committed) else view.asked
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -65,6 +65,8 @@ class View:
                 self.retries += 1
             case events.PutAside():
                 self.dead += 1
+            case events.CycleStopped(counts=counts):
+                self.totals = self.totals.with_asked(counts)
             case events.CycleEnded(outcome=outcome, totals=totals):
                 self.totals, self.ended = totals, True
                 self.state = outcome
@@ -79,6 +81,11 @@ class View:
             pass  # answers come in while the next request waits for its token
         elif not isinstance(event, events.Retrying):
             self.wait_until = 0.0
+
+    @property
+    def asked(self) -> Counts:
+        """What the cycle has come to, with what was asked for since its last commit."""
+        return self.totals.with_asked(self.context.tally.counts())
 
     @property
     def done(self) -> int:

@@ -23,9 +23,9 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 class Forgotten(Exception):
     """A page holds records that were forgotten while it was under way."""
 
-    def __init__(self, keys: list[str], version: int) -> None:
+    def __init__(self, page: PageCommit, keys: list[str], version: int) -> None:
         super().__init__()
-        self.keys, self.version = keys, version
+        self.page, self.keys, self.version = page, keys, version
 
 
 def read(connection: Connection, stream: StreamId, table: Table) -> KeptOut:
@@ -93,7 +93,7 @@ def recheck(
     )
     found = [keys[key] for (key,) in cursor]
     if found:
-        raise Forgotten(found, now.kept_out_version)
+        raise Forgotten(page, found, now.kept_out_version)
 
 
 def forget_spendings(cursor: Cursor, stream: StreamId, keys: Sequence[str]) -> int:

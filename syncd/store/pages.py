@@ -55,7 +55,11 @@ def commit_pages(
         except kept_out.Forgotten as found:
             # While the pages were under way; nothing of them was written.
             forgotten += found.keys
-            pages = [dropped(page, found.keys, found.version) for page in pages]
+            # The others are still to be looked through.
+            pages = [
+                dropped(page, found.keys, found.version) if page is found.page else page
+                for page in pages
+            ]
 
 
 def _commit_pages(

@@ -89,6 +89,17 @@ PAIRS = {
 """What asks for the next page, to what tells its size, where the two always come together."""
 
 BY_NUMBER = ("page", "_page", "page[number]", "p", "pageNumber")
+BY_PLACE = ("offset", "skip", "start", "_start", "$skip")
+BY_CURSOR = {
+    *("cursor", "start_cursor", "next_cursor", "page_cursor", "page[cursor]", "page[after]"),
+    *("page_token", "pageToken", "nextPageToken", "next_token", "nextToken", "pagination_token"),
+    *("continuation_token", "continuationToken", "continuation", "starting_after", "page_info"),
+    *("scroll_id", "$skiptoken"),
+}
+"""Parameters that are hardly anything else than a cursor; `after` and `since_id` may be filters."""
+
+HIGHEST = 10**6  # a larger number is no page and no place: a moment, or an id
+SHORTEST = 6  # characters of a cursor; the first one of some APIs is `*`, `0` or `init`
 GUESSES = ("limit", "per_page", "page_size")
 
 
@@ -122,6 +133,23 @@ def candidates(seen: Seen, params: Mapping[str, str]) -> list[Candidate]:
     ):
         found.setdefault(one.page, one)
     return list(found.values())
+
+
+def later_page(params: Mapping[str, str]) -> dict[str, str]:
+    """The parameters that ask for a page which is not the list's first, to what asks for that.
+
+    A cursor that is not sent does.
+    """
+    found = {}
+    for name, value in params.items():
+        number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
+        if name in BY_NUMBER and name != "p" and 1 < number < HIGHEST:
+            found[name] = "1"
+        elif name in BY_PLACE and 0 < number < HIGHEST:
+            found[name] = "0"
+        elif name in BY_CURSOR and len(value) >= SHORTEST:
+            found[name] = ""
+    return found
 
 
 def next_cursor(page: PageSettings, seen: Seen, cursor: str | None = None) -> str | None:
@@ -299,7 +327,7 @@ def _asked(seen: Seen, params: Mapping[str, str]) -> Iterator[Candidate]:
         if params.get(name) in ("0", "1"):
             page = NumberPages(page_param=name, first=int(params[name]), **end)
             yield Candidate(page=page, why=f"the address has `{name}`")
-    for name in ("offset", "skip", "start", "_start", "$skip"):
+    for name in BY_PLACE:
         if params.get(name) == "0":
             offset = OffsetPages(offset_param=name, **end)
             yield Candidate(page=offset, why=f"the address has `{name}`")

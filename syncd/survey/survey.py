@@ -1,6 +1,7 @@
 """In which order is found out what is at an address?  Each answer decides what is asked next."""
 
 import urllib.parse
+from collections.abc import Mapping
 
 import attrs
 
@@ -12,7 +13,7 @@ from syncd.errors import ApiUnavailable, RateLimited, UnexpectedAnswer
 from syncd.survey import records as of
 from syncd.survey.answers import Seen, read, rows_of_lists
 from syncd.survey.asking import Asking, Place, Reply, Request
-from syncd.survey.signs import total
+from syncd.survey.signs import later_page, total
 from syncd.survey.trying import Settled, Sized, Trying
 
 AS_OBJECTS = {"_shape": "objects"}
@@ -72,8 +73,11 @@ class Survey:
 
 async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) -> Survey:
     """Find out what is at a place; raises a SyncdError if that is no list of records."""
+    later = later_page(place.params)
+    begins = {name: value for name, value in place.params.items() if name not in later}
+    asked, place = place.params, attrs.evolve(place, params=begins)
     place, first = await _first(asking, place, stream, redactor)
-    trying = Trying(asking, place, redactor, first)
+    trying = Trying(asking, place, redactor, first, {**later, **place.params})
     sized = await trying.larger()
     again = sized.seen if sized is not None and sized.seen is not first else None
     settled = await trying.second_page(sized)
@@ -108,7 +112,10 @@ async def survey(asking: Asking, place: Place, stream: str, redactor: Redactor) 
         updated=updated,
         budget=budget,
         limit="" if budget is not None else _limit(first.reply),
-        findings=tuple(_findings(first, key, settled, sized, columns, volatile, again)),
+        findings=(
+            *_begins(asked, later),
+            *_findings(first, key, settled, sized, columns, volatile, again),
+        ),
         seen=len(seen),
         requests=asking.made,
         stopped=asking.stopped,
@@ -211,6 +218,16 @@ def _budget(reply: Reply) -> BudgetSettings | None:
 def _limit(reply: Reply) -> str:
     found = ((name, reply.headers.get(name, "")) for name in LIMITS)
     return next((f"{name}: {text}" for name, text in found if text.strip()), "")
+
+
+def _begins(asked: Mapping[str, str], later: Mapping[str, str]) -> list[Finding]:
+    """That the address of a later page is not taken for that of the list."""
+    if not later:
+        return []
+    # A cursor's value is an API's own, which may have signed it.
+    named = ", ".join(f"{name}={asked[name] if first else '…'}" for name, first in later.items())
+    why = f"the address asks for a later page ({shown(named, 100)}), and that is left out"
+    return [Finding(what="start", value="the list's first page", sure=True, why=why)]
 
 
 def _findings(

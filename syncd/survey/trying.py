@@ -1,5 +1,6 @@
 """Does a kind of paging hold, and does the API give larger pages?  Found out by asking."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
@@ -7,7 +8,7 @@ import attrs
 from syncd.api.paging import pagination_for
 from syncd.api.shown import Redactor
 from syncd.config.pages import sent_by
-from syncd.config.settings import NumberPages, OffsetPages, PageSettings
+from syncd.config.settings import KeysetPages, NumberPages, OffsetPages, PageSettings
 from syncd.errors import UnexpectedAnswer
 from syncd.survey.answers import Seen, plain, read
 from syncd.survey.asking import Asking, Place, Request
@@ -49,12 +50,15 @@ class Trying:
     place: Place
     redactor: Redactor
     first: Seen
+    said: Mapping[str, str]
+    """The parameters that a person's address has, of its first page: they tell what pages are
+    asked for by."""
 
     async def larger(self) -> Sized | None:
         """Ask for larger pages; None where that is of no use, or nothing comes of it."""
         count = len(self.first.raws)
         top = self._likely()[0].page
-        names = size_params(self.first, top, self.place.params)
+        names = size_params(self.first, top, self.said)
         for name, told in names:
             if told and self.place.params.get(name) == str(count):
                 # Whoever writes a size into the address means it.
@@ -81,12 +85,14 @@ class Trying:
         base = self.first if sized is None else sized.seen
         fallback: Settled | None = None
         tried = 0
-        for one in candidates(base, self.place.params):
+        for one in candidates(base, self.said):
             page = _with_total(_with_size(one.page, sized), base)
             cursor = next_cursor(page, base)
             if cursor is None:
                 if one.told and fallback is None:
                     why = f"{one.why}; the list has one page, so that no second one was seen"
+                    if isinstance(page, KeysetPages):  # of which no answer speaks by name
+                        why += f", and that `{page.param}` asks for it was not tried: LOOK"
                     fallback = Settled(page=page, sure=False, why=why)
                 continue
             if fallback is not None and not one.told:
@@ -158,7 +164,7 @@ class Trying:
             return None
 
     def _likely(self) -> list[Candidate]:
-        return candidates(self.first, self.place.params)
+        return candidates(self.first, self.said)
 
     def _ended(self) -> bool:
         """Whether the answer tells that it is the whole list."""

@@ -91,6 +91,8 @@ def _stream(found: Survey, stream: str) -> Iterator[str]:
     of = {f.what: f for f in found.findings}
     yield ""
     yield f"[{stream}]"
+    if "start" in of:
+        yield from _said(of["start"])
     yield f"path = {value(found.place.path)}"
     yield 'every = "15m"'
     if found.place.params:

@@ -225,7 +225,7 @@ async def _commit_aside(
         lambda: stream.store.begin_aside(at, why), stream.on_failure
     )
     await stream.learn_kept_out(beside)
-    page = stream.kept_out.sift(stream.id, page)
+    page = stream.sifted(page)
     turn = Aside(
         stream=stream,
         cycle=beside.cycle or 0,

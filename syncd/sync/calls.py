@@ -23,8 +23,8 @@ from syncd.errors import (
     CallFailed,
     CallSkipped,
     Draining,
-    ParkedByRule,
     RateLimited,
+    StoreUnavailable,
     StreamBroken,
     SyncdError,
     TryAgain,
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INTERRUPTED = "syncd was stopped while this call was in flight, and it may not be repeated"
+INTERRUPTED = (
+    "syncd was stopped, or the stream parked, while this call was in flight, and it may not be "
+    "repeated"
+)
 LOST = "the answer to its call never came"
 SKIPPED = "a rule left its record out: "
 """Before the reason of a call that failed so, in the ledger: it makes no dead letter."""
@@ -106,7 +109,11 @@ def _came_to_nothing(error: SyncdError) -> bool:
     match error:
         case RateLimited() | AccessDenied():
             return True
-        case ApiUnavailable(sent="refused" | "no") | ParkedByRule(refused=True):
+        case Draining() | StoreUnavailable():
+            # Out of a wait for a token: what was sent before it, with another bearer, was
+            # answered by a refusal.
+            return True
+        case ApiUnavailable(sent="refused" | "no") | StreamBroken(refused=True):
             return True
         case _:
             return False
@@ -238,6 +245,7 @@ class _PageCalls:
                 stream.on_failure,
                 to_the_end=True,
             )
+            stream.unsent.difference_update(undone)
 
     @property
     def _tries(self) -> int:
@@ -381,6 +389,7 @@ class _PageCalls:
         await self.stream.retry.through_outages(
             lambda: self.stream.ledger.settle(settlement), self.stream.on_failure, to_the_end=True
         )
+        self.stream.unsent.discard(settlement.intent.idempotency_key)
         self.stream.report(
             events.CallAnswered(
                 stream=self.stream.id,

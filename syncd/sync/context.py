@@ -24,6 +24,7 @@ from syncd.sync.model import (
     DeadLetter,
     Intent,
     Lease,
+    Page,
     PageCommit,
     StreamId,
     Table,
@@ -189,6 +190,10 @@ class StreamContext:
         self.kept_out = await self.retry.through_outages(
             lambda: self.store.kept_out(self.id, self.table), self.on_failure
         )
+
+    def sifted(self, page: Page) -> Page:
+        """The page without what is to stay forgotten."""
+        return self.kept_out.sift(self.id, page, self.source.look_again)
 
     def follow(self, evolution: Evolution) -> None:
         """Fill the columns that were added to the table, too."""

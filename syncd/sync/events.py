@@ -270,6 +270,14 @@ class Reconciled(Event):
 
 
 @attrs.frozen(kw_only=True)
+class CycleStopped(Event):
+    """It is written on a cycle's row why it stands where it is."""
+
+    counts: Counts
+    """What it asked for since its last commit, written there as well."""
+
+
+@attrs.frozen(kw_only=True)
 class Parked(Event):
     """The stream stopped and needs a person."""
 

@@ -1,13 +1,14 @@
 """Which records stay out, because somebody asked that they be forgotten for good?
 
 What is remembered of them is a keyed hash of each key, never a key.  A page is sifted as soon
-as it is there: what is kept out is not called for, not put aside and not logged, only counted.
+as it is there: what is kept out is not called for, not put aside and not logged, only counted;
+no page is frozen and no column added for it.
 What was forgotten while the page was under way is dropped in the page's transaction
 (`dropped`), where nothing can come between.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -15,6 +16,9 @@ from syncd.sync.model import Page, PageCommit, StreamId, Table
 
 PAD = 64  # bytes; the block of SHA-256
 INNER, OUTER = 0x36, 0x5C  # RFC 2104
+
+JudgedWithout = Callable[[Page, Collection[str]], Page]
+"""`ports.Source.look_again`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,8 +62,11 @@ class KeptOut:
             return set(keys)
         return {key for key in keys if salt.hashed(stream, key) not in self.hashes}
 
-    def sift(self, stream: StreamId, page: Page) -> Page:
-        """The page without what is kept out; what is not there any more is counted."""
+    def sift(self, stream: StreamId, page: Page, judged_without: JudgedWithout) -> Page:
+        """The page without what is kept out; what is not there any more is counted.
+
+        judged_without: tells anew how the others leave the contract, where any record does.
+        """
         salt = self.salt
         if salt is None or not self.hashes:
             return page
@@ -67,19 +74,18 @@ class KeptOut:
         out = {key: found.hex() for key, found in hashes.items() if found in self.hashes}
         if not out:
             return page
-        records = [r for r in page.records if r.key not in out]
-        rejects = [r for r in page.rejects if r.key not in out]
-        left_out = [key for key in page.left_out if key not in out]
-        gone = [key for key in page.gone if key not in out]
-        before = len(page.records) + len(page.rejects) + len(page.left_out) + len(page.gone)
-        kept = len(records) + len(rejects) + len(left_out) + len(gone)
-        return attrs.evolve(
+        rest = attrs.evolve(
             page,
-            gone=gone,
-            records=records,
-            rejects=rejects,
-            left_out=left_out,
-            kept_out=page.kept_out + before - kept,
+            records=[r for r in page.records if r.key not in out],
+            rejects=[r for r in page.rejects if r.key not in out],
+            left_out=[key for key in page.left_out if key not in out],
+            gone=[key for key in page.gone if key not in out],
+        )
+        if page.raws:
+            rest = judged_without(rest, out)
+        return attrs.evolve(
+            rest,
+            kept_out=page.kept_out + page.seen - rest.seen,
             # Of a page that holds nothing else, a plain hash of its keys would tell who it is.
             printed=page.fingerprint_of([out.get(key, key) for key in page.keys]),
         )

@@ -210,7 +210,7 @@ class Page:
     """Bytes of the answer."""
 
     raws: tuple[bytes, ...] = ()
-    """All of its records, where columns are wanted: they are judged again then."""
+    """All of its records, where one leaves the contract: they are judged again then."""
 
     @property
     def seen(self) -> int:
@@ -333,6 +333,16 @@ class Counts:
 
     kept_out: int = 0
     """Of those left out: records that are to stay forgotten."""
+
+    def with_asked(self, more: "Counts") -> "Counts":
+        """With what was asked besides, of which no record has come."""
+        return attrs.evolve(
+            self,
+            calls=self.calls + more.calls,
+            requests=self.requests + more.requests,
+            retried=self.retried + more.retried,
+            refused=self.refused + more.refused,
+        )
 
     @property
     def success(self) -> float | None:

@@ -10,7 +10,7 @@ the expected one (nothing was written then), and StoreRefused when an operator
 has to act.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -585,8 +585,11 @@ class Source(Protocol):
     def follow(self, evolution: Evolution) -> None:
         """From now on fill these columns as well."""
 
-    def look_again(self, page: Page) -> Page:
-        """The page that wanted columns, its records judged with those that there are now."""
+    def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
+        """The page judged anew by its `raws`, with the columns that there are now.
+
+        without: keys of records that are as if they had never been in it.
+        """
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         """A record that was put aside, looked at anew; None if a rule leaves it out now."""

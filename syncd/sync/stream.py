@@ -325,3 +325,4 @@ async def _leave_word(
     except (StoreUnavailable, StreamBroken):
         return  # the error itself is on its way to whoever called
     stream.tally.settle(counts)
+    stream.report(events.CycleStopped(stream=stream.id, counts=counts))

@@ -117,14 +117,27 @@ class Turn:
         took, self.kept_out_version = Stopwatch(), self.stream.kept_out.version
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
+        # First of all: who is to stay forgotten stops no page, and is named by nothing.
+        page = await self._sifted(page)
         self._refuse_what_is_frozen(page)
         if not self.stream.looks:
             page = await evolved(self.stream, page)
             self._refuse_what_is_frozen(page)
-        page = self.stream.kept_out.sift(self.stream.id, page)
         self._refuse_what_never_ends(page)
         self.page = page
         return page
+
+    async def _sifted(self, page: Page) -> Page:
+        """Without what is to stay forgotten, and that may be so since it was asked for."""
+        stream = self.stream
+        found = stream.sifted(page)
+        if found.frozen or found.wanted:  # seldom, and what comes of it can't be taken back
+            at = await stream.retry.through_outages(
+                lambda: stream.store.read_checkpoint(stream.id), stream.on_failure
+            )
+            await stream.learn_kept_out(at)
+            found = stream.sifted(page)
+        return found
 
     @property
     def is_ready(self) -> bool:
@@ -172,9 +185,10 @@ class Turn:
             )
 
     def _refuse_what_never_ends(self, page: Page) -> None:
-        if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == page.seen:
+        others = page.seen - page.kept_out
+        if len(page.rejects) >= REFUSED_WHOLE and len(page.rejects) == others:
             raise UnexpectedAnswer(
-                f"page {self.number}: all {page.seen} records break the contract, "
+                f"page {self.number}: all {others} records break the contract, "
                 f"the first because {page.rejects[0].reason}",
                 hint="compare `columns` and `key` with what the API sends; nothing was written",
             )

@@ -8,7 +8,7 @@ or answer in the API's stead.
 import hashlib
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import attrs
 import trio
@@ -194,8 +194,9 @@ class FakeSource:
     def follow(self, evolution: Evolution) -> None:
         self.evolution = evolution
 
-    def look_again(self, page: Page) -> Page:
-        return attrs.evolve(page, wanted=())
+    def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
+        left = [r for r in page.records if r.key not in without]
+        return attrs.evolve(page, records=left, wanted=())
 
     def judge(self, raw: bytes) -> Record | Reject | None:
         return record(json.loads(raw))

@@ -10,8 +10,7 @@ from typing import Literal
 
 import attrs
 
-from syncd.sync.model import StreamId
-from syncd.sync.picture import Budget, Cycle, Failing, Seen
+from syncd.sync.picture import Budget, Cycle, Failing, Seen, Token
 
 Why = Literal["budget", "answer", "api asked to wait", "api is failing"]
 
@@ -50,6 +49,8 @@ class Wait:
 
     why: Why
     until: float | None
+    dead: int = 0
+    """Tokens of the budget that are held by requests whose answer never came."""
 
 
 def expected(
@@ -102,40 +103,47 @@ def _done(
 
 def outlook(budget: Budget, requests: int, now: float) -> float:
     """When so many requests can have been sent, by the budget alone."""
-    if requests <= 0 or not budget.tokens:
+    if requests <= 0:
         return now
+    if not budget.tokens:
+        return budget.held_until or now
     busy = sorted(max(now, token.free) for token in budget.spent)
     free = [now] * (budget.tokens - len(busy)) + busy
     rounds, last = divmod(requests - 1, budget.tokens)
     return max(free[last] + rounds * budget.per, budget.held_until or now)
 
 
-def wait(seen: Seen, shares: Sequence[Share], failing: Failing | None) -> Wait | None:
+def wait(seen: Seen, shares: Sequence[Share], failing: Failing | None, now: float) -> Wait | None:
     """What a running cycle waits for, as far as the database can tell: the longest of all."""
     if seen.running is None or seen.parked is not None or seen.paused is not None:
         return None
     if failing is not None:
         return Wait(why="api is failing", until=failing.next_probe)
-    found = [wait for share in shares if (wait := _wait(seen, share.budget)) is not None]
+    found = [wait for share in shares if (wait := _wait(seen, share.budget, now)) is not None]
     return max(found, key=lambda wait: wait.until or 0.0, default=None)
 
 
-def _wait(seen: Seen, budget: Budget) -> Wait | None:
+def _wait(seen: Seen, budget: Budget, now: float) -> Wait | None:
     if budget.held_until is not None:
         return Wait(why="api asked to wait", until=budget.held_until)
-    if (latest := _latest_answer(budget, seen.stream)) is not None:
-        return Wait(why="answer", until=latest)
+    unanswered = [token for token in budget.spent if token.counted is None]
+    flying = [
+        token.free - budget.per
+        for token in unanswered
+        if not given_up(token, budget, now) and token.spent_on.startswith(f"{seen.stream} ")
+    ]
+    if flying:
+        return Wait(why="answer", until=max(flying))
     if budget.tokens and not budget.free:
-        return Wait(why="budget", until=budget.next_free)
+        dead = sum(given_up(token, budget, now) for token in unanswered)
+        return Wait(why="budget", until=budget.next_free, dead=dead)
     return None
 
 
-def _latest_answer(budget: Budget, stream: StreamId) -> float | None:
-    """When a request of this stream that is under way is given up; None if none is."""
-    flying = [
-        # Until it is known when it was counted, it holds its token for `timeout` and a window.
-        token.free - budget.per
-        for token in budget.spent
-        if token.counted is None and token.spent_on.startswith(f"{stream} ")
-    ]
-    return max(flying, default=None)
+def given_up(token: Token, budget: Budget, now: float) -> bool:
+    """Whether nobody waits any more for the answer to the request that holds the token.
+
+    Until it is known when it was counted, it holds its token for `timeout` and a window: that of
+    a process that is gone, too.
+    """
+    return token.counted is None and token.free - budget.per <= now

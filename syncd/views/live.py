@@ -10,7 +10,7 @@ import attrs
 
 from syncd.sync.model import StreamId
 from syncd.sync.picture import SHOWN, Budget, Seen
-from syncd.views.arrival import Share, wait
+from syncd.views.arrival import Share, given_up, wait
 from syncd.views.words import ahead, number, span, took
 
 MOST = 3  # streams whose part of a budget is named
@@ -91,7 +91,7 @@ def strip(budget: Budget, now: float, width: int) -> str:
     return f"▕{''.join(drawn)}▏"
 
 
-def spent_words(budget: Budget, streams: Collection[StreamId]) -> str:
+def spent_words(budget: Budget, streams: Collection[StreamId], now: float) -> str:
     """What the last window was spent on; such as `5 calls and 1 page of ads.campaigns`."""
     if not budget.spent:
         return f"nothing was spent in the last {span(budget.per)}"
@@ -108,9 +108,11 @@ def spent_words(budget: Budget, streams: Collection[StreamId]) -> str:
     rest = sum(kinds.total() for _, kinds in parts[MOST:])
     said += [f"{number(rest, 'request')} of others"] if rest else []
     newest = f", of which the last {SHOWN} were" if len(budget.spent) == SHOWN else ""
-    under_way = sum(token.counted is None for token in budget.spent)
-    flying = f"; {under_way} under way" if under_way else ""
-    return f"last {span(budget.per)}{newest}: {', '.join(said)}{flying}"
+    unanswered = [t for t in budget.spent if t.counted is None]
+    dead = sum(given_up(token, budget, now) for token in unanswered)
+    flying = f"; {len(unanswered) - dead} under way" if len(unanswered) > dead else ""
+    never = f"; {dead} without an answer" if dead else ""
+    return f"last {span(budget.per)}{newest}: {', '.join(said)}{flying}{never}"
 
 
 def _many(count: int, what: str) -> str:
@@ -129,7 +131,7 @@ def _owner(spent_on: str, streams: Collection[StreamId]) -> tuple[str, str]:
 
 def waits(seen: Seen, shares: Sequence[Share], now: float) -> str:
     """What a running cycle waits for by its budgets; empty where nothing tells."""
-    found = wait(seen, shares, None)
+    found = wait(seen, shares, None, now)
     if found is None or found.until is None:
         return ""
     left = ahead(found.until - now)
@@ -137,4 +139,5 @@ def waits(seen: Seen, shares: Sequence[Share], now: float) -> str:
         return f"waits {left}, because the API asked for it"
     if found.why == "answer":
         return f"waits for an answer, {left} more at most"
-    return f"waits for its budget: the next token in {left}"
+    dead = f"; {number(found.dead, 'token')} held by what got no answer" * bool(found.dead)
+    return f"waits for its budget: the next token in {left}{dead}"

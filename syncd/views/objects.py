@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from syncd.config.settings import BudgetSettings, Settings
+from syncd.config.settings import BudgetSettings, Settings, SourceSettings
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Budget, Cycle, Failing, Holder, Picture, Seen, Token
 from syncd.views import arrival
@@ -19,6 +19,18 @@ def budgets_of(settings: Settings, sources: Sequence[str]) -> list[BudgetSetting
     """The budgets that these sources spend from, each once."""
     found = [limit for name in sources for limit in settings.sources[name].budget]
     return list({limit.name: limit for limit in found}.values())
+
+
+def to_look_at(
+    settings: Settings, streams: Sequence[StreamId]
+) -> tuple[Sequence[StreamId], list[str], list[str]]:
+    """What a picture of these streams is asked for with: they, their sources, and the names of
+    all that may hold their requests.
+    """
+    sources = list(dict.fromkeys(stream.source for stream in streams))
+    budgets = [budget.name for budget in budgets_of(settings, sources)]
+    rests = [settings.sources[name].unlimited for name in sources]
+    return streams, sources, [*budgets, *(name for name in rests if name is not None)]
 
 
 def as_object(
@@ -47,8 +59,7 @@ def as_object(
             for seen in picture.streams
         ],
         "sources": [
-            _source_object(name, holders.get(name), [b.name for b in settings.sources[name].budget])
-            for name in sources
+            _source_object(settings.sources[name], holders.get(name), there) for name in sources
         ],
         "budgets": [_budget_object(b, there.get(b.name)) for b in budgets_of(settings, sources)],
     }
@@ -59,9 +70,8 @@ def budgets_for(
 ) -> list[arrival.Share]:
     """How the budgets stand that count requests of a stream, and what of each one takes."""
     source = settings.sources[stream.source]
-    of = source.streams[stream.stream]
-    costs = [(of.path, of.cost), *([(of.call.path, of.call.cost)] if of.call else [])]
-    return [
+    costs = source.streams[stream.stream].costs.values()
+    shares = [
         arrival.Share(
             budget=there[limit.name],
             cost=max(cost for path, cost in costs if limit.counts(path)),
@@ -69,6 +79,8 @@ def budgets_for(
         for limit in source.budget
         if limit.name in there and any(limit.counts(path) for path, _ in costs)
     ]
+    rest = there.get(source.unlimited or "")
+    return shares if rest is None else [*shares, arrival.Share(budget=rest)]
 
 
 def _stream_object(
@@ -82,7 +94,7 @@ def _stream_object(
     of_stream = settings.sources[seen.stream.source].streams[seen.stream.stream]
     found = standing(seen, now, of_stream, runs=holder is not None and holder.runs)
     ahead = arrival.expected(seen, shares, now, listed, goes_on=found.state == "running")
-    waits = arrival.wait(seen, shares, holder.failing if holder else None)
+    waits = arrival.wait(seen, shares, holder.failing if holder else None, now)
     return {
         "source": seen.stream.source,
         "stream": seen.stream.stream,
@@ -138,12 +150,16 @@ def cycle_object(cycle: Cycle) -> dict[str, Any]:
     }
 
 
-def _source_object(name: str, holder: Holder | None, budgets: Sequence[str]) -> dict[str, Any]:
+def _source_object(
+    source: SourceSettings, holder: Holder | None, there: Mapping[str, Budget]
+) -> dict[str, Any]:
+    budgets, rest = [limit.name for limit in source.budget], there.get(source.unlimited or "")
     return {
-        "source": name,
+        "source": source.name,
         # The first of them stood here alone before there could be several.
         "budget": budgets[0] if budgets else None,
-        "budgets": list(budgets),
+        "budgets": budgets,
+        "held_until": moment(rest.held_until) if rest else None,
         "running": holder is not None and holder.runs,
         "host": holder and holder.host,
         "pid": holder and holder.pid,

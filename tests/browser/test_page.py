@@ -110,6 +110,22 @@ def test_a_running_cycle_is_told_with_its_pages_and_its_end(
     )
 
 
+@pytest.mark.parametrize(("drifts", "words"), [(1, "1 thing it"), (3, "3 things it"), (0, "")])
+def test_that_data_leaves_its_contract_is_among_the_facts(
+    drifts: int, words: str, stage: Stage, open_page: Open, tmp_path: Path
+) -> None:
+    """accounted: as `syncd status` tells it, with the command that says more."""
+    seen = attrs.evolve(resting(CAMPAIGNS, time.time()), drifts=drifts)
+    stage.status = status(tmp_path, time.time(), [seen])
+    page = open_page(stage.url)
+    fact = row(page, CAMPAIGNS).locator(".facts > div").filter(has_text="Contract")
+    expect(row(page, CAMPAIGNS).locator(".facts")).to_contain_text("Begins")
+    expect(fact).to_have_count(1 if drifts else 0)
+    if drifts:
+        expect(fact).to_contain_text(f"{words} does not say")
+        expect(fact).to_contain_text("see syncd contract show adplatform.campaigns")
+
+
 @pytest.mark.parametrize(
     ("changed", "state"),
     [

@@ -107,6 +107,18 @@ async def test_page_atomic_a_page_that_was_fetched_before_drops_it(
     assert [d.key for d in await subject.dead()] == [key("8")]
 
 
+async def test_page_atomic_each_of_several_pages_drops_who_was_forgotten(subject: Subject) -> None:
+    """page-atomic, accounted: what one of them has says nothing of the others."""
+    stream = await running(subject.store)
+    for name in ("7", "8"):
+        await forget(subject, name, keep_out=True)
+    pages = [page(*campaigns("1", "7"), next_cursor="b"), page(*campaigns("8", "2"))]
+    first, second = await stream.store.commit_pages(TABLE, stream.at, pages)
+    assert (first.totals.written, first.totals.kept_out) == (1, 1)
+    assert (second.totals.written, second.totals.kept_out) == (2, 2)
+    assert set(await subject.rows()) == {"1", "2"}
+
+
 async def test_of_a_page_that_is_refused_in_part_it_is_dropped_too(subject: Subject) -> None:
     """contained: where the page is halved for another record's sake."""
     stream = await running(subject.store)

@@ -1,6 +1,7 @@
 """`syncd forget` by the real command: in the middle of a daemon's page, and where none runs."""
 
 import json
+import re
 import signal
 from typing import Any
 
@@ -10,7 +11,7 @@ import trio
 from psycopg import sql
 
 from mock_api.testing import MockServer, running_mock
-from tests.daemon.conftest import Syncd, config, lines_until
+from tests.daemon.conftest import COLUMNS, Syncd, config, lines_until
 from tests.daemon.test_control import SPEED, rows
 from tests.daemon.test_status import seeded
 
@@ -174,3 +175,27 @@ async def test_what_makes_no_sense_is_said(syncd: Syncd, arguments: list[str], s
     done = await syncd.command("forget", *arguments)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+@pytest.mark.long
+async def test_what_is_kept_out_freezes_no_page_and_is_shown_by_no_command(
+    syncd: Syncd, postgres: str
+) -> None:
+    """contained, accounted: whatever the API makes of it, `check`, `diff` and cycles don't tell."""
+    frozen = 'contract = { new_fields = "freeze", wrong_types = "freeze" }'
+    async with running_mock(speed=SPEED, campaigns=5, fail_every=0, hang_every=0) as mock:
+        unnamed = sorted(set((await mock.campaigns())[0]) - set(COLUMNS.split()))
+        frozen = frozen.replace(" }", f", ignore = {json.dumps(unnamed)} }}")
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None, stream=frozen))
+        assert (await syncd.command("once")).returncode == 0
+        await mock.change("camp_2", marker="canary", budget="canary")
+        assert "marker" in (await syncd.command("check")).stdout
+        done = await syncd.command("forget", "campaigns", "camp_2", "--keep-out", "--yes")
+        assert done.returncode == 0, done.stderr
+        for command in (["check"], ["diff", "campaigns"], ["once"]):
+            done = await syncd.command(*command)
+            said = done.stdout + done.stderr
+            assert done.returncode == 0, said
+            assert not {"canary", "marker", "camp_2"} & set(re.findall("[a-z0-9_]+", said)), said
+        assert named_in(postgres, "canary") == named_in(postgres, "marker") == []
+        assert rows(postgres, "SELECT count(*) FROM campaigns") == [(4,)]

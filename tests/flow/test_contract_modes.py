@@ -1,6 +1,6 @@
 """New fields and wrong types in the course of cycles, restarts and outages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import attrs
 import pytest
@@ -13,7 +13,7 @@ from syncd.sync.drift import Added, Drift, Evolution
 from syncd.sync.model import Checkpoint, Committed, Page, PageCommit, Table
 from syncd.sync.ports import Permit
 from syncd.sync.stream import run_cycle
-from syncd.testing import FakeSource, FakeStore
+from syncd.testing import Asked, FakeSource, FakeStore, reject
 from tests.flow.conftest import CAMPAIGNS, TABLE, World
 
 KNOWN = {"id", "name", "budget", "synced_at"}
@@ -29,14 +29,16 @@ class Drifting(FakeSource):
     async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
         return self.look_again(await super().fetch(cursor, permit, since))
 
-    def look_again(self, page: Page) -> Page:
+    def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
         known = KNOWN | {added.field for added in self.evolution.columns}
+        page = attrs.evolve(page, records=[r for r in page.records if r.key not in without])
         new = sorted({name for record in page.records for name in record.fields} - known)
         wanted = tuple(Added(column=n, type="text", field=n) for n in new)
         evolves = self.rule == "evolve" and not self.evolution.full
         return attrs.evolve(
             page,
             wanted=wanted if evolves else (),
+            raws=tuple(r.raw for r in page.records) if new or self.wrong else (),
             drifts=self.wrong if evolves else (*self.wrong, *map(_drift, new)),
             frozen=f"record x: the field {new[0]} is new" if new and self.rule == "freeze" else "",
         )
@@ -272,3 +274,77 @@ async def test_a_wrong_type_is_counted_on_each_page(
     (noted,) = drifting.store.drifts[CAMPAIGNS].values()
     assert noted.drift.records == 6
     assert not noted.accepted
+
+
+@pytest.mark.parametrize("what", ["freeze", "evolve", "discard"])
+async def test_what_is_kept_out_leaves_the_contract_for_nobody(
+    drifting: World, autojump_clock: object, what: str
+) -> None:
+    """contained, accounted: it freezes no page, adds no column, and is named by nothing."""
+    await drifting.cycle()
+    rule(drifting, what)
+    drifting.api.records["c17"]["marker"] = "x"
+    drifting.store.forget(CAMPAIGNS, TABLE, '["c17"]', keep_out=True)
+    drifting.heard.clear()
+    done = await drifting.cycle()
+    assert (done.outcome, done.totals.seen, done.totals.kept_out) == ("ok", 30, 1)
+    assert "marker" not in str(drifting.heard)
+    assert drifting.store.evolved == {}
+    assert drifting.store.drifts[CAMPAIGNS] == {}
+
+
+@pytest.mark.parametrize("what", ["freeze", "evolve"])
+async def test_nor_what_is_kept_out_since_its_page_was_asked_for(
+    drifting: World, autojump_clock: object, what: str
+) -> None:
+    """contained: a reason that names it would stand there after `forget` has found nothing."""
+    await drifting.cycle()
+    rule(drifting, what)
+    drifting.api.records["c17"]["marker"] = "x"
+    drifting.heard.clear()
+
+    async def forgets(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what == "page 2":
+            drifting.store.forget(CAMPAIGNS, TABLE, '["c17"]', keep_out=True)
+
+    drifting.api.faults = forgets
+    done = await drifting.cycle()
+    assert (done.outcome, done.totals.kept_out) == ("ok", 1)
+    assert "marker" not in str(drifting.heard)
+    assert drifting.store.evolved == {}
+    assert drifting.store.parked == {}
+
+
+async def test_others_on_its_page_are_judged_as_ever(
+    drifting: World, autojump_clock: object
+) -> None:
+    """contained: what freezes the page is another record; what gets a column is its field."""
+    await drifting.cycle()
+    rule(drifting, "freeze")
+    drifting.store.forget(CAMPAIGNS, TABLE, '["c17"]', keep_out=True)
+    drifting.api.records["c17"]["marker"] = drifting.api.records["c18"]["colour"] = "x"
+    with pytest.raises(UnexpectedAnswer, match="the field colour is new"):
+        await drifting.cycle()
+    rule(drifting, "evolve")
+    done = await drifting.cycle()
+    assert (done.totals.seen, done.totals.kept_out) == (30, 1)
+    ((added,),) = drifting.store.evolved.values()
+    assert added.column == "colour"
+    assert "c17" not in drifting.rows
+
+
+async def test_all_other_records_that_are_refused_are_a_page_that_is_refused_whole(
+    drifting: World, autojump_clock: object
+) -> None:
+    """contained: one that is kept out makes no list good whose records all break the contract."""
+    drifting.store.forget(CAMPAIGNS, TABLE, '["c7"]', keep_out=True)
+    bad = [reject("bad", key=f'["c{n}"]') for n in range(1, 13)]
+
+    async def answers(_: Asked) -> Page:
+        await trio.lowlevel.checkpoint()
+        return Page(records=[], rejects=bad)
+
+    drifting.api.faults = answers
+    with pytest.raises(UnexpectedAnswer, match="all 11 records break the contract"):
+        await drifting.cycle()

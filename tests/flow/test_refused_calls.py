@@ -2,11 +2,23 @@
 
 from collections.abc import Awaitable, Callable
 
+import attrs
 import pytest
 import trio.testing
 
-from syncd.errors import AccessDenied, ApiUnavailable, RateLimited, SyncdError
+from syncd.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    CallFailed,
+    Draining,
+    RateLimited,
+    SyncdError,
+    UnexpectedAnswer,
+)
+from syncd.sync.model import Record
+from syncd.sync.ports import Permit
 from syncd.sync.stream import run_cycle
+from syncd.testing import FakeSource
 from syncd.testing.api import Asked
 from tests.flow.conftest import World
 
@@ -17,6 +29,7 @@ REFUSALS: dict[str, Refusal] = {
     "401": lambda: AccessDenied("401", hint="mend it"),
     "429": lambda: RateLimited("429", hint=60.0),
     "503": lambda: ApiUnavailable("503", sent="refused"),
+    "405": lambda: UnexpectedAnswer("405", hint="mend it", refused=True),
     "no connection": lambda: ApiUnavailable("refused", sent="no"),
 }
 
@@ -115,3 +128,68 @@ async def test_leaving_in_the_wait_that_a_refused_call_was_told_puts_nothing_asi
     assert (await never.cycle()).outcome == "ok"
     assert never.store.dead_letters == []
     assert set(never.api.carried_out.values()) == {1}
+
+
+async def test_what_is_known_of_unsent_calls_goes_when_it_is_needed_no_more(
+    never: World, autojump_clock: Clock
+) -> None:
+    """contained: a daemon whose calls fail for years remembers none of them."""
+
+    async def fails_or_turns_away(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what == 'call ["c1"]':
+            raise CallFailed("call-failed", "422")
+        if asked.what.startswith("call"):
+            raise RateLimited("429", hint=60.0)
+
+    never.api.faults, never.api.page_size = fails_or_turns_away, 5
+    for n in range(6, 26):
+        del never.api.records[f"c{n}"]
+    async with never.process() as stream:
+        await run_cycle(stream)
+        assert stream.unsent == set()
+        never.api.faults = refusing(REFUSALS["405"])
+        with pytest.raises(UnexpectedAnswer):
+            await run_cycle(stream)
+        assert stream.unsent == set()
+    assert {c.outcome for c in never.store.calls.values()} <= {"failed"}
+
+
+@attrs.define(eq=False, kw_only=True)
+class Replaying(FakeSource):
+    """Its API refuses the bearer of each call's first request, which is sent again with another."""
+
+    async def call(self, record: Record, idempotency_key: str, permit: Permit) -> bytes:
+        await permit.spend()
+        await permit.confirm()
+        permit.written()
+        permit.answered()  # 401
+        return await super().call(record, idempotency_key, permit)
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["with postgres away", "alone"])
+async def test_a_call_whose_bearer_was_refused_is_not_in_doubt_while_it_waits_for_a_token(
+    autojump_clock: Clock, away: bool
+) -> None:
+    """no-blind-repeat, drain, accounted: what was answered is no call in flight."""
+    world = World(requests=2, concurrency=1)
+    world.source = Replaying(api=world.api, repeatable=False)
+    world.api.fill(1)
+    async with world.process() as stream, trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            await trio.sleep(30)  # the page and the refused try have taken both tokens
+            if away:
+                world.store.away = True
+                await trio.sleep(60)
+            world.waits.end()
+            await trio.sleep(5)
+            world.store.away = False
+
+        nursery.start_soon(leave)
+        with pytest.raises(Draining):
+            await run_cycle(stream)
+        assert world.store.calls == {}
+    assert (await world.cycle()).outcome == "ok"
+    assert world.store.dead_letters == []
+    assert world.api.carried_out == {'["c1"]': 1}

@@ -56,7 +56,7 @@ def budget(*free: float, tokens: int = 10, held: float | None = None, flying: in
         per=PER,
         tokens=tokens,
         free=tokens - len(spent),
-        next_free=min(free, default=None),
+        next_free=min((t.free for t in spent), default=None),
         held_until=held,
         from_answers=False,
         spent=spent,
@@ -121,8 +121,8 @@ def test_the_budget_may_be_slower_than_the_pace() -> None:
     assert (
         expected(running(6, began=NOW - 600), [Share(budget=busy)], NOW).done == NOW + 50 + 4 * PER
     )
-    held = budget(held=NOW + 3600)
-    assert expected(running(6), [Share(budget=held)], NOW).done == NOW + 3600
+    for held in (budget(held=NOW + 3600), budget(tokens=0, held=NOW + 3600)):
+        assert expected(running(6), [Share(budget=held)], NOW).done == NOW + 3600
 
 
 @pytest.mark.parametrize(
@@ -147,15 +147,25 @@ ALL_SPENT = [NOW + n for n in range(1, 11)]
         (None, None, None),
         (budget(*ALL_SPENT), None, Wait(why="budget", until=NOW + 1)),
         (budget(*ALL_SPENT, flying=1), None, Wait(why="answer", until=NOW + 1)),
+        (
+            budget(*[NOW - 5, *ALL_SPENT[1:]], flying=1),
+            None,
+            Wait(why="budget", until=NOW + 2, dead=1),
+        ),
+        (budget(NOW - 5, flying=1), None, None),
         (budget(held=NOW + 9), None, Wait(why="api asked to wait", until=NOW + 9)),
+        (budget(tokens=0, held=NOW + 9), None, Wait(why="api asked to wait", until=NOW + 9)),
         (budget(*ALL_SPENT), FAILING, Wait(why="api is failing", until=NOW + 15)),
     ],
-    ids=["nothing", "no budget", "budget", "an answer", "held", "failing"],
+    ids=[
+        *("nothing", "no budget", "budget", "an answer", "a budget with a dead request"),
+        *("a dead request alone", "held", "held without a budget", "failing"),
+    ],
 )
 def test_what_a_running_cycle_waits_for(
     spent: Budget | None, failing: Failing | None, found: Wait | None
 ) -> None:
-    assert wait(running(6), [Share(budget=spent)] if spent else [], failing) == found
+    assert wait(running(6), [Share(budget=spent)] if spent else [], failing, NOW) == found
 
 
 def test_who_does_not_run_waits_for_nothing() -> None:
@@ -164,4 +174,4 @@ def test_who_does_not_run_waits_for_nothing() -> None:
         attrs.evolve(running(6), parked="401"),
         attrs.evolve(running(6), paused=NOW - 5),
     ):
-        assert wait(seen, [Share(budget=budget(*ALL_SPENT))], FAILING) is None
+        assert wait(seen, [Share(budget=budget(*ALL_SPENT))], FAILING, NOW) is None

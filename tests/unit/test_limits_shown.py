@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from syncd.check import _needs
+from syncd.commands.screen import Screen
+from syncd.commands.status import show
 from syncd.config.settings import (
     BudgetSettings,
     CallSettings,
@@ -12,9 +15,9 @@ from syncd.config.settings import (
     SourceSettings,
     StreamSettings,
 )
-from syncd.sync.model import StreamId
-from syncd.sync.picture import Budget, Picture, Seen
-from syncd.views.objects import as_object, budgets_for, budgets_of
+from syncd.sync.model import Counts, StreamId
+from syncd.sync.picture import Budget, Cycle, Picture, Seen
+from syncd.views.objects import as_object, budgets_for, budgets_of, to_look_at
 from syncd.views.words import limit_words
 
 NOW = 1_700_000_000.0
@@ -48,6 +51,23 @@ SETTINGS = Settings(
     },
 )
 STREAM = StreamId(source="shop", stream="orders")
+
+RUNNING = Cycle(
+    id=1,
+    stream=STREAM,
+    started=NOW - 30,
+    ended=None,
+    outcome=None,
+    reason="",
+    taken_up=0,
+    pages=1,
+    aside=False,
+    follows=None,
+    reconcile=False,
+    missing=None,
+    deleted=0,
+    totals=Counts(seen=10),
+)
 
 
 def found(limit: BudgetSettings, left: int | None = None) -> Budget:
@@ -109,4 +129,36 @@ def test_a_limit_in_words(limit: BudgetSettings, words: str) -> None:
 )
 def test_how_long_each_limit_makes_a_cycle_take(limit: BudgetSettings, seconds: float) -> None:
     """budget: `check` warns by the slowest, with what requests cost."""
-    assert _needs(limit, ORDERS, pages=10, records=100) == seconds
+    assert _needs(limit, ORDERS, pages=10, calls=100) == seconds
+
+
+@pytest.mark.parametrize("limits", [(), (SEEN,)])
+def test_a_hold_is_told_where_no_limit_counts_each_request(
+    limits: tuple[BudgetSettings, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """budget: to people and programs, and as what the running cycle waits for."""
+    source = attrs.evolve(SETTINGS.sources["shop"], budget=limits)
+    settings = attrs.evolve(SETTINGS, sources={"shop": source})
+    _, _, names = to_look_at(settings, [STREAM])
+    assert names == [*(limit.name for limit in limits), "source shop"]
+    hold = attrs.evolve(found(HOUR), tokens=0, free=0, held_until=NOW + 290)
+    picture = Picture(
+        now=NOW,
+        streams=[Seen(stream=STREAM, running=RUNNING, pages=1)],
+        holders=[],
+        budgets=[hold, *map(found, limits)],
+    )
+    told = as_object(picture, settings)
+    assert told["sources"][0]["held_until"] == "2023-11-14T22:18:10.000Z"
+    assert told["streams"][0]["waits"]["for"] == "api asked to wait"
+    show(Screen.stdout(), picture, settings)
+    said = capsys.readouterr().out
+    assert "API of shop: held for 5 min, because the API asked for it\n" in said
+    calm = attrs.evolve(picture, budgets=[attrs.evolve(hold, held_until=None)])
+    assert as_object(calm, settings)["sources"][0]["held_until"] is None
+    show(Screen.stdout(), calm, settings)
+    assert "held" not in capsys.readouterr().out
+
+
+def test_a_limit_that_counts_each_request_holds_them_itself() -> None:
+    assert to_look_at(SETTINGS, [STREAM])[2] == [b.name for b in budgets_of(SETTINGS, ["shop"])]

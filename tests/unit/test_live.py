@@ -29,6 +29,9 @@ def tokens(*ages: float | None, what: str = "page 1") -> list[Token]:
 
 OF_ANOTHER = [attrs.evolve(token, spent_on="ads.creatives page 1") for token in tokens(None)]
 
+DEAD = [attrs.evolve(token, free=NOW + 59) for token in tokens(None)]
+"""Its deadline has passed; it keeps its token from others for the rest of a window."""
+
 
 def budget(**changes: Any) -> Budget:
     plain: dict[str, Any] = {"name": "ads", "per": 60.0, "tokens": 10, "free": 0}
@@ -72,15 +75,17 @@ def test_a_strip_shows_when_tokens_were_spent() -> None:
 def test_what_a_window_was_spent_on() -> None:
     spent = tokens(9, 8, what="page 3") + tokens(7, None, 5, what='call ["c_1"]')
     other = Token(number=9, counted=NOW, free=NOW, spent_on="check of crm")
-    words = spent_words(budget(spent=[*spent, other]), [ADS])
+    words = spent_words(budget(spent=[*spent, other]), [ADS], NOW)
     assert words == "last 1 min: 3 calls and 2 pages of ads.campaigns, 1 request; 1 under way"
-    assert spent_words(budget(), [ADS]) == "nothing was spent in the last 1 min"
+    assert spent_words(budget(), [ADS], NOW) == "nothing was spent in the last 1 min"
+    later = spent_words(budget(spent=tokens(7, None)), [ADS], NOW + 11)
+    assert later.endswith(": 2 pages of ads.campaigns; 1 without an answer")
 
 
 def test_many_streams_are_summed_up() -> None:
     streams = [StreamId(source="a", stream=str(n)) for n in range(5)]
     spent = [Token(number=1, counted=NOW, free=NOW, spent_on=f"{s} page 1") for s in streams]
-    assert spent_words(budget(spent=spent), streams).endswith("2 requests of others")
+    assert spent_words(budget(spent=spent), streams, NOW).endswith("2 requests of others")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,10 @@ def test_many_streams_are_summed_up() -> None:
         ({"free": 1}, ""),
         ({"spent": tokens(None)}, "waits for an answer, 10 s more at most"),
         ({"spent": OF_ANOTHER}, "waits for its budget: the next token in 4 s"),
+        (
+            {"spent": DEAD},
+            "waits for its budget: the next token in 4 s; 1 token held by what got no answer",
+        ),
         ({"held_until": NOW + 9}, "waits 9 s, because the API asked for it"),
     ],
 )

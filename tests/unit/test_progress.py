@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from rich.console import Console
 
-from syncd.errors import AccessDenied, SyncdError
+from syncd.errors import AccessDenied, Draining, RateLimited, SyncdError
 from syncd.progress import Pipe, Progress
 from syncd.progress.drawn import Terminal
 from syncd.progress.view import View
@@ -16,6 +16,8 @@ from syncd.sync import events
 from syncd.sync.context import StreamContext
 from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
 from syncd.sync.ports import PLAIN
+from syncd.sync.stream import run_cycle
+from syncd.testing import Asked
 from syncd.views.words import seconds, wide
 from tests.flow.conftest import CAMPAIGNS, World
 
@@ -201,6 +203,35 @@ async def test_names_in_any_script_leave_the_columns_in_line(
     lines = out.getvalue().splitlines()
     assert {wide(line) for line in lines} == {wide(lines[0])}
     assert len({len(line) for line in lines}) == 2
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_what_a_page_asked_for_that_never_came_is_in_the_summary(
+    world: World, autojump_clock: Clock, interrupted: bool
+) -> None:
+    """accounted: its requests were made, and were counted by the API."""
+    tries = []
+
+    async def fault(asked: Asked) -> None:
+        await trio.lowlevel.checkpoint()
+        if asked.what == "page 2":
+            tries.append(asked)
+            if interrupted and len(tries) == 3:
+                world.waits.end()
+            raise RateLimited("429", hint=1.0)
+
+    world.api.faults, world.source.has_call = fault, False
+    world.retries = 5 if interrupted else 2
+    out = io.StringIO()
+    progress = Progress(Pipe(out))
+    async with world.process() as context:
+        progress.watch(context)
+        context.report = progress.hear
+        with pytest.raises((RateLimited, Draining)) as caught:
+            await run_cycle(context)
+    progress.summary({CAMPAIGNS: caught.value}, 5)
+    (row,) = (x for x in out.getvalue().splitlines() if x.startswith("ads.campaigns  "))
+    assert " ".join(row.split()) == f"ads.campaigns 10 10 0 0 0 100 % 4 {2 + interrupted} 3 5 s"
 
 
 async def test_on_a_narrow_terminal_the_summary_is_in_words(

@@ -328,6 +328,13 @@ function factsOf(stream, source, now, old) {
   if (stream.missing) {
     facts.push({ name: "Not met", value: number(stream.missing, "row"), more: "by the last complete scan; they stay for now" });
   }
+  if (stream.drifts) {
+    facts.push({
+      name: "Contract",
+      value: `${number(stream.drifts, "thing")} it does not say`,
+      more: `see syncd contract show ${stream.source}.${stream.stream}`,
+    });
+  }
   if (source) {
     facts.push({
       name: "Run by",

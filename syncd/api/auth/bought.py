@@ -299,7 +299,8 @@ class Bought:
         except ApiUnavailable as error:
             raise ApiUnavailable(f"login: {ask}: {error}", sent="no") from None
         except UnexpectedAnswer as error:
-            raise UnexpectedAnswer(f"login: {ask}: {error.reason}", hint="Check auth.url") from None
+            said = f"login: {ask}: {error.reason}"
+            raise UnexpectedAnswer(said, hint="Check auth.url", refused=True) from None
         self.logins += 1
         if self.on_login is not None:
             self.on_login(granted.life)
@@ -338,4 +339,4 @@ def refuse_login(
     if status in (400, 401, 403):
         mended = mended_by(*attrs.asdict(login, recurse=False).values())
         raise AccessDenied(said, hint=f"Correct the source's credentials, then {mended}")
-    raise UnexpectedAnswer(said, hint="Check auth.url")
+    raise UnexpectedAnswer(said, hint="Check auth.url", refused=True)

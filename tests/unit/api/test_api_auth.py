@@ -326,6 +326,8 @@ async def test_a_login_that_fails_says_so_and_sends_nothing(
             await client.send(POST, permit)
         if isinstance(caught.value, ApiUnavailable):
             assert caught.value.sent == "no"
+        if isinstance(caught.value, UnexpectedAnswer):
+            assert caught.value.refused
         assert str(caught.value).startswith("login: ")
         assert "evil" not in str(caught.value)
         assert server.heads == []

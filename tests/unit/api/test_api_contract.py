@@ -349,3 +349,31 @@ def test_a_columns_name_is_one_that_postgres_and_syncd_take(field: str, column: 
     added = proposed(field, [b"1"])
     assert added is not None
     assert (added.column, added.field) == (column, field)
+
+
+@pytest.mark.parametrize("rules", [{"new_fields": "freeze"}, {"new_fields": "dead-letter"}, {}])
+def test_a_page_is_judged_as_if_one_of_its_records_had_never_been_in_it(
+    rules: dict[str, Any],
+) -> None:
+    """accounted, contained: of who is kept out nothing is left, and nobody is folded into it."""
+    of = source(**rules)
+    bad = GREEN | {"id": 2, "marker": 1, "budget": "marker"}
+    page = judged(of, GREEN, bad, bad, GREEN | {"id": 3})
+    assert page.drifts
+    rest = of.look_again(page, {"[2]"})
+    assert [r.key for r in rest.records] == ["[1]", "[3]"]
+    assert (rest.drifts, rest.frozen, rest.rejects, rest.raws) == ((), "", [], ())
+    assert rest.seen == 2
+    also = of.look_again(judged(of, GREEN, bad, GREEN | {"id": 3, "colour": 1}), {"[2]"})
+    assert [d.name for d in also.drifts] == ["colour"]
+    assert "marker" not in f"{also.frozen} {also.rejects}"
+
+
+def test_looked_at_once_more_it_stays_away() -> None:
+    """accounted: with columns that were added for others."""
+    of = source(new_fields="evolve")
+    page = judged(of, GREEN | {"colour": 1}, GREEN | {"id": 2, "marker": 1})
+    rest = of.look_again(page, {"[2]"})
+    assert [a.column for a in rest.wanted] == ["colour"]
+    of.follow(Evolution(columns=rest.wanted))
+    assert [r.key for r in of.look_again(rest).records] == ["[1]"]

@@ -26,6 +26,7 @@ from syncd.errors import (
     ApiUnavailable,
     CallFailed,
     RateLimited,
+    StreamBroken,
     SyncdError,
     UnexpectedAnswer,
 )
@@ -429,6 +430,25 @@ CALLS: dict[str, tuple[Behaviour, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("kept_out", [True, False])
+async def test_a_new_field_is_told_of_once_in_a_cycle_but_of_somebody(
+    server: RawServer, permit: NotingPermit, kept_out: bool
+) -> None:
+    """accounted: what one has that is kept out is still new when another one brings it."""
+    columns, name = {"id": "text", "name": "text"}, "n" * 500
+    first = f'{{"id": "a", "name": "{name}", "tag": 1}}, {{"id": "b", "name": "{name}"}}'
+    server.will(ok(page(first)), ok(page(f'{{"id": "c", "name": "{name}", "tag": 1}}')))
+    async with ApiClient(server.source()) as client:
+        source = source_of(server, client, None, columns=columns)
+        got = await source.fetch(None, permit)
+        assert [d.name for d in got.drifts] == ["tag"]
+        if kept_out:
+            assert source.look_again(got, {'["a"]'}).drifts == ()
+        then = await source.fetch(got.next_cursor, permit)
+
+    assert [d.name for d in then.drifts] == (["tag"] if kept_out else [])
+
+
 @pytest.mark.parametrize("case", CALLS)
 async def test_an_answer_that_concerns_one_record_costs_one_record(
     server: RawServer, permit: NotingPermit, case: str
@@ -443,6 +463,24 @@ async def test_an_answer_that_concerns_one_record_costs_one_record(
     assert caught.value.kind == FAILED
     assert words in caught.value.reason
     assert len(caught.value.reason) < 250
+
+
+@pytest.mark.parametrize("case", CALLS)
+async def test_no_blind_repeat_of_a_call_whose_answer_is_not_what_was_expected(
+    server: RawServer, permit: NotingPermit, case: str
+) -> None:
+    """no-blind-repeat: the letter of one that failed makes it again, so it has to be certain."""
+    behaviour, words = CALLS[case]
+    server.otherwise = behaviour
+    call = attrs.evolve(CALL, repeat="never")
+    async with ApiClient(server.source()) as client:
+        with pytest.raises(CallFailed) as caught:
+            await source_of(server, client, call=call).call(record(id="a"), "KEY", permit)
+
+    certain = case.startswith("4") or case == "success is false"
+    assert caught.value.kind == (FAILED if certain else "outcome-unknown")
+    assert words in caught.value.reason
+    assert certain or "answered 200, but not as expected: " in caught.value.reason
 
 
 async def test_a_kept_value_that_is_not_there_is_null(
@@ -546,19 +584,27 @@ async def test_a_login_that_fails_sends_no_call(server: RawServer, permit: Notin
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "kind"),
+    ("behaviour", "kind", "refused"),
     [
-        (answer(401), AccessDenied),
-        (answer(403), AccessDenied),
-        (answer(405), UnexpectedAnswer),
-        (answer(301, location="/x"), UnexpectedAnswer),
+        (answer(401), AccessDenied, None),
+        (answer(403), AccessDenied, None),
+        (answer(405), UnexpectedAnswer, True),
+        (answer(301, location="/x"), UnexpectedAnswer, True),
+        (answer(308, location="/x"), UnexpectedAnswer, True),
+        (answer(303, location="/x"), UnexpectedAnswer, False),
     ],
 )
 async def test_what_concerns_all_calls_parks_the_stream(
-    server: RawServer, permit: NotingPermit, behaviour: Behaviour, kind: type[SyncdError]
+    server: RawServer,
+    permit: NotingPermit,
+    behaviour: Behaviour,
+    kind: type[StreamBroken],
+    refused: bool | None,
 ) -> None:
-    """A missing right or a wrong method is not the record's."""
+    """A missing right or a wrong method is not the record's; and whether it was carried out."""
     server.otherwise = behaviour
     async with ApiClient(server.source()) as client:
-        with pytest.raises(kind):
+        with pytest.raises(kind) as caught:
             await source_of(server, client).call(record(id="a"), "KEY", permit)
+
+    assert refused is None or caught.value.refused == refused

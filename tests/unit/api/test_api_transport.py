@@ -207,9 +207,10 @@ async def test_a_header_that_cannot_be_sent_is_named(
     """A secret with a newline at its end parks the stream; it smuggles no header in."""
     headers = {"X-Key": Secret(value, "file /key")}
     async with ApiClient(server.source(headers=headers)) as client:
-        with pytest.raises(UnexpectedAnswer, match="cannot be built"):
+        with pytest.raises(UnexpectedAnswer, match="cannot be built") as caught:
             await client.send(GET, permit)
 
+    assert caught.value.refused  # no-blind-repeat: nothing was sent that could be in doubt
     assert server.heads == []
 
 

@@ -109,6 +109,7 @@ ONE_FAULT = [
     (f'{ORDERS}.columns."{"é" * 32}"=text', f"{ORDERS}.columns", "63 bytes, it has 64"),
     (f"{ORDERS}.volatile=['nope']", "", "'nope' is not among `columns`"),
     (f"{ORDERS}.volatile=[1]", "", "a list of any number of different texts"),
+    (f"{ORDERS}.volatile=['']", "", "different texts, none of them empty, such as"),
     (f"{ORDERS}.indexes=['nope']", f"{ORDERS}.indexes[1]", "'nope' is not among `columns`"),
     (
         f"{ORDERS}.indexes=['id', ['status', 'status']]",

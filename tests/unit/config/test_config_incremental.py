@@ -96,5 +96,8 @@ def test_what_is_hidden_tells_nothing(faults_of: Faults) -> None:
 
 def test_a_deleted_that_says_nothing(faults_of: Faults) -> None:
     """No list, no values."""
+    found = faults_of(GOOD, f"{ORDERS}.deleted=true")
+    said = 'found true; it must be a table such as { field = "archived" }'
+    assert found[f"{ORDERS}.deleted"].startswith(said)
     found = faults_of(GOOD, f'{ORDERS}.deleted={{field="f",is=[]}}')
     assert "a value or a list of them" in found[f"{ORDERS}.deleted.is"]

@@ -63,7 +63,7 @@ ONE_FAULT = [
     ("url = 'https://u:hunter2@h/', kind = 'slack'", "url", "keep the whole address as a secret"),
     (f"{SIGNED}, kind = 'teams'", "kind", '"json" or "slack"'),
     (f"{SIGNED}, on = ['prked']", "on", "there is no alarm 'prked'; known: parked, failing"),
-    (f"{SIGNED}, on = 'parked'", "on", 'a list of one or more different texts, such as ["parked"]'),
+    (f"{SIGNED}, on = 'parked'", "on", 'none of them empty, such as ["parked"]'),
     (f"{SIGNED}, on = []", "on", "found an empty list; leave it out for every alarm"),
     (f"{SIGNED}, sources = []", "sources", "leave it out for every source"),
     (f"{SIGNED}, sources = [3]", "sources", 'such as ["shop"]'),

@@ -44,7 +44,12 @@ def test_a_calendar_takes_the_place_of_an_interval(load_text: Load) -> None:
         ([f"{CRON}=15m"], CRON, "found '15m': 1 field instead of five; it must be five fields"),
         ([f'{CRON}="0 30 2 * * *"'], CRON, "seconds can't be given"),
         ([f'{CRON}="0 25 * * *"'], CRON, "found '0 25 * * *': bad hour; it must be five fields"),
-        ([f'{CRON}="0 0 31 2 *"'], CRON, 'it never comes; it must be five fields such as "30 2'),
+        (
+            [f'{CRON}="0 0 31 2 *"'],
+            CRON,
+            "found '0 0 31 2 *': it never comes; no month that it names has such a day",
+        ),
+        ([f'{CRON}=["0 0 30 2 *"]'], f"{CRON}[1]", "it never comes; no month that it names"),
         ([f"{CRON}=@reboot"], CRON, "there is no @reboot; there are @hourly"),
         ([f"{CRON}=[]"], CRON, "or a list of them"),
         ([f"{CRON}=900"], CRON, "found 900; it must be five fields"),

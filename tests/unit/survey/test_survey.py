@@ -56,19 +56,7 @@ async def test_the_config_reads_the_whole_list(
     types = {column.name: column.type for column in found.columns}
     assert {name: types.get(name) for name in api.types} == dict(api.types)
 
-    (source,) = loaded(text, tmp_path).sources.values()
-    (stream,) = source.streams.values()
-    reading = ApiSource(source, stream, cast("ApiClient", Client(api, source)))
-    keys: list[str] = []
-    cursor: str | None = None
-    for _ in range(api.many + 1):
-        page = await reading.fetch(cursor, NoPermit())
-        assert page.rejects == [], text
-        keys += [record.key for record in page.records]
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    assert len(keys) == len(set(keys)) == api.many, text
+    assert await keys_read(api, text, tmp_path) == api.many, text
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
@@ -86,6 +74,82 @@ async def test_a_short_list_gives_a_config_that_reads_it(
     )
     assert len(page.records) == many, text
     assert page.rejects == []
+
+
+async def test_a_keyset_that_was_not_tried_says_so(autojump_clock: trio.testing.MockClock) -> None:
+    """A flag alone does not tell by which parameter the API goes on."""
+    (api,) = (a for a in APIS if a.name == "Stripe")
+    found, text = await surveyed(Client(attrs.evolve(api, many=7)))
+    (page,) = (f for f in found.findings if f.what == "page")
+    assert not page.sure
+    assert "that `starting_after` asks for it was not tried: LOOK" in page.why
+    assert "# guess: kind keyset" in text
+
+
+LATER = [
+    ("GitHub", {"page": "3", "state": "all"}, {"state": "all"}),
+    ("Spring", {"page": "2"}, {}),
+    ("pages that nothing tells of", {"page": "2"}, {}),
+    ("the same, counted from 0", {"page": "2"}, {}),
+    ("Jira", {"startAt": "0"}, {}),
+    ("Mailchimp", {"offset": "40"}, {}),
+    ("Stripe", {"starting_after": "ch_000040"}, {}),
+    ("Slack", {"cursor": "dGVhbTpDMDY="}, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "kept"), LATER, ids=[f"{n}" for n, _, _ in LATER])
+async def test_the_address_of_a_later_page_is_not_taken_for_that_of_the_list(
+    name: str,
+    params: dict[str, str],
+    kept: dict[str, str],
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """accounted: it begins where the list does, and says so."""
+    (api,) = (a for a in APIS if a.name == name)
+    client = Client(attrs.evolve(api, params=params))
+    found, text = await surveyed(client)
+    assert (found.page.kind, dict(found.place.params)) == (api.kind, kept)
+    assert await keys_read(api, text, tmp_path) == api.many, text
+    said = [f for f in found.findings if f.what == "start"]
+    if params.keys() & {"startAt"}:
+        assert said == []
+    else:
+        ((param, value), *_) = params.items()
+        assert f"({param}={value if value.isdigit() else '…'})" in said[0].why
+        assert value.isdigit() or value not in text
+        assert "# sure: the list's first page; the address asks for a later page" in text
+
+
+@pytest.mark.parametrize(
+    "params", [{"p": "37"}, {"start": "1700000000"}, {"cursor": "*"}, {"after": "2024-01-01"}]
+)
+async def test_what_may_be_a_filter_or_a_first_cursor_is_left_as_it_is(
+    params: dict[str, str], autojump_clock: trio.testing.MockClock
+) -> None:
+    (api,) = (a for a in APIS if a.name == "GitHub")
+    found, _ = await surveyed(Client(attrs.evolve(api, params=params)))
+    assert dict(found.place.params) == params
+    assert [f for f in found.findings if f.what == "start"] == []
+
+
+async def keys_read(api: Api, text: str, tmp_path: Path) -> int:
+    """How many records the config reads, each of which must come once."""
+    (source,) = loaded(text, tmp_path).sources.values()
+    (stream,) = source.streams.values()
+    reading = ApiSource(source, stream, cast("ApiClient", Client(api, source)))
+    keys: list[str] = []
+    cursor: str | None = None
+    for _ in range(api.many + 1):
+        page = await reading.fetch(cursor, NoPermit())
+        assert page.rejects == [], text
+        keys += [record.key for record in page.records]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert len(keys) == len(set(keys)), text
+    return len(keys)
 
 
 async def test_nothing_more_is_asked_after_a_429(
