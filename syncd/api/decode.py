@@ -212,6 +212,6 @@ def records_at(
 
 def _fitted(page: Fitting, contract: Contract) -> Judged:
     def each() -> Sequence[Record]:
-        return judge_all(contract, raws_of(page.text.encode())).records
+        return judge_all(contract, raws_of(page.text)).records
 
     return Judged(records=Block(keys=page.keys, text=page.text, each=each), last=page.last)

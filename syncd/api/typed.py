@@ -64,8 +64,8 @@ class Fitting:
     keys: list[str]
     """Canonical."""
 
-    text: str
-    """All of them, as a JSON array."""
+    text: bytes
+    """All of them, as a JSON array in UTF-8."""
 
     last: bytes | None
 
@@ -121,7 +121,9 @@ class Typed:
     def read(self, text: bytes) -> Fitting | None:
         """The records of a JSON array; None if any may not fit, or comes twice."""
         try:
-            records, as_text = self._decode(text), text.decode()
+            records = self._decode(text)
+            if not text.isascii():
+                text.decode()  # what has no column was not looked at
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
         if b"\\" in text and b"\\u0000" in text:
@@ -135,7 +137,7 @@ class Typed:
         keys = self._spelt(records)
         if len(set(keys)) < len(keys):
             return None
-        return Fitting(keys=keys, text=as_text, last=last_of(text) if records else None)
+        return Fitting(keys=keys, text=text, last=last_of(text) if records else None)
 
     def _spelt(self, records: Sequence[Any]) -> list[str]:
         parts = [

@@ -8,11 +8,10 @@ they become dead letters of the same transaction.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import attrs
 import psycopg
-from psycopg import sql as composed
 
 from syncd.errors import StoreRefused
 from syncd.store import drifts, history, kept_out, letters, scans
@@ -228,7 +227,7 @@ class _Halves:
     """Writes what can be written."""
 
     cursor: Cursor
-    upsert: composed.Composed
+    upsert: LiteralString
     checkpoint: Checkpoint
     done: _Written
 

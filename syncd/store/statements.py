@@ -14,6 +14,7 @@ from typing import LiteralString
 
 import attrs
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from syncd.store import sql as queries
 from syncd.sync.model import Block, Row, Table
@@ -37,47 +38,52 @@ RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
 """Writes rows; `k` is (source, at), and gives none where nothing may be written."""
 
 
+def _spelt(statement: sql.Composed) -> LiteralString:
+    """Once: psycopg would put its parts together each time."""
+    return statement.as_string(None)
+
+
 @attrs.frozen(kw_only=True)
 class Statements:
     """The statements of one table; `page` is a JSON array of its rows' columns."""
 
-    commit: sql.Composed
+    commit: LiteralString = attrs.field(converter=_spelt)
     """Moves the checkpoint and upserts; gives (checkpoints moved, rows written, the moment,
     which is the rows' `_syncd_changed_at`, and the keys of the rows that got it)."""
 
-    turn: sql.Composed
+    turn: LiteralString = attrs.field(converter=_spelt)
     """The same, for a page of a cycle that goes on, with its sums and its history (`turn_page`)."""
 
-    upsert: sql.Composed
+    upsert: LiteralString = attrs.field(converter=_spelt)
     """Upserts alone, as of the moment `at`, for a page that is being halved; gives the same."""
 
-    note_rows: sql.Composed
+    note_rows: LiteralString = attrs.field(converter=_spelt)
     """Notes the keys of a page's rows in syncd.seen."""
 
-    note_keys: sql.Composed
+    note_keys: LiteralString = attrs.field(converter=_spelt)
     """Notes canonical `keys` there, each a JSON array of the key columns' values."""
 
-    find_missing: sql.Composed
+    find_missing: LiteralString = attrs.field(converter=_spelt)
     """Makes syncd.missing be the live rows whose keys are not noted; gives how many live."""
 
-    delete_missing: sql.Composed
+    delete_missing: LiteralString = attrs.field(converter=_spelt)
     """Marks those as deleted, as of the moment `at`, that are missing not for the first time
     (`cycle`), and that were approved or may go without asking (`all`)."""
 
-    mark_gone: sql.Composed
+    mark_gone: LiteralString = attrs.field(converter=_spelt)
     """Marks the rows of canonical `keys` as deleted, as of the moment `at`; gives the keys of
     those that were there and were not."""
 
-    differing: sql.Composed
+    differing: LiteralString = attrs.field(converter=_spelt)
     """Gives the positions, from 1, of rows that are new, deleted, or differ."""
 
-    typed_key: sql.Composed
+    typed_key: LiteralString = attrs.field(converter=_spelt)
     """Gives the key that `parts`, as texts, make: a JSON array as Postgres holds it, as text."""
 
-    erase: sql.Composed
+    erase: LiteralString = attrs.field(converter=_spelt)
     """Deletes the row that has the key that `parts` make; gives it as JSON text."""
 
-    one: sql.Composed
+    one: LiteralString = attrs.field(converter=_spelt)
     """Gives a row's key in that form and its two moments, by the texts of its key."""
 
 
@@ -308,10 +314,10 @@ def named(*parts: str) -> sql.Identifier:
     return sql.Identifier(*(part.replace("%", "%%") for part in parts))
 
 
-def as_page(rows: Sequence[Row]) -> str:
+def as_page(rows: Sequence[Row]) -> str | Jsonb:
     """The rows as one JSON array, each with the mark whether its call was made."""
     if isinstance(rows, Block):
-        return rows.text
+        return Jsonb(rows.text, dumps=bytes)  # as they came, and not even copied
     mark = b'{"_syncd_called":true,'
     parts = [
         (mark + r.json[1:] if len(r.json) > 2 else b'{"_syncd_called":true}')

@@ -115,8 +115,8 @@ class Block(Sequence[Keyed], Generic[Keyed]):
     keys: Sequence[str]
     """Canonical, in their order, each once."""
 
-    text: str
-    """A JSON array of them; a record's row is in it as its fields."""
+    text: bytes
+    """A JSON array of them, in UTF-8; a record's row is in it as its fields."""
 
     each: Callable[[], Sequence[Keyed]]
     """Makes them."""

@@ -109,7 +109,9 @@ async def test_contained_a_dead_letter_leaves_with_a_page_of_which_nothing_else_
 def block(*rows: Row, beside: str = "") -> Block[Row]:
     """Rows as they came, each with a field that is no column."""
     texts = [json.loads(each.json) | {"beside": beside} for each in rows]
-    return Block(keys=[r.key for r in rows], text=json.dumps(texts), each=lambda: list(rows))
+    return Block(
+        keys=[r.key for r in rows], text=json.dumps(texts).encode(), each=lambda: list(rows)
+    )
 
 
 async def test_page_atomic_a_page_goes_as_it_came(subject: Subject) -> None:

@@ -76,7 +76,7 @@ def test_contained_what_fits_at_one_look_fits_one_by_one(
     assert (one_by_one.left_out, one_by_one.gone) == ([], [])
     assert one_by_one.drifts == Drifts()
     assert found.last == one_by_one.last
-    assert found.text.encode() == text
+    assert found.text == text
 
 
 @pytest.mark.parametrize("column", [c for c in COLUMNS if c not in ("id", "n")])
