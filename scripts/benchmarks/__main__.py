@@ -6,6 +6,7 @@ import click
 
 COMMANDS = {
     "budget": "budget",
+    "calls": "calls",
     "concurrency": "concurrency",
     "door": "door",
     "endurance": "endurance",

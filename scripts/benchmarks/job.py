@@ -70,6 +70,13 @@ def unlimited(folder: Path, base_url: str) -> Path:
     return _written(folder, _job(folder, base_url, source="ads", size=1000, budget=""))
 
 
+def calling(folder: Path, base_url: str, conninfo: str, *, concurrency: int) -> Path:
+    """A config without a budget, 1,000 records a page, and a call for each of them."""
+    text = _job(folder, base_url, source="ads", size=1000, budget="")
+    text += CALL.format(source="ads", concurrency=concurrency)
+    return _written(folder, f"{text}[database]\nurl = {json.dumps(conninfo)}\n")
+
+
 def limited(
     folder: Path, base_url: str, *, speed: float, concurrency: int = 5, source: str = "ads"
 ) -> Path:
