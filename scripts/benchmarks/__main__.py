@@ -10,6 +10,7 @@ COMMANDS = {
     "concurrency": "concurrency",
     "door": "door",
     "endurance": "endurance",
+    "incremental": "incremental",
     "memory": "memory",
     "outage": "endurance",
     "start": "start",

@@ -18,7 +18,7 @@ import click
 import httpx
 import trio
 
-from scripts.benchmarks.listing import COUNTS, PATH, Listing
+from scripts.benchmarks.listing import COUNTS, EDITION, PATH, Listing
 
 START = 120.0  # seconds to render a million records
 STOP = 10.0  # seconds to leave
@@ -47,6 +47,11 @@ class ListServer:
         """What was asked since the last look."""
         async with self._client() as http:
             return Counts(**(await http.get(COUNTS)).raise_for_status().json())
+
+    async def publish(self, edition: int) -> None:
+        """From now on the records are as they are in this edition."""
+        async with self._client() as http:
+            (await http.get(f"{EDITION}?{edition}")).raise_for_status()
 
     async def alone(self, size: int) -> float:
         """Seconds for the whole list when nobody decodes or writes it."""
