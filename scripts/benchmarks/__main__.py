@@ -13,6 +13,7 @@ COMMANDS = {
     "incremental": "incremental",
     "memory": "memory",
     "outage": "endurance",
+    "restart": "restart",
     "start": "start",
     "throughput": "throughput",
     "unchanged": "unchanged",

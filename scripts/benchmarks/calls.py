@@ -2,7 +2,6 @@
 
 import json
 import math
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -14,7 +13,7 @@ import psycopg
 import trio
 
 from mock_api.testing import MockServer, running_mock
-from scripts.benchmarks import job, options
+from scripts.benchmarks import contest, job, options
 from scripts.benchmarks.databases import Databases, one_postgres
 from scripts.benchmarks.goals import Goal
 from scripts.benchmarks.spent import spent
@@ -65,7 +64,7 @@ def calls(*, records: int, turns: int, url: str | None, as_json: bool) -> None:
 
     async def main() -> None:
         runs = await _runs(records, turns, url)
-        medians = {name: _median(figures) for name, figures in runs.items()}
+        medians = {name: contest.median(figures) for name, figures in runs.items()}
         goals = [
             Goal(
                 what=f"{name} / the calls alone, seconds",
@@ -105,10 +104,11 @@ async def _once(
     journal = await mock.requests()
     if done != records or len(journal) != records + LOGGED_IN:
         raise click.ClickException(f"{len(journal):,} requests, {done:,} of {records:,} rows")
+    ended = max(e["answered"] for e in journal)
     return Figures(
-        api_seconds=max(e["answered"] for e in journal) - min(e["arrived"] for e in journal),
-        seconds=used.seconds,
-        cpu_seconds=used.cpu_seconds,
+        api_seconds=round(ended - min(e["arrived"] for e in journal), 3),
+        seconds=round(used.seconds, 3),
+        cpu_seconds=round(used.cpu_seconds, 3),
         peak_bytes=used.peak_bytes,
         requests=len(journal),
     )
@@ -121,11 +121,6 @@ def _syncd(folder: Path, base_url: str, conninfo: str) -> list[str]:
 def _script(_: Path, base_url: str, conninfo: str) -> list[str]:
     module = [sys.executable, "-m", "scripts.benchmarks.trio_script", base_url, conninfo]
     return [*module, "--at-once", str(AT_ONCE)]
-
-
-def _median(figures: Sequence[Figures]) -> Figures:
-    names = [field.name for field in attrs.fields(Figures)]
-    return Figures(**{n: statistics.median([getattr(f, n) for f in figures]) for n in names})
 
 
 def _as_text(

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import click
@@ -15,6 +16,8 @@ from scripts.benchmarks.contenders import Contender, Entry, Task
 from scripts.benchmarks.databases import Databases, Digest, one_postgres
 from scripts.benchmarks.listserver import ListServer, running_list
 from scripts.benchmarks.spent import Spent, spent
+
+F = TypeVar("F", bound=attrs.AttrsInstance)
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +98,7 @@ class Turn:
         used = await spent(self.entry.run, self.arena.folder / "log")
         wal = databases.wal() - before
         counts = await server.counts()
-        self._verify()
+        self.verify()
         return _figures(used, wal, counts.requests, counts.body_bytes)
 
     async def to_first_request(self) -> float:
@@ -107,7 +110,8 @@ class Turn:
             raise click.ClickException(f"{self.contender.name} asked for nothing")
         return first_at - used.began
 
-    def _verify(self) -> None:
+    def verify(self) -> None:
+        """Fail if the table is not the list, value by value."""
         found = self.arena.databases.digest(self.conninfo, self.contender.table)
         if found != self.arena.truth:
             raise click.ClickException(
@@ -139,9 +143,9 @@ async def arena(
             yield Arena(records, size, folder, server, databases, truths[1], truths, alone)
 
 
-def median(figures: Sequence[Figures]) -> Figures:
+def median(figures: Sequence[F]) -> F:
     """Each figure's own."""
-    names = [field.name for field in attrs.fields(Figures)]
+    names = [field.name for field in attrs.fields(type(figures[0]))]
     middle = {n: statistics.median([getattr(f, n) for f in figures]) for n in names}
     counted = {n: round(v) for n, v in middle.items() if not n.endswith("seconds")}
-    return Figures(**{**middle, **counted})
+    return type(figures[0])(**{**middle, **counted})

@@ -80,7 +80,7 @@ class Listing:
         method, target, _ = line.split(" ", 2)
         path, _, query = target.partition("?")
         if path == COUNTS:
-            return _json(200, self._counted()).whole
+            return _json(200, self._counted(keep=query == "keep")).whole
         if path == EDITION:
             self.publish(int(query))
             return _json(200, {"edition": self.edition}).whole
@@ -127,10 +127,12 @@ class Listing:
         first = bisect.bisect_left(self._stamps, (moment, -1))
         return [number for _, number in self._stamps[first:]]
 
-    def _counted(self) -> dict[str, object]:
-        """What was asked since the last look; then counting begins anew."""
+    def _counted(self, *, keep: bool) -> dict[str, object]:
+        """What was asked since the last look; then counting begins anew, if it is not kept."""
         names = ("requests", "unchanged", "body_bytes", "first_at")
         found = {name: getattr(self, name) for name in names}
+        if keep:
+            return found
         self.requests = self.unchanged = self.body_bytes = 0
         self.first_at = None
         return found

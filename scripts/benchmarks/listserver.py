@@ -24,6 +24,7 @@ START = 120.0  # seconds to render a million records
 STOP = 10.0  # seconds to leave
 CONTROL = 30.0  # seconds for a look
 PIECE = 65536  # bytes
+LOOK = 0.005  # seconds between two looks
 END = b"\r\n\r\n"
 
 
@@ -47,6 +48,15 @@ class ListServer:
         """What was asked since the last look."""
         async with self._client() as http:
             return Counts(**(await http.get(COUNTS)).raise_for_status().json())
+
+    async def reached(self, requests: int) -> None:
+        """Wait until so many have come since the last look, which this is not."""
+        async with self._client() as http:
+            while True:
+                found = (await http.get(f"{COUNTS}?keep")).raise_for_status().json()
+                if found["requests"] >= requests:
+                    return
+                await trio.sleep(LOOK)
 
     async def publish(self, edition: int) -> None:
         """From now on the records are as they are in this edition."""

@@ -24,14 +24,8 @@ def as_text(
     changed: int | None = None,
 ) -> None:
     """What was compared, the medians, and the goals; `changed`: these alone were moved."""
-    turns, moved = max(map(len, runs.values())), changed or arena.records
-    of_them = "" if changed is None else f", {changed:,} of them changed"
-    click.echo(
-        f"{arena.records:,} records{of_them}, {arena.size:,} a page, medians of {turns}; "
-        + ", ".join(f"{name} {value}" for name, value in arena.described().items())
-    )
-    for contender in contenders:
-        click.echo(f"{contender.name}: {contender.versions}")
+    moved = changed or arena.records
+    head(arena, contenders, max(map(len, runs.values())), changed)
     click.echo(f"the list alone, neither decoded nor written: {arena.alone:.2f} s")
     click.echo(
         f"{'':<24}{'seconds':>9}{'records/s':>11}{'CPU s':>8}{'peak MiB':>10}"
@@ -48,10 +42,23 @@ def as_text(
         click.echo(goal.line())
 
 
+def head(
+    arena: Arena, contenders: Sequence[Contender], turns: int, changed: int | None = None
+) -> None:
+    """What was compared."""
+    of_them = "" if changed is None else f", {changed:,} of them changed"
+    click.echo(
+        f"{arena.records:,} records{of_them}, {arena.size:,} a page, medians of {turns}; "
+        + ", ".join(f"{name} {value}" for name, value in arena.described().items())
+    )
+    for contender in contenders:
+        click.echo(f"{contender.name}: {contender.versions}")
+
+
 def as_json(
     arena: Arena,
     contenders: Sequence[Contender],
-    runs: Runs,
+    runs: Mapping[str, Sequence[attrs.AttrsInstance]],
     goals: Sequence[Goal],
     changed: int | None = None,
 ) -> None:
