@@ -15,6 +15,8 @@ import trio
 
 COLUMNS = ("id", "name", "status", "budget", "impressions", "clicks", "conversions", "created_at")
 
+IDLE = 2.0  # seconds
+
 TABLE = """
 CREATE TABLE IF NOT EXISTS campaigns (
     id text PRIMARY KEY, name text, status text, budget numeric, impressions bigint,
@@ -68,7 +70,8 @@ def main() -> None:
     asked = parser.parse_args()
 
     async def run() -> None:
-        limits = httpx.Limits(max_connections=asked.at_once)
+        # The API closes idle connections after some seconds, and nothing here tries again.
+        limits = httpx.Limits(max_connections=asked.at_once, keepalive_expiry=IDLE)
         async with httpx.AsyncClient(
             base_url=asked.url, limits=limits, timeout=30, trust_env=False
         ) as http:

@@ -36,6 +36,7 @@ RUNS = {
     "incremental": Run(("incremental",), TOOLS),
     "restart": Run(("restart",), TOOLS),
     "calls": Run(("calls",), sized=False),
+    "memory": Run(("memory",), sized=False),
     "start": Run(("start",), sized=False),
 }
 """By the names that they have in the file."""
