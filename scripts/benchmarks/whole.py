@@ -24,7 +24,7 @@ class Run:
     """Of those that were asked for, who can take part."""
 
     sized: bool = True
-    """Whether it takes the number of records, of turns and a Postgres."""
+    """Whether the number of records and of turns is chosen."""
 
 
 TOOLS = ("plain", "dlt", "singer")
