@@ -4,6 +4,7 @@ A message is a type (one byte), a length (four, its own included) and the rest. 
 ones of a client have no type; to a request for encryption the server answers one byte.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ ENCRYPTION = (80877103, 80877104)
 READY = b"Z"
 COPYING = b"G"
 DONE = b"C"
+EXECUTE = b"E"
+CONTROL = re.compile(r"^(BEGIN|COMMIT|ROLLBACK)\b", re.MULTILINE)
 
 
 @attrs.frozen
@@ -48,7 +51,10 @@ class Tally:
     commands: int = attrs.field(default=0, init=False)
     """How many were carried out; of several in one message, each."""
 
-    statements: Counter[str] = attrs.field(factory=Counter, init=False)
+    statements: int = attrs.field(default=0, init=False)
+    """How many were sent, prepared or not; without those that begin or end a transaction."""
+
+    texts: Counter[str] = attrs.field(factory=Counter, init=False)
     """What was sent as SQL; not what had been prepared before."""
 
     sent: int = attrs.field(default=0, init=False)
@@ -57,8 +63,10 @@ class Tally:
     def ask(self, message: Message) -> None:
         """The client says something."""
         self.sent += len(message.type) + 4 + len(message.body)
-        if message.statement is not None:
-            self.statements[message.statement] += 1
+        if (text := message.statement) is not None:
+            self.texts[text] += 1
+        simple = message.type == b"Q" and not CONTROL.search(text or "")
+        self.statements += simple or message.type == EXECUTE
 
     def tell(self, message: Message) -> None:
         """The server does."""
