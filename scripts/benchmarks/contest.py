@@ -147,5 +147,5 @@ def median(figures: Sequence[F]) -> F:
     """Each figure's own."""
     names = [field.name for field in attrs.fields(type(figures[0]))]
     middle = {n: statistics.median([getattr(f, n) for f in figures]) for n in names}
-    counted = {n: round(v) for n, v in middle.items() if not n.endswith("seconds")}
-    return type(figures[0])(**{**middle, **counted})
+    digits = {n: 3 if n.endswith("seconds") else None for n in names}
+    return type(figures[0])(**{n: round(value, digits[n]) for n, value in middle.items()})
