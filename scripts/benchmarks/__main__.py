@@ -5,17 +5,23 @@ import importlib
 import click
 
 COMMANDS = {
+    "all": "whole:whole",
     "budget": "budget",
+    "calls": "calls",
     "concurrency": "concurrency",
     "door": "door",
     "endurance": "endurance",
+    "incremental": "incremental",
     "memory": "memory",
     "outage": "endurance",
+    "plot": "plot",
+    "restart": "restart",
     "start": "start",
     "throughput": "throughput",
     "unchanged": "unchanged",
 }
-"""Name to the module that it stands in, which is imported when it is asked for."""
+"""Name to the module that it stands in, which is imported when it is asked for; and what it is
+called there, if that is another name."""
 
 
 class _Lazy(click.Group):
@@ -25,8 +31,9 @@ class _Lazy(click.Group):
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"scripts.benchmarks.{COMMANDS[name]}")
-        command: click.Command = getattr(module, name)
+        module, *other = COMMANDS[name].split(":")
+        found = importlib.import_module(f"scripts.benchmarks.{module}")
+        command: click.Command = getattr(found, *(other or [name]))
         return command
 
 

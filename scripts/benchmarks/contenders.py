@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from scripts.benchmarks import records
-from scripts.benchmarks.listing import PATH
+from scripts.benchmarks.listing import PATH, SINCE
 from syncd import __version__
 
 CONFIG = """
@@ -23,8 +23,11 @@ path = {path}
 records = "data"
 key = ["id"]
 page = {{ size = {size}, more = "has_more", total = "total" }}
+{incremental}
 [sources.list.streams.records.columns]
 """
+
+INCREMENTAL = f'incremental = {{ field = "updated_at", param = "{SINCE}" }}'
 
 
 @attrs.frozen(kw_only=True)
@@ -38,8 +41,23 @@ class Entry:
     """Moves the list from its first record to its last."""
 
 
-Enter = Callable[[Path, str, str, int], Entry]
-"""With a folder of its own, the list's address, a database and a page size."""
+@attrs.frozen(kw_only=True)
+class Task:
+    """What a contender is to do."""
+
+    folder: Path
+    """Its own, for what it wants to remember from run to run."""
+
+    base_url: str
+    conninfo: str
+    size: int
+    """Records in a page."""
+
+    changes: bool = False
+    """Ask only for what has changed since the last run."""
+
+
+Enter = Callable[[Task], Entry]
 
 
 @attrs.frozen(kw_only=True)
@@ -54,10 +72,11 @@ class Contender:
     enter: Enter = attrs.field(repr=False)
 
 
-def _syncd(folder: Path, base_url: str, conninfo: str, size: int) -> Entry:
-    config = folder / "syncd.toml"
-    told = {"state": str(folder), "url": conninfo, "base_url": base_url, "path": PATH}
-    text = CONFIG.format(**{name: json.dumps(value) for name, value in told.items()}, size=size)
+def _syncd(task: Task) -> Entry:
+    config = task.folder / "syncd.toml"
+    told = {"state": str(task.folder), "url": task.conninfo, "base_url": task.base_url}
+    values = {name: json.dumps(value) for name, value in {**told, "path": PATH}.items()}
+    text = CONFIG.format(**values, size=task.size, incremental=INCREMENTAL if task.changes else "")
     columns = [f'{name} = "{kind}"\n' for name, kind in records.COLUMNS.items()]
     config.write_text(text + "".join(columns), "utf-8")
     command = [sys.executable, "-m", "syncd", "--config", str(config)]
@@ -65,9 +84,11 @@ def _syncd(folder: Path, base_url: str, conninfo: str, size: int) -> Entry:
 
 
 def _script(module: str) -> Enter:
-    def enter(_: Path, base_url: str, conninfo: str, size: int) -> Entry:
-        command = [sys.executable, "-m", f"scripts.benchmarks.{module}", base_url, conninfo]
-        return Entry(prepare=[*command, "--tables"], run=[*command, "--size", str(size)])
+    def enter(task: Task) -> Entry:
+        python = [sys.executable, "-m", f"scripts.benchmarks.{module}"]
+        command = [*python, task.base_url, task.conninfo]
+        options = ["--size", str(task.size), *(["--changes"] if task.changes else [])]
+        return Entry(prepare=[*command, "--tables"], run=[*command, *options])
 
     return enter
 

@@ -3,18 +3,21 @@
 import platform
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import click
 
 from scripts.benchmarks import job
-from scripts.benchmarks.contenders import Contender, Entry
+from scripts.benchmarks.contenders import Contender, Entry, Task
 from scripts.benchmarks.databases import Databases, Digest, one_postgres
 from scripts.benchmarks.listserver import ListServer, running_list
 from scripts.benchmarks.spent import Spent, spent
+
+F = TypeVar("F", bound=attrs.AttrsInstance)
 
 
 @attrs.frozen(kw_only=True)
@@ -41,16 +44,31 @@ class Arena:
     server: ListServer
     databases: Databases
     truth: Digest
+    """What a table that holds the list comes to."""
+
+    truths: Mapping[int, Digest]
+    """The same for each edition of the list."""
+
     alone: float
     """Seconds for the list when nobody decodes or writes it: it must not be the limit."""
 
     @contextmanager
-    def entered(self, contender: Contender) -> Iterator["Turn"]:
-        """A contender with a fresh database."""
+    def entered(self, contender: Contender, *, changes: bool = False) -> Iterator["Turn"]:
+        """A contender with a fresh database; `changes`: it is to ask for these alone."""
         with self.databases.fresh() as conninfo:
-            folder = Path(tempfile.mkdtemp(dir=self.folder))
-            entry = contender.enter(folder, self.server.base_url, conninfo, self.size)
-            yield Turn(self, contender, entry, conninfo)
+            task = Task(
+                folder=Path(tempfile.mkdtemp(dir=self.folder)),
+                base_url=self.server.base_url,
+                conninfo=conninfo,
+                size=self.size,
+                changes=changes,
+            )
+            yield Turn(self, contender, contender.enter(task), conninfo)
+
+    async def publish(self, edition: int) -> None:
+        """From now on the list is in this edition."""
+        await self.server.publish(edition)
+        self.truth = self.truths[edition]
 
     def described(self) -> dict[str, str]:
         """What the figures hang on, besides the contenders."""
@@ -80,7 +98,7 @@ class Turn:
         used = await spent(self.entry.run, self.arena.folder / "log")
         wal = databases.wal() - before
         counts = await server.counts()
-        self._verify()
+        self.verify()
         return _figures(used, wal, counts.requests, counts.body_bytes)
 
     async def to_first_request(self) -> float:
@@ -92,7 +110,8 @@ class Turn:
             raise click.ClickException(f"{self.contender.name} asked for nothing")
         return first_at - used.began
 
-    def _verify(self) -> None:
+    def verify(self) -> None:
+        """Fail if the table is not the list, value by value."""
         found = self.arena.databases.digest(self.conninfo, self.contender.table)
         if found != self.arena.truth:
             raise click.ClickException(
@@ -113,18 +132,20 @@ def _figures(used: Spent, wal: int, requests: int, body_bytes: int) -> Figures:
 
 
 @asynccontextmanager
-async def arena(*, records: int, size: int, url: str | None) -> AsyncIterator[Arena]:
+async def arena(
+    *, records: int, size: int, url: str | None, editions: int = 1
+) -> AsyncIterator[Arena]:
     """The list, rendered ahead, and the Postgres."""
     with job.place() as folder:
         async with running_list(records, size) as server, one_postgres(folder, url) as databases:
-            truth = databases.truth(records)
+            truths = {e: databases.truth(records, e) for e in range(1, editions + 1)}
             alone = await server.alone(size)
-            yield Arena(records, size, folder, server, databases, truth, alone)
+            yield Arena(records, size, folder, server, databases, truths[1], truths, alone)
 
 
-def median(figures: Sequence[Figures]) -> Figures:
+def median(figures: Sequence[F]) -> F:
     """Each figure's own."""
-    names = [field.name for field in attrs.fields(Figures)]
+    names = [field.name for field in attrs.fields(type(figures[0]))]
     middle = {n: statistics.median([getattr(f, n) for f in figures]) for n in names}
-    counted = {n: round(v) for n, v in middle.items() if not n.endswith("seconds")}
-    return Figures(**{**middle, **counted})
+    digits = {n: 3 if n.endswith("seconds") else None for n in names}
+    return type(figures[0])(**{n: round(value, digits[n]) for n, value in middle.items()})

@@ -20,7 +20,7 @@ BATCH = 10_000  # records in one statement
 DIGEST = """
 SELECT count(*), sum(hashtextextended(ROW(
     id, name, status, country, trim_scale(amount::numeric), views::bigint, active,
-    extract(epoch FROM created_at::timestamptz)::numeric(20, 6))::text, 0)::numeric)
+    extract(epoch FROM updated_at::timestamptz)::numeric(20, 6))::text, 0)::numeric)
 FROM {}
 """
 
@@ -86,13 +86,14 @@ class Databases:
         with self._admin() as admin:
             return int(_one(admin, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
 
-    def truth(self, count: int) -> Digest:
+    def truth(self, count: int, edition: int = 1) -> Digest:
         """What a table with all records comes to, told by this Postgres."""
         columns = ", ".join(f"{name} {kind}" for name, kind in records.COLUMNS.items())
         with self.fresh() as conninfo, psycopg.connect(conninfo, autocommit=True) as database:
             database.execute(f"CREATE UNLOGGED TABLE records ({columns})".encode())
             for first in range(0, count, BATCH):
-                rows = ",".join(records.texts(first, min(first + BATCH, count)))
+                numbers = range(first, min(first + BATCH, count))
+                rows = ",".join(records.texts(numbers, edition))
                 database.execute(TRUTH.format(columns).encode(), [f"[{rows}]"])
             return _digest(database, ("public", "records"))
 

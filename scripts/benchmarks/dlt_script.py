@@ -14,6 +14,14 @@ os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 import dlt
 from dlt.sources.rest_api import rest_api_source
 
+CHANGES = {
+    "incremental": {
+        "start_param": "updated_since",
+        "cursor_path": "updated_at",
+        "initial_value": "2000-01-01T00:00:00Z",
+    }
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -21,6 +29,7 @@ def main() -> None:
     parser.add_argument("postgres")
     parser.add_argument("folder", help="for what it puts aside between its steps")
     parser.add_argument("--size", type=int, default=1000)
+    parser.add_argument("--changes", action="store_true", help="only what has changed since")
     asked = parser.parse_args()
     source = rest_api_source(
         {
@@ -43,6 +52,7 @@ def main() -> None:
                         "path": "records",
                         "params": {"limit": asked.size},
                         "data_selector": "data",
+                        **(CHANGES if asked.changes else {}),
                     },
                 }
             ],

@@ -21,7 +21,7 @@ state = {state}
 [sources.{source}]
 base_url = {base_url}
 headers = {{ "X-Client-Id" = "bench" }}
-{budget}
+{more}
 [sources.{source}.auth]
 username = {{ env = "ADPLATFORM_EMAIL" }}
 password = {{ env = "ADPLATFORM_PASSWORD" }}
@@ -67,7 +67,16 @@ slack = "{slack:g}s"
 
 def unlimited(folder: Path, base_url: str) -> Path:
     """A config without a budget and without calls, 1,000 records a page."""
-    return _written(folder, _job(folder, base_url, source="ads", size=1000, budget=""))
+    return _written(folder, _job(folder, base_url, source="ads", size=1000, more=""))
+
+
+def calling(folder: Path, base_url: str, conninfo: str, *, concurrency: int) -> Path:
+    """A config without a budget, 1,000 records a page, and a call for each of them."""
+    # Each call that is under way has a connection, and there are no more than these.
+    connections = f"connections = {concurrency}"
+    text = _job(folder, base_url, source="ads", size=1000, more=connections)
+    text += CALL.format(source="ads", concurrency=concurrency)
+    return _written(folder, f"{text}[database]\nurl = {json.dumps(conninfo)}\n")
 
 
 def limited(
@@ -75,15 +84,15 @@ def limited(
 ) -> Path:
     """A config for the whole job: ten requests in `PER`, lists and calls, at the mock's speed."""
     times = {"timeout": 15 / speed, "backoff": 1 / speed, "keepalive": 4 / speed}
-    job = _job(folder, base_url, source=source, size=10, budget=BUDGET.format(**times))
+    job = _job(folder, base_url, source=source, size=10, more=BUDGET.format(**times))
     call = CALL.format(source=source, concurrency=concurrency)
     shared = SHARED.format(per=PER / speed, slack=max(SLACK / speed, SLACK_FLOOR))
     return _written(folder, job + call + shared, source)
 
 
-def _job(folder: Path, base_url: str, *, source: str, size: int, budget: str) -> str:
+def _job(folder: Path, base_url: str, *, source: str, size: int, more: str) -> str:
     where = {"state": json.dumps(str(folder)), "base_url": json.dumps(base_url)}
-    return CONFIG.format(**where, source=source, size=size, budget=budget)
+    return CONFIG.format(**where, source=source, size=size, more=more)
 
 
 def _written(folder: Path, text: str, name: str = "ads") -> Path:

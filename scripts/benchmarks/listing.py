@@ -1,12 +1,16 @@
 """What does the list for benchmarks answer?  Bytes that were rendered before anybody asked.
 
 It must never be the limit, so that an answer costs a look into a table.  It reads no more of a
-request than it has to: its clients are the benchmarks' own.
+request than it has to: its clients are the benchmarks' own.  Asked for what has changed since, it
+gives the records that were changed then or later, in the order of their changes.
 """
 
+import bisect
+import datetime as dt
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 import attrs
@@ -15,6 +19,8 @@ from scripts.benchmarks import records
 
 PATH = "/records"
 COUNTS = "/_counts"
+EDITION = "/_edition"
+SINCE = "updated_since"
 SIZE = 100  # records in a page, where the request does not say
 
 
@@ -45,31 +51,48 @@ class Listing:
     first_at: float | None = None
     """On the clock that all processes share (`time.monotonic`)."""
 
-    _pages: dict[tuple[int, int], Answer] = attrs.field(factory=dict, init=False)
-    """By size and number."""
+    edition: int = 1
+    """Of the records: in the second one some have changed."""
+
+    _pages: dict[tuple[int, str, int, int], Answer] = attrs.field(factory=dict, init=False)
+    """By edition, since when, size and number."""
+
+    _stamps: list[tuple[dt.datetime, int]] = attrs.field(init=False)
+    """When each record was changed, in this order, and its number."""
+
+    def __attrs_post_init__(self) -> None:
+        self.publish(self.edition)
+
+    def publish(self, edition: int) -> None:
+        """From now on the records are as they are in this edition."""
+        self.edition = edition
+        self._stamps = sorted((records.updated_at(n, edition), n) for n in range(self.count))
 
     def render(self, size: int) -> None:
         """All pages of this size, ahead; those of others are rendered when they are asked for."""
         # One more: who does not trust a short page asks for the next.
         for number in range(1, math.ceil(self.count / size) + 2):
-            self._page(size, number)
+            self._page("", size, number)
 
     def answer(self, head: bytes, now: float) -> bytes:
         """What to send for a request, by its line and headers; `now` is when it came."""
         line, *headers = head.decode("latin-1").split("\r\n")
         method, target, _ = line.split(" ", 2)
         path, _, query = target.partition("?")
-        if method != "GET" or path not in {PATH, COUNTS}:
-            return _json(404, {"error": f"there is GET {PATH} and GET {COUNTS}, no more"}).whole
         if path == COUNTS:
-            return _json(200, self._counted()).whole
+            return _json(200, self._counted(keep=query == "keep")).whole
+        if path == EDITION:
+            self.publish(int(query))
+            return _json(200, {"edition": self.edition}).whole
+        if method != "GET" or path != PATH:
+            return _json(404, {"error": f"there is GET {PATH}, no more"}).whole
         if self.first_at is None:
             self.first_at = now
         self.requests += 1
         try:
             page = self._asked(query)
         except ValueError:
-            error = "page and limit must be whole numbers, 1 or more"
+            error = f"page and limit must be whole numbers, 1 or more, and {SINCE} a time"
             return _json(400, {"error": error}).whole
         if page.tag in _if_none_match(headers):
             self.unchanged += 1
@@ -83,23 +106,33 @@ class Listing:
         number = int(values.get("page", ["1"])[0])
         if size < 1 or number < 1:
             raise ValueError(query)
-        return self._page(size, number)
+        return self._page(values.get(SINCE, [""])[0], size, number)
 
-    def _page(self, size: int, number: int) -> Answer:
-        if (size, number) not in self._pages:
-            first = min((number - 1) * size, self.count)
-            end = min(first + size, self.count)
-            rows = ",".join(records.texts(first, end))
-            more = "true" if end < self.count else "false"
-            body = f'{{"data":[{rows}],"has_more":{more},"total":{self.count}}}'.encode()
+    def _page(self, since: str, size: int, number: int) -> Answer:
+        which = (self.edition, since, size, number)
+        if which not in self._pages:
+            numbers = self._changed(since) if since else range(self.count)
+            first = (number - 1) * size
+            rows = ",".join(records.texts(numbers[first : first + size], self.edition))
+            more = "true" if first + size < len(numbers) else "false"
+            body = f'{{"data":[{rows}],"has_more":{more},"total":{len(numbers)}}}'.encode()
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            self._pages[size, number] = _whole(200, body, tag)
-        return self._pages[size, number]
+            self._pages[which] = _whole(200, body, tag)
+        return self._pages[which]
 
-    def _counted(self) -> dict[str, object]:
-        """What was asked since the last look; then counting begins anew."""
+    def _changed(self, since: str) -> Sequence[int]:
+        moment = dt.datetime.fromisoformat(since)
+        if moment.tzinfo is None:  # the tap leaves it out
+            moment = moment.replace(tzinfo=dt.UTC)
+        first = bisect.bisect_left(self._stamps, (moment, -1))
+        return [number for _, number in self._stamps[first:]]
+
+    def _counted(self, *, keep: bool) -> dict[str, object]:
+        """What was asked since the last look; then counting begins anew, if it is not kept."""
         names = ("requests", "unchanged", "body_bytes", "first_at")
         found = {name: getattr(self, name) for name in names}
+        if keep:
+            return found
         self.requests = self.unchanged = self.body_bytes = 0
         self.first_at = None
         return found

@@ -18,12 +18,13 @@ import click
 import httpx
 import trio
 
-from scripts.benchmarks.listing import COUNTS, PATH, Listing
+from scripts.benchmarks.listing import COUNTS, EDITION, PATH, Listing
 
 START = 120.0  # seconds to render a million records
 STOP = 10.0  # seconds to leave
 CONTROL = 30.0  # seconds for a look
 PIECE = 65536  # bytes
+LOOK = 0.005  # seconds between two looks
 END = b"\r\n\r\n"
 
 
@@ -47,6 +48,20 @@ class ListServer:
         """What was asked since the last look."""
         async with self._client() as http:
             return Counts(**(await http.get(COUNTS)).raise_for_status().json())
+
+    async def reached(self, requests: int) -> None:
+        """Wait until so many have come since the last look, which this is not."""
+        async with self._client() as http:
+            while True:
+                found = (await http.get(f"{COUNTS}?keep")).raise_for_status().json()
+                if found["requests"] >= requests:
+                    return
+                await trio.sleep(LOOK)
+
+    async def publish(self, edition: int) -> None:
+        """From now on the records are as they are in this edition."""
+        async with self._client() as http:
+            (await http.get(f"{EDITION}?{edition}")).raise_for_status()
 
     async def alone(self, size: int) -> float:
         """Seconds for the whole list when nobody decodes or writes it."""

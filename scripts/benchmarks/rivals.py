@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 from psycopg.conninfo import conninfo_to_dict
 
 from scripts.benchmarks import records
-from scripts.benchmarks.contenders import Contender, Entry
-from scripts.benchmarks.listing import PATH
+from scripts.benchmarks.contenders import Contender, Entry, Task
+from scripts.benchmarks.listing import PATH, SINCE
 from tests.real.places import Place
 
 DLT = Place("dlt", ("dlt[postgres]==1.31.0",))
@@ -30,13 +30,23 @@ SINGER_TYPES: dict[str, dict[str, object]] = {
 }
 
 
+CHANGES = {
+    "replication_key": "updated_at",
+    "start_date": "2000-01-01T00:00:00Z",
+    "source_search_field": SINCE,
+    "source_search_query": "$last_run_date",
+}
+"""The tap's way to ask for what has changed."""
+
+
 def dlt() -> Contender:
     """The library of that name: its rest_api source, merged by key."""
     python = DLT.folder() / "bin" / "python"
 
-    def enter(folder: Path, base_url: str, conninfo: str, size: int) -> Entry:
-        words = [base_url, _url("postgresql", conninfo), str(folder), "--size", str(size)]
-        return Entry(run=[str(python), str(SCRIPT), *words])
+    def enter(task: Task) -> Entry:
+        words = [task.base_url, _url("postgresql", task.conninfo), str(task.folder)]
+        options = ["--size", str(task.size), *(["--changes"] if task.changes else [])]
+        return Entry(run=[str(python), str(SCRIPT), *words, *options])
 
     return Contender(name="dlt", versions=_versions(DLT), table=(SCHEMA, "records"), enter=enter)
 
@@ -46,20 +56,27 @@ def singer() -> Contender:
     tap = TAP.folder() / "bin" / "tap-rest-api-msdk"
     target = TARGET.folder() / "bin" / "target-postgres"
 
-    def enter(folder: Path, base_url: str, conninfo: str, size: int) -> Entry:
-        asks = _written(folder / "tap.json", _tap(base_url, size))
-        writes = _written(folder / "target.json", _target(conninfo))
-        pipe = f"{_shell(tap, '--config', asks)} | {_shell(target, '--config', writes)}"
-        return Entry(run=["bash", "-o", "pipefail", "-c", pipe])
+    def enter(task: Task) -> Entry:
+        asks = _written(task.folder / "tap.json", _tap(task))
+        writes = _written(task.folder / "target.json", _target(task.conninfo))
+        state = task.folder / "state.json"
+        tapped = _shell(tap, "--config", asks)
+        if task.changes:
+            # What the target says last is what the tap is to be told the next time.
+            tapped += f" $(test -s {state} && echo --state {state})"
+        told = _shell("tee", task.folder / "told")
+        pipe = f"{tapped} | {_shell(target, '--config', writes)} | {told}"
+        keep = f"tail -n 1 {_shell(task.folder / 'told')} > {_shell(state)}"
+        return Entry(run=["bash", "-o", "pipefail", "-c", f"{pipe} && {keep}"])
 
     return Contender(
         name="singer", versions=_versions(TAP, TARGET), table=(SCHEMA, "records"), enter=enter
     )
 
 
-def _tap(base_url: str, size: int) -> dict[str, object]:
+def _tap(task: Task) -> dict[str, object]:
     return {
-        "api_url": base_url,
+        "api_url": task.base_url,
         "pagination_request_style": "page_number_paginator",
         "pagination_response_style": "page",
         "next_page_token_path": "$.has_more",
@@ -67,9 +84,10 @@ def _tap(base_url: str, size: int) -> dict[str, object]:
             {
                 "name": "records",
                 "path": PATH,
-                "params": {"limit": size},
+                "params": {"limit": task.size},
                 "records_path": "$.data[*]",
                 "primary_keys": ["id"],
+                **(CHANGES if task.changes else {}),
                 "schema": {
                     "type": "object",
                     "properties": {n: SINGER_TYPES[k] for n, k in records.COLUMNS.items()},

@@ -5,7 +5,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,6 +70,28 @@ async def spent(command: Sequence[str], log: Path) -> Spent:
         cpu_seconds=_cpu() - before,
         peak_bytes=memory.peak,
     )
+
+
+async def killed(command: Sequence[str], log: Path, moment: Callable[[], Awaitable[None]]) -> None:
+    """Start it, and at this moment kill it with all below it, as a power cut would."""
+    with log.open("wb") as output:
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=job.environment(),
+        )
+        try:
+            with trio.fail_after(PATIENCE):
+                await moment()
+        finally:
+            early = process.poll()
+            _kill(process.pid)
+            with trio.CancelScope(shield=True):
+                await process.wait()
+    if early is not None:
+        raise click.ClickException(f"it ended before it could be killed:\n{_tail(log)}")
 
 
 def _kill(pid: int) -> None:

@@ -19,15 +19,15 @@ written AS (
     INSERT INTO records AS o
     SELECT r.* FROM answer, jsonb_to_recordset(page -> 'data') AS r(
         id text, name text, status text, country text,
-        amount numeric, views bigint, active boolean, created_at timestamptz
+        amount numeric, views bigint, active boolean, updated_at timestamptz
     )
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, status = excluded.status, country = excluded.country,
         amount = excluded.amount, views = excluded.views, active = excluded.active,
-        created_at = excluded.created_at
-    WHERE (o.name, o.status, o.country, o.amount, o.views, o.active, o.created_at)
+        updated_at = excluded.updated_at
+    WHERE (o.name, o.status, o.country, o.amount, o.views, o.active, o.updated_at)
         IS DISTINCT FROM (excluded.name, excluded.status, excluded.country, excluded.amount,
-                          excluded.views, excluded.active, excluded.created_at)
+                          excluded.views, excluded.active, excluded.updated_at)
 )
 UPDATE checkpoint AS c
 SET page = CASE WHEN (answer.page -> 'has_more')::boolean THEN c.page + 1 ELSE 1 END

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from tests.proxy.script import SLOW, Rule, Script, Side
-from tests.proxy.wire import READY, Message, Messages, wants_encryption
+from tests.proxy.wire import READY, Message, Messages, Tally, wants_encryption
 
 PIECE = 65536  # bytes read at once
 GOODBYE = 1.0  # seconds for a client to go whose connection was cut
@@ -49,6 +49,9 @@ class Proxy:
     host: str
     port: int
     script: Script
+    tally: Tally | None = None
+    """Counts what Postgres is asked; None: nobody wants to know."""
+
     accepted: int = attrs.field(default=0, init=False)
     log: list[Fired] = attrs.field(factory=list, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -81,8 +84,16 @@ class Proxy:
 
     def note(self, fired: Fired) -> None:
         self.log.append(fired)
+        self._tell()
+
+    def _tell(self) -> None:
         self._news.set()
         self._news = trio.Event()
+
+    async def left(self) -> None:
+        """Wait until no connection is open: each has ended on the server's side, too."""
+        while self._open:
+            await self._news.wait()
 
     async def serve(self, client: trio.SocketStream) -> None:
         """Relay one connection to its end."""
@@ -93,6 +104,7 @@ class Proxy:
             await connection.run()
         finally:
             self._open.discard(connection)
+            self._tell()
 
     async def connect(self) -> trio.SocketStream:
         """Open a connection to the server behind."""
@@ -134,7 +146,7 @@ class Connection:
     def __attrs_post_init__(self) -> None:
         self.rules = self.script.of_connection(self.number)
         self._since = {r.name: {"up": 0, "down": 0} for r in self.rules if r.text is None}
-        if self.script.reads_postgres:
+        if self.script.reads_postgres or self.proxy.tally is not None:
             self._asked, self._told = Messages(starting=True), Messages(starting=False)
 
     async def run(self) -> None:
@@ -191,9 +203,12 @@ class Connection:
 
     async def _relay(self, side: Side, data: bytes, sink: trio.SocketStream) -> None:
         if side == "down" and self._told is not None:
-            whole = any(m.type == READY for m in self._told.feed(data))
+            told = list(self._told.feed(data))
+            if self.proxy.tally is not None:
+                for message in told:
+                    self.proxy.tally.tell(message)
             if self._swallowing:
-                if whole:
+                if any(m.type == READY for m in told):
                     self.end(reset=True)
                 return
         if side == "up":
@@ -219,6 +234,8 @@ class Connection:
     def _at_statement(self, message: Message) -> Rule | None:
         if self._told is not None and wants_encryption(message):
             self._told.refusals += 1
+        if self.proxy.tally is not None:
+            self.proxy.tally.ask(message)
         statement = message.statement
         if statement is None:
             return None
@@ -280,12 +297,17 @@ class Connection:
 
 @asynccontextmanager
 async def running_proxy(
-    *, to: str, script: Sequence[Rule] = (), host: str = "127.0.0.1", port: int = 0
+    *,
+    to: str,
+    script: Sequence[Rule] = (),
+    tally: Tally | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Proxy]:
     """Listen for as long as the block lasts; `port` 0 is any that is free."""
     listeners = await trio.open_tcp_listeners(port, host=host)
     port = listeners[0].socket.getsockname()[1]
-    proxy = Proxy(to=to, host=host, port=port, script=Script(list(script)))
+    proxy = Proxy(to=to, host=host, port=port, script=Script(list(script)), tally=tally)
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, proxy.serve, listeners)
         yield proxy

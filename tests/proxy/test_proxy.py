@@ -15,7 +15,7 @@ import trio
 from tests.proxy.between import socket_of, through
 from tests.proxy.relay import Proxy, running_proxy
 from tests.proxy.script import Rule, Script, read_script
-from tests.proxy.wire import Messages, wants_encryption
+from tests.proxy.wire import Messages, Tally, wants_encryption
 from tests.servers import Servers
 
 WITHIN = 20.0  # seconds
@@ -155,6 +155,29 @@ async def test_nobody_behind_it_ends_the_connection() -> None:
 def database(servers: Servers) -> Iterator[str]:
     with servers["embedded"].fresh_database() as conninfo:
         yield conninfo
+
+
+async def test_what_postgres_is_asked_is_counted(database: str) -> None:
+    """Of several commands in one statement each, and that a COPY waits twice."""
+
+    def work(conninfo: str) -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("BEGIN; CREATE TABLE t (n int)")
+            with connection.cursor().copy("COPY t FROM STDIN") as copy:
+                copy.write_row([1])
+            connection.execute("SELECT %s::int", [2])
+            connection.execute("COMMIT")
+
+    tally = Tally()
+    async with running_proxy(to=socket_of(database), tally=tally) as proxy:
+        await trio.to_thread.run_sync(work, through(proxy, database))
+        with trio.fail_after(WITHIN):
+            await proxy.left()
+    logged_in = 1
+    assert tally.round_trips == logged_in + 1 + 2 + 1 + 1
+    assert tally.commands == 2 + 1 + 1 + 1
+    assert tally.statements == 1 + 1, "the COPY and the SELECT; the rest opens and ends"
+    assert tally.texts["COMMIT"] == tally.texts["SELECT $1::int"] == 1
 
 
 async def test_the_reply_to_commit_is_swallowed_and_the_commit_is_done(database: str) -> None:

@@ -4,6 +4,8 @@ A message is a type (one byte), a length (four, its own included) and the rest. 
 ones of a client have no type; to a request for encryption the server answers one byte.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import attrs
@@ -12,6 +14,10 @@ ENCRYPTION = (80877103, 80877104)
 """SSLRequest and GSSENCRequest: another message without a type follows if it is refused."""
 
 READY = b"Z"
+COPYING = b"G"
+DONE = b"C"
+EXECUTE = b"E"
+CONTROL = re.compile(r"^(BEGIN|COMMIT|ROLLBACK)\b", re.MULTILINE)
 
 
 @attrs.frozen
@@ -33,6 +39,39 @@ class Message:
         if self.type == b"P":
             return self.body.split(b"\0", 2)[1].decode("utf-8", "replace")
         return None
+
+
+@attrs.define(eq=False)
+class Tally:
+    """What Postgres was asked, on all connections together."""
+
+    round_trips: int = attrs.field(default=0, init=False)
+    """How often the client had to wait for it; also until it may send the rows of a COPY."""
+
+    commands: int = attrs.field(default=0, init=False)
+    """How many were carried out; of several in one message, each."""
+
+    statements: int = attrs.field(default=0, init=False)
+    """How many were sent, prepared or not; without those that begin or end a transaction."""
+
+    texts: Counter[str] = attrs.field(factory=Counter, init=False)
+    """What was sent as SQL; not what had been prepared before."""
+
+    sent: int = attrs.field(default=0, init=False)
+    """Bytes of the client's messages."""
+
+    def ask(self, message: Message) -> None:
+        """The client says something."""
+        self.sent += len(message.type) + 4 + len(message.body)
+        if (text := message.statement) is not None:
+            self.texts[text] += 1
+        simple = message.type == b"Q" and not CONTROL.search(text or "")
+        self.statements += simple or message.type == EXECUTE
+
+    def tell(self, message: Message) -> None:
+        """The server does."""
+        self.round_trips += message.type in {READY, COPYING}
+        self.commands += message.type == DONE
 
 
 @attrs.define

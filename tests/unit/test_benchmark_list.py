@@ -31,6 +31,21 @@ def test_the_pages_of_any_size_hold_each_record_once() -> None:
     assert set(found[0]) == set(COLUMNS)
 
 
+def test_what_has_changed_since_comes_alone_and_in_order() -> None:
+    """In the second edition each hundredth is a later one; who has the last one gets it again."""
+    listing = Listing(250)
+    mark = record(249)["updated_at"]
+    query = f"/records?page=1&limit=10&updated_since={mark}"
+    assert json.loads(asked(listing, query)[2])["data"] == [record(249)]
+    listing.publish(2)
+    answer = json.loads(asked(listing, query)[2])
+    changed = [record(n, edition=2) for n in (0, 100, 200)]
+    assert (answer["data"], answer["total"]) == ([record(249), *changed], 4)
+    assert all(now != record(n) for n, now in zip((0, 100, 200), changed, strict=True))
+    whole = json.loads(asked(listing, "/records?page=1&limit=250")[2])["data"]
+    assert whole == [record(n, edition=2) for n in range(250)]
+
+
 def test_a_page_behind_the_end_is_empty() -> None:
     """Who asks on finds nothing, and no error."""
     body = asked(Listing(5), "/records?page=9&limit=5")[2]
@@ -66,5 +81,5 @@ def test_what_is_no_page_is_refused() -> None:
     """A misspelt benchmark must not measure answers that say no."""
     listing = Listing(5)
     assert asked(listing, "/record?page=1")[0] == "HTTP/1.1 404 Not Found"
-    for query in ("page=0", "limit=0", "page=x"):
+    for query in ("page=0", "limit=0", "page=x", "updated_since=then"):
         assert asked(listing, f"/records?{query}")[0] == "HTTP/1.1 400 Bad Request"
