@@ -8,6 +8,7 @@
     │   ├── RateLimited               429, or a rule's `wait`; may say how long to wait
     │   ├── StoreUnavailable          Postgres is away, or broke off while committing
     │   ├── StoreWentBack             Postgres shows an older state than it had committed
+    │   ├── PageNotKnown              what a 304 stood for was forgotten meanwhile
     │   └── NotDelivered              a receiver of notifications did not take one
     ├── StreamBroken              the operator looks at one stream; the others go on
     │   ├── AccessDenied              401, 403, or a login refused
@@ -109,6 +110,10 @@ class StoreUnavailable(TryAgain):
 
 class StoreWentBack(TryAgain):
     """Restored from a backup, or promoted without our last commits: go on from what it has."""
+
+
+class PageNotKnown(TryAgain):
+    """A page came without a body, and what it stood for is known no more: it is read whole."""
 
 
 class NotDelivered(TryAgain):

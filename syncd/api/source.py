@@ -17,7 +17,7 @@ import attrs
 from syncd.api.calls import Calls, as_column, merged, said
 from syncd.api.client import ApiClient
 from syncd.api.contract import Contract, Gone, Judged, LeftOut, judge_all
-from syncd.api.decode import looked_into, open_envelope, raws_at, records_at
+from syncd.api.decode import Envelope, looked_into, open_envelope, raws_at, records_at
 from syncd.api.drifting import Propose, anything
 from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
@@ -26,6 +26,15 @@ from syncd.api.marks import Marks
 from syncd.api.paging import Answered, Pagination, pagination_for
 from syncd.api.rules import NOT_CARRIED_OUT, TIMED_OUT, ruled, rules_for
 from syncd.api.shown import shown
+from syncd.api.states import (
+    asking_by,
+    goes_on_by_header,
+    hashed,
+    judged_by,
+    may_know,
+    speaks_of,
+    validator_of,
+)
 from syncd.api.typed import LARGER, Typed
 from syncd.api.verify import Verify
 from syncd.config.settings import (
@@ -40,6 +49,7 @@ from syncd.config.settings import (
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited, UnexpectedAnswer
 from syncd.sync.drift import Added, Evolution
 from syncd.sync.events import Purpose
+from syncd.sync.known import KnownPage, Validator
 from syncd.sync.model import Block, Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
@@ -81,12 +91,15 @@ class ApiSource:
     _told: frozenset[str] = attrs.field(default=frozenset(), init=False)
     """Fields without a column of which was said in the running cycle that they are new."""
 
+    _judged: str = attrs.field(default="", init=False)
+    _conditional: bool = attrs.field(init=False)
     _members: tuple[tuple[str, bytes, str], ...] = attrs.field(init=False)
     """Column, its JSON name with a colon, its type: what a row takes from the record."""
 
     def __attrs_post_init__(self) -> None:
         stream = self.stream
         self._pagination = pagination_for(stream.page)
+        self._conditional = may_know(stream)
         self.follow(Evolution())
         if stream.hide:
             # Bodies are shown in errors: nobody can tell what of theirs is to be hidden.
@@ -104,7 +117,7 @@ class ApiSource:
         stream = self.stream
         keep = stream.call.keep if stream.call is not None else {}
         own = {name: of for name, of in stream.columns.items() if name not in keep}
-        self._evolution = evolution
+        self._evolution, self._judged = evolution, ""
         filled = tuple(map(self._unhidden, evolution.columns))
         self._contract = Contract(
             key=stream.key,
@@ -194,9 +207,44 @@ class ApiSource:
 
     # --- pages ----------------------------------------------------------------------------
 
-    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
+    @property
+    def conditional(self) -> bool:
+        return self._conditional
+
+    @property
+    def judged(self) -> str:
+        if not self._judged:
+            self._judged = judged_by(self.settings, self.stream, self._evolution)
+        return self._judged
+
+    def asked(self, cursor: str | None) -> str:
+        ask = self._list_request(cursor, None)
+        return hashed([ask.path, ask.rooted, ask.params])
+
+    async def fetch(
+        self,
+        cursor: str | None,
+        permit: Permit,
+        since: str | None = None,
+        known: KnownPage | None = None,
+    ) -> Page:
         ask = self._list_request(cursor, since)
+        if known is not None and known.validator is not None:
+            ask = attrs.evolve(ask, headers={**ask.headers, **asking_by(known.validator)})
         answer = await self.client.send(ask, permit)
+        if known is not None and answer.status == 304 and answer.rule is None:
+            if self._stands(known, cursor, ask, answer):
+                return Page(
+                    records=[],
+                    next_cursor=known.next_cursor,
+                    total=known.total,
+                    request=self._in_words(cursor, ask, answer),
+                    printed=known.fingerprint,
+                    same=known,
+                )
+            # Nor will the next one: as long as this process lives nobody is asked so again.
+            self._conditional = False
+            return await self.fetch(cursor, permit, since)
         ends = self._ends(cursor, answer)
         if not ends:
             self._obey(ask, answer, permit)
@@ -210,6 +258,34 @@ class ApiSource:
             raise UnexpectedAnswer(f"{ask}: {reason}", hint=error.hint) from None
         except ApiUnavailable as error:
             raise ApiUnavailable(f"{ask}: {error}") from None
+
+    def _stands(self, known: KnownPage, cursor: str | None, ask: Ask, answer: Answer) -> bool:
+        """Whether a 304 says all that has to be said: which state it means, and what follows."""
+        if known.validator is None or not speaks_of(answer.headers, known.validator):
+            return False
+        if not goes_on_by_header(self.stream):
+            return True
+        told = Answered(
+            cursor=cursor,
+            envelope=Envelope(b"{}"),
+            records=known.records,
+            headers=answer.headers,
+            url=self.client.url(ask),
+        )
+        try:
+            following = self._fit_to_be_kept(self._pagination.turn(told).next_cursor)
+        except UnexpectedAnswer:
+            return False
+        return following == known.next_cursor
+
+    def _validator(self, answer: Answer, following: str | None) -> Validator | None:
+        """What the API calls the state of a page."""
+        if not self._conditional or answer.status != 200:
+            return None
+        if following is None and goes_on_by_header(self.stream):
+            return None  # that another page follows by now would be told by no body
+        times = self.stream.conditional == "last-modified"
+        return validator_of(answer.headers, self.client.redactor, times=times)
 
     def _ends(self, cursor: str | None, answer: Answer) -> bool:
         """Whether an answer is the end of the list and no page of it, by a rule or by its kind."""
@@ -317,6 +393,7 @@ class ApiSource:
             total=turn.total,
             mark=None if self._marks is None else self._marks.highest(judged.marks),
             clock=None if self._marks is None else clock_of(answer.headers),
+            validator=self._validator(answer, following),
             **self._of_records(judged, answer.body),
         )
 
@@ -513,6 +590,11 @@ class ApiSource:
         status = answer.status
         if status < 300:
             return
+        if status == 304:
+            raise UnexpectedAnswer(
+                f"{ask} answered 304, that nothing has changed, though nobody had asked for that",
+                hint="Does one of your `headers` ask so, or a cache in front of the API?",
+            )
         if status < 400:
             raise UnexpectedAnswer(
                 f"{ask} answered {status}, a redirect to {_target(answer)}",

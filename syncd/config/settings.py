@@ -570,6 +570,7 @@ class ContractSettings:
 
 
 Hidden = Literal["hash", "mask", "drop"]
+Conditional = Literal["etag", "last-modified", "never"]
 
 
 @attrs.frozen(kw_only=True)
@@ -634,6 +635,10 @@ class StreamSettings:
     """A list that is asked for by POST; None: by GET."""
 
     call: CallSettings | None = None
+    conditional: Conditional = "etag"
+    """By what an API may say that a page is as it was; the first alone, or where there is none
+    the second."""
+
     errors: tuple[ErrorRule, ...] = ()
     """Before those of the source."""
 

@@ -17,6 +17,7 @@ from syncd.config.schedules import read_schedule
 from syncd.config.settings import (
     COLUMN_TYPES,
     CallSettings,
+    Conditional,
     SearchSettings,
     StreamSettings,
     VerifySettings,
@@ -68,6 +69,7 @@ def read_stream(name: str, node: Node) -> StreamSettings:
         indexes=indexes,
         page=page,
         call=call,
+        conditional=_conditional(node),
         errors=read_rules(node),
         contract=read_contract(node),
         heartbeat=read_heartbeat(node),
@@ -82,6 +84,16 @@ def read_stream(name: str, node: Node) -> StreamSettings:
     check_contract(node, stream)
     node.finish()
     return stream
+
+
+def _conditional(node: Node) -> Conditional:
+    def check(value: Any) -> Conditional | None:
+        if isinstance(value, bool):
+            return "etag" if value else "never"
+        return "last-modified" if value == "last-modified" else None
+
+    default: Conditional = "etag"
+    return node.get("conditional", default, 'true, false or "last-modified"', check)
 
 
 def _search(node: Node) -> SearchSettings | None:

@@ -30,7 +30,8 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
             f"{stream}: its checkpoint is gone", hint="restart syncd; the stream begins anew"
         )
     seq, fence, cycle, cursor_text, pages, fingerprint, last_page, next_start, paused, *scan = row
-    extra_due, follows, reconcile, question, since, high_seen, api_clock, kept_out, clock = scan
+    extra_due, follows, reconcile, question, since, high_seen, api_clock, *rest = scan
+    kept_out, knows_pages, clock = rest
     started = ""
     if cycle is not None:
         # A statement of its own: what we waited for the lock to see may have begun it.
@@ -57,6 +58,7 @@ def standing(cursor: Cursor, stream: StreamId, *, lock: bool = False) -> Checkpo
         high_seen=high_seen,
         api_clock=api_clock,
         kept_out_version=kept_out,
+        knows_pages=knows_pages,
     )
 
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql as composed
 
 from syncd.errors import StoreRefused
-from syncd.store import audit, kept_out, stories, tables
+from syncd.store import audit, kept_out, known_pages, stories, tables
 from syncd.store.checkpoints import standing
 from syncd.store.connections import Connection, Connections, transaction
 from syncd.store.letters import identity_of_key
@@ -206,6 +206,7 @@ class Forgetting:
         self._erase_questions(cursor, records, found, known)
         self._strike_texts(cursor, known, found)
         cursor.execute(sql("forget_marks"), {**self._names, "marks": _alone(records)})
+        known_pages.forget(cursor, self.stream)
         self._hold_off(cursor, records, found, version, keep_out=keep_out)
         cursor.execute(sql("count_keyless"), self._names)
         (found.keyless,) = cursor.fetchone() or (0,)

@@ -14,7 +14,7 @@ import attrs
 import psycopg
 
 from syncd.errors import StoreRefused
-from syncd.store import drifts, history, kept_out, letters, scans
+from syncd.store import drifts, history, kept_out, known_pages, letters, scans
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.halving import halved, must_not_be_all
@@ -102,7 +102,13 @@ def _each(
 ) -> list[Committed]:
     done = []
     for page in pages:
+        taken = known_pages.taken(cursor, table, checkpoint, page, careful=put is _put_by_halves)
         committed = put(cursor, table, checkpoint, page)
+        read = attrs.evolve(page, known=None) if committed.refused else page
+        knows = known_pages.note(cursor, table, checkpoint, read, taken)
+        if knows != committed.checkpoint.knows_pages:
+            now = attrs.evolve(committed.checkpoint, knows_pages=knows)
+            committed = attrs.evolve(committed, checkpoint=now)
         kept_out.recheck(cursor, committed.checkpoint, page, forgotten)
         done.append(committed)
         checkpoint = committed.checkpoint
@@ -134,7 +140,7 @@ def _turn(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit
             "number": checkpoint.pages + 1,
             "request": clean(page.request),
             "seen": page.seen,
-            "rows": len(page.rows),
+            "rows": len(page.rows) + page.unread,
             "left_out": page.left_out,
             "folded": page.folded,
             "calls": page.calls,
@@ -264,14 +270,15 @@ def _finish(
     if whole and checkpoint.follows is None and checkpoint.since is None:
         # It has met all that there is: whose key nobody can tell, leaves as well.
         cursor.execute(sql("drop_keyless"), moment.values)
-        drifts.settle(cursor, checkpoint.stream, checkpoint.cycle)
+        if not known_pages.were_met(cursor, checkpoint, page):
+            drifts.settle(cursor, checkpoint.stream, checkpoint.cycle)
     if outcome == "ok" and page.high_water is not None:
         stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
         cursor.execute(sql("reach"), {**stream, "high_water": clean(page.high_water)})
     counts = {
         "seen": page.seen,
         "written": done.many,
-        "unchanged": len(rows) + len(page.gone) - done.many,
+        "unchanged": len(rows) + len(page.gone) - done.many + page.unread,
         "left_out": page.left_out,
         "dead": len(dead),
         "folded": page.folded,
@@ -436,6 +443,7 @@ def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoin
         if now.cycle is not None:
             cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": clean(why)})
         cursor.execute(sql("forget_missing"), stream)
+        known_pages.forget(cursor, checkpoint.stream)
         cursor.execute(sql("reset_checkpoint"), stream)
         return standing(cursor, checkpoint.stream)
 

@@ -16,6 +16,7 @@ from syncd.store import (
     evolution,
     history,
     kept_out,
+    known_pages,
     leases,
     letters,
     migrate,
@@ -32,6 +33,7 @@ from syncd.store.sql import sql
 from syncd.store.statements import DELETED, SOURCE, named
 from syncd.sync.drift import Added, Evolution
 from syncd.sync.keepout import KeptOut
+from syncd.sync.known import KnownPage
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -280,6 +282,13 @@ class PostgresStore:
     ) -> Sequence[Committed]:
         return await self.connections.run(
             lambda c: pages.commit_pages(c, table, checkpoint, pages_)
+        )
+
+    async def known_page(
+        self, stream: StreamId, table: Table, asked: str, judged: str
+    ) -> KnownPage | None:
+        return await self.connections.run(
+            lambda c: known_pages.find(c, stream, table, asked, judged)
         )
 
     async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:

@@ -385,6 +385,7 @@ SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
        c.since, k.high_seen, k.api_clock, k.kept_out_version,
+       EXISTS (SELECT FROM syncd.known_page p WHERE p.source = k.source AND p.stream = k.stream),
        extract(epoch FROM clock_timestamp())::float8
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s;
@@ -395,6 +396,7 @@ SELECT k.seq, k.fence, k.cycle, k.cursor, k.pages, k.fingerprint, k.last_page,
        extract(epoch FROM k.next_start - clock_timestamp())::float8, k.paused_at IS NOT NULL,
        coalesce(k.extra_due, ''), c.follows, coalesce(c.reconcile, false), coalesce(k.question, ''),
        c.since, k.high_seen, k.api_clock, k.kept_out_version,
+       EXISTS (SELECT FROM syncd.known_page p WHERE p.source = k.source AND p.stream = k.stream),
        extract(epoch FROM clock_timestamp())::float8
 FROM syncd.checkpoint k LEFT JOIN syncd.cycle c ON c.id = k.cycle
 WHERE k.source = %(source)s AND k.stream = %(stream)s FOR UPDATE OF k;
@@ -868,6 +870,74 @@ UPDATE syncd.drift SET accepted_at = clock_timestamp()
 WHERE source = %(source)s AND stream = %(stream)s AND accepted_at IS NULL
   AND (%(names)s::text[] = '{}' OR name = ANY (%(names)s))
 RETURNING name;
+
+-- name: known_page
+-- What a 304 would stand for.  Not after so many seconds, whatever the API says of it: people may
+-- have changed rows.  A clock that was stepped back counts as long.  Also a part of the look into
+-- known_pages.py, which adds that the table is as it was, and not empty.
+SELECT p.judged, p.validator, p.of_time, p.next_cursor, p.total, p.records, p.left_out, p.folded,
+       p.fingerprint, p.keys
+FROM syncd.known_page p JOIN syncd.checkpoint k USING (source, stream)
+WHERE source = %(source)s AND stream = %(stream)s AND p.asked = %(asked)s
+  AND p.judged = %(judged)s AND p.validator IS NOT NULL
+  AND p.kept_out_version = k.kept_out_version
+  AND p.read_at BETWEEN clock_timestamp() - make_interval(secs => %(whole)s) AND clock_timestamp();
+
+-- name: table_is
+-- Another text where the table was made anew, truncated, rewritten, or has other columns.
+SELECT concat_ws(' ', c.oid, pg_relation_filenode(c.oid), md5(string_agg(
+           concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s
+GROUP BY c.oid;
+
+-- name: keys_of_known
+SELECT keys, validator IS NOT NULL FROM syncd.known_page
+WHERE source = %(source)s AND stream = %(stream)s AND asked = %(asked)s;
+
+-- name: know_page
+-- The keys of one whose keys are the same are left where they are: they need no WAL.
+INSERT INTO syncd.known_page AS p
+    (source, stream, asked, cycle, read_in, judged, table_is, kept_out_version, validator, of_time,
+     next_cursor, total, records, left_out, folded, fingerprint, keys)
+SELECT k.source, k.stream, %(asked)s, %(cycle)s, %(cycle)s, %(judged)s, %(table_is)s,
+       k.kept_out_version, %(validator)s, %(of_time)s, %(next_cursor)s, %(total)s, %(records)s,
+       %(left_out)s, %(folded)s, %(fingerprint)s, %(keys)s::bigint[]
+FROM syncd.checkpoint k WHERE k.source = %(source)s AND k.stream = %(stream)s
+ON CONFLICT (source, stream, asked) DO UPDATE
+SET cycle = excluded.cycle, read_in = excluded.read_in, read_at = excluded.read_at,
+    judged = excluded.judged, table_is = excluded.table_is,
+    kept_out_version = excluded.kept_out_version, validator = excluded.validator,
+    of_time = excluded.of_time, next_cursor = excluded.next_cursor, total = excluded.total,
+    records = excluded.records, left_out = excluded.left_out, folded = excluded.folded,
+    fingerprint = excluded.fingerprint,
+    keys = CASE WHEN p.keys = excluded.keys THEN p.keys ELSE excluded.keys END;
+
+-- name: meet_known_page
+-- A 304: none is met if what it stands for was forgotten, or is another, since it was asked for.
+UPDATE syncd.known_page p SET cycle = %(cycle)s
+FROM syncd.checkpoint k
+WHERE k.source = p.source AND k.stream = p.stream AND k.kept_out_version = p.kept_out_version
+  AND p.source = %(source)s AND p.stream = %(stream)s AND p.asked = %(asked)s
+  AND p.validator = %(validator)s AND p.judged = %(judged)s;
+
+-- name: unknow_pages
+-- Of the stream: all; or all others; or of these only those that hold one of the keys.
+DELETE FROM syncd.known_page
+WHERE source = %(source)s AND stream = %(stream)s
+  AND asked IS DISTINCT FROM %(but)s::text
+  AND (%(keys)s::bigint[] IS NULL OR keys && %(keys)s);
+
+-- name: unknow_unmet_pages
+-- At the end of a whole cycle.
+DELETE FROM syncd.known_page
+WHERE source = %(source)s AND stream = %(stream)s AND cycle <> %(cycle)s;
+
+-- name: known_was_met
+-- Whether the cycle has had a page that was not read.
+SELECT EXISTS (SELECT FROM syncd.known_page WHERE source = %(source)s AND stream = %(stream)s
+               AND cycle = %(cycle)s AND read_in <> cycle);
 
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);

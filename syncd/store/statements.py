@@ -74,6 +74,9 @@ class Statements:
     """Marks the rows of canonical `keys` as deleted, as of the moment `at`; gives the keys of
     those that were there and were not."""
 
+    there: LiteralString = attrs.field(converter=_spelt)
+    """Gives those of canonical `keys` that have a row, deleted or not."""
+
     differing: LiteralString = attrs.field(converter=_spelt)
     """Gives the positions, from 1, of rows that are new, deleted, or differ."""
 
@@ -219,6 +222,12 @@ def _scanning(
         for n, c in enumerate(key)
     ]
     same = [sql.SQL("{} = {}").format(named("o", c), named("g", c)) for c in key]
+    same_as_key = [
+        sql.SQL("{} = (e.key ->> {})::{}").format(
+            named("o", c), sql.Literal(n), sql.SQL(columns[c])
+        )
+        for n, c in enumerate(key)
+    ]
     live = sql.SQL("o.{} = %(source)s AND o.{} IS NULL").format(named(SOURCE), named(DELETED))
     parts = {
         "table": table,
@@ -226,6 +235,8 @@ def _scanning(
         "typed": typed,
         "named": sql.SQL(", ").join(columns_of),
         "same": sql.SQL(" AND ").join(same),
+        "same_as_key": sql.SQL(" AND ").join(same_as_key),
+        "source": named(SOURCE),
         "live": live,
         "of_row": key_of("r"),
         "of_old": key_of("o"),
@@ -242,6 +253,9 @@ FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e""",
 FROM (SELECT {named} FROM (SELECT k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e) AS g
 WHERE {live} AND {same}
 RETURNING {of_old}::text""",
+        "there": """SELECT e.text FROM (
+    SELECT k AS text, k::jsonb AS key FROM unnest(%(keys)s::text[]) AS k) AS e
+WHERE EXISTS (SELECT FROM {table} o WHERE o.{source} = %(source)s AND {same_as_key})""",
         "find_missing": """WITH absent AS MATERIALIZED (
     SELECT {of_old} AS key FROM {table} o WHERE {live} AND NOT EXISTS (
         SELECT FROM syncd.seen s

@@ -117,6 +117,7 @@ def dropped(page: PageCommit, keys: Collection[str], version: int) -> PageCommit
         left_out=page.left_out + many,
         kept_out=page.kept_out + many,
         kept_out_version=version,
+        known=None if many else page.known,
         keys=None if page.keys is None else tuple(k for k in page.keys if k not in keys),
         letters={number: key for number, key in page.letters.items() if key not in keys},
     )

@@ -13,6 +13,7 @@ from typing import Generic, Literal, TypeVar, overload
 import attrs
 
 from syncd.sync.drift import Added, Drift, Evolution
+from syncd.sync.known import KnownPage, Validator
 
 REFUSED_WHOLE = 10  # records; a page of so many that is refused whole is no matter of records
 LETTER_TRIES = 6  # times that a call is made again by itself after it was put aside
@@ -212,10 +213,16 @@ class Page:
     raws: tuple[bytes, ...] = ()
     """All of its records, where one leaves the contract: they are judged again then."""
 
+    validator: Validator | None = None
+    """What the API calls its state, if it can be asked by that."""
+
+    same: KnownPage | None = None
+    """It came without a body: what is known of it stands for its records."""
+
     @property
     def seen(self) -> int:
         there = len(self.records) + len(self.rejects) + len(self.left_out) + len(self.gone)
-        return there + self.kept_out + self.folded
+        return there + self.kept_out + self.folded + (self.same.seen if self.same else 0)
 
     @property
     def keys(self) -> list[str]:
@@ -304,6 +311,9 @@ class Checkpoint:
 
     kept_out_version: int = 0
     """Grows when another record is kept out, or let in (`sync.keepout`)."""
+
+    knows_pages: bool = False
+    """Pages of the stream are known (`sync.known`)."""
 
     @property
     def calls_of(self) -> int:
@@ -445,6 +455,15 @@ class PageCommit:
     """`Checkpoint.kept_out_version` before the page was fetched, or an older one: what was
     forgotten since is dropped by the store."""
 
+    asked: str = ""
+    """A hash of its request; empty where nothing is to be known of it."""
+
+    known: KnownPage | None = None
+    """What is to be known of it from now on."""
+
+    same: KnownPage | None = None
+    """What is known of it stands for its records: there was no body."""
+
     calls: int = 0
     requests: int = 0
     retried: int = 0
@@ -457,8 +476,14 @@ class PageCommit:
         return self.next_cursor is not None and not (apart or self.aside or self.extra_due)
 
     @property
+    def unread(self) -> int:
+        """Records that are unchanged, which nobody needed to read."""
+        return self.same.records if self.same else 0
+
+    @property
     def seen(self) -> int:
-        return len(self.rows) + len(self.gone) + len(self.dead) + self.left_out + self.folded
+        read = len(self.rows) + len(self.gone) + len(self.dead) + self.left_out + self.folded
+        return read + self.unread
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ the API says it has, and in keys that come again on the page after theirs.
 
 import attrs
 
+from syncd.sync.known import prints_of
 from syncd.sync.model import Page
 
 
@@ -27,12 +28,24 @@ class Movement:
     first_total: int | None = None
     last_total: int | None = None
     _before: frozenset[str] = frozenset()
+    """Keys of the page before."""
+
+    _known_before: frozenset[int] | None = None
+    """Their prints, where that page came without a body."""
 
     def look(self, page: Page) -> None:
         """Look at the next page."""
         keys = frozenset(page.keys)
-        self.met_twice += len(keys & self._before)
-        self._before = keys
+        known = None if page.same is None else frozenset(page.same.keys)
+        if known is None and self._known_before is None:
+            self.met_twice += len(keys & self._before)
+        else:
+            here = frozenset(prints_of(keys)) if known is None else known
+            there = self._known_before
+            self.met_twice += len(
+                here & (frozenset(prints_of(self._before)) if there is None else there)
+            )
+        self._before, self._known_before = keys, known
         if not self.pages:
             self.first_page, self.first_total = page.fingerprint(), page.total
             self.first_keys = keys

@@ -19,6 +19,7 @@ import attrs
 from syncd.schedule import Schedule
 from syncd.sync.drift import Added, Evolution
 from syncd.sync.keepout import KeptOut
+from syncd.sync.known import KnownPage
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -443,7 +444,13 @@ class Store(TokenStore, Protocol):
         raises StoreRefused with nothing written.  What was forgotten since a page was fetched
         (`PageCommit.kept_out_version`) is left out.  A connection lost before COMMIT was sent,
         or with its answer, raises StoreUnavailable: `read_checkpoint` tells which it was.
+        PageNotKnown, with nothing written, where what a 304 stood for is known no more.
         """
+
+    async def known_page(
+        self, stream: StreamId, table: Table, asked: str, judged: str
+    ) -> KnownPage | None:
+        """What a 304 to this request would stand for; None where it must be read whole."""
 
     async def kept_out(self, stream: StreamId, table: Table) -> KeptOut:
         """What is to stay forgotten.  StoreRefused if the stream's key is another one by now."""
@@ -559,8 +566,28 @@ class Source(Protocol):
     def forgive(self) -> None:
         """A person says that what was refused for good is worth another try."""
 
-    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
-        """Ask for one page; of what has changed since a high-water mark, if there is one."""
+    async def fetch(
+        self,
+        cursor: str | None,
+        permit: Permit,
+        since: str | None = None,
+        known: KnownPage | None = None,
+    ) -> Page:
+        """Ask for one page; of what has changed since a high-water mark, if there is one.
+
+        known: what is known of it; if its state is still that, it comes without a body.
+        """
+
+    @property
+    def conditional(self) -> bool:
+        """Whether a page may come without a body: never if each record is to be met."""
+
+    @property
+    def judged(self) -> str:
+        """A hash of all that decides what becomes of a record."""
+
+    def asked(self, cursor: str | None) -> str:
+        """A hash of the request that a cursor makes."""
 
     @property
     def by_place(self) -> bool:

@@ -19,6 +19,7 @@ import trio
 
 from syncd.errors import (
     Draining,
+    PageNotKnown,
     StoreUnavailable,
     StoreWentBack,
     StreamBroken,
@@ -68,6 +69,10 @@ async def run_cycle(
             # The lease is still ours, and pages are upserts: what was lost is fetched again.
             stream.report(events.WentBack(stream=stream.id, reason=str(error)))
             at = None
+        except PageNotKnown:
+            # Nothing was written: the cycle is taken up, and the page is looked up anew.
+            at = None
+            continue
         await store_answers_again(stream)
 
 
@@ -129,6 +134,8 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                 page_before=None if checkpoint.resumed else checkpoint.last_page,
                 turned=stream.turned,
                 since=checkpoint.since,
+                # A scan has to meet each key.
+                conditional=checkpoint.knows_pages and not checkpoint.reconcile,
             )
         )
         try:
@@ -150,7 +157,7 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
     if trouble is None:
         return committed
     stream.waits.reopen()
-    if isinstance(trouble, TryAgain | StreamBroken):
+    if isinstance(trouble, TryAgain | StreamBroken) and not isinstance(trouble, PageNotKnown):
         await _leave_word(stream, checkpoint, trouble)
     raise trouble
 

@@ -23,6 +23,7 @@ from syncd.sync.calls import make_calls
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.evolution import evolved
+from syncd.sync.known import KnownPage, prints_of
 from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
 from syncd.sync.turned import Turned
 
@@ -45,6 +46,9 @@ class Turn:
 
     since: str | None = None
     """The high-water mark from which what has changed is asked for; None: the whole list is."""
+
+    conditional: bool = False
+    """It may come without a body, if it is known."""
 
     turned: Turned = attrs.field(factory=Turned)
     """The pages before it, which none that follows may lead back to."""
@@ -77,19 +81,26 @@ class Turn:
         try:
             page = await self.fetch()
             rows, dead = await make_calls(self, page)
+            same = page.same
             self._commit = PageCommit(
                 rows=rows,
                 gone=tuple(page.gone),
                 dead=dead,
-                left_out=len(page.left_out) + page.kept_out + len(self.skipped),
+                left_out=len(page.left_out)
+                + page.kept_out
+                + len(self.skipped)
+                + (same.left_out if same else 0),
                 kept_out=page.kept_out,
                 kept_out_version=self.kept_out_version,
-                folded=page.folded,
+                folded=page.folded + (same.folded if same else 0),
                 next_cursor=page.next_cursor,
                 last_page=page.fingerprint(),
                 request=page.request,
                 rest=self.stream.rest if page.next_cursor is None else None,
                 drifts=page.drifts,
+                asked=self.stream.source.asked(self.cursor) if self._may_be_known else "",
+                known=self._to_be_known(page, len(rows)),
+                same=same,
             )
         except (TryAgain, StreamBroken, Draining) as error:
             self._trouble = error
@@ -105,11 +116,12 @@ class Turn:
         Raises TryAgain, StreamBroken, Draining.
         """
         spent_on = f"{self.stream.id} page {self.number}{why and ' '}{why}"
+        known = await self._known()
 
         async def attempt() -> Page:
             async with self.stream.permit(spent_on) as permit:
                 try:
-                    return await self.stream.source.fetch(self.cursor, permit, self.since)
+                    return await self.stream.source.fetch(self.cursor, permit, self.since, known)
                 except RateLimited:
                     self.stream.tally.refused += 1
                     raise
@@ -165,6 +177,7 @@ class Turn:
             page_before=self.page.fingerprint(),
             turned=self.turned,
             since=self.since,
+            conditional=self.conditional,
         )
 
     def key_of(self, record_key: str) -> str:
@@ -175,6 +188,47 @@ class Turn:
     def only_changed(self) -> bool:
         """Make calls for records that are new or differ, not for all."""
         return self.stream.only_changed
+
+    @property
+    def _may_be_known(self) -> bool:
+        return self.stream.source.conditional and self.since is None
+
+    async def _known(self) -> KnownPage | None:
+        """What an answer without a body would stand for."""
+        stream, source = self.stream, self.stream.source
+        if not self.conditional or not self._may_be_known:
+            return None
+        return await stream.retry.through_outages(
+            lambda: stream.store.known_page(
+                stream.id, stream.table, source.asked(self.cursor), source.judged
+            ),
+            stream.on_failure,
+        )
+
+    def _to_be_known(self, page: Page, rows: int) -> KnownPage | None:
+        """What may stand for it another time; None where its records have to be looked at again.
+
+        That is so where one of them has no row, though no rule of its own leaves it out: what
+        is wrong may be mended here, not there.
+        """
+        records, counted = rows + len(page.gone), any(drift.records for drift in page.drifts)
+        there = records + len(page.left_out) + page.folded
+        whole = 0 < there == page.seen and not page.kept_out and not counted
+        if page.validator is None or not self._may_be_known or not whole:
+            return None
+        source = self.stream.source
+        return KnownPage(
+            asked=source.asked(self.cursor),
+            judged=source.judged,
+            validator=page.validator,
+            next_cursor=page.next_cursor,
+            total=page.total,
+            records=records,
+            left_out=len(page.left_out),
+            folded=page.folded,
+            fingerprint=page.fingerprint(),
+            keys=prints_of(page.keys),
+        )
 
     def _refuse_what_is_frozen(self, page: Page) -> None:
         if page.frozen:

@@ -15,6 +15,7 @@ import trio
 
 from syncd.errors import ApiUnavailable, CallFailed, RateLimited
 from syncd.sync.drift import Evolution
+from syncd.sync.known import KnownPage, Validator
 from syncd.sync.model import Page, Record, Reject, Row, Verdict
 from syncd.sync.ports import Permit
 
@@ -104,6 +105,15 @@ class FakeSource:
     version: str = "1"
     """Part of the fingerprint: change it as if the config had changed the path."""
 
+    conditional: bool = False
+    """Its pages have ETags, and come without a body where they are known."""
+
+    judges: str = ""
+    """Change it as if the config had changed what becomes of records."""
+
+    unread: int = attrs.field(default=0, init=False)
+    """Pages that came so."""
+
     evolution: Evolution = attrs.field(factory=Evolution)
     """The columns that it was told to fill as well."""
 
@@ -118,7 +128,40 @@ class FakeSource:
 
     def forgive(self) -> None: ...
 
-    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
+    @property
+    def judged(self) -> str:
+        return f"{self.fingerprint} {self.judges} {self.evolution}"
+
+    def asked(self, cursor: str | None) -> str:
+        return f"{self.fingerprint} page {cursor or 1}"
+
+    async def fetch(
+        self,
+        cursor: str | None,
+        permit: Permit,
+        since: str | None = None,
+        known: KnownPage | None = None,
+    ) -> Page:
+        page = await self._fetch(cursor, permit, since)
+        return self._stated(page, known) if self.conditional else page
+
+    def _stated(self, page: Page, known: KnownPage | None) -> Page:
+        """The page with its state; without its records if that is known."""
+        records = [*(r.raw.decode() for r in page.records), *page.gone]
+        text = json.dumps([records, page.next_cursor, page.total])
+        state = Validator(text=f'"{hashlib.sha256(text.encode()).hexdigest()}"')
+        if known is None or known.validator != state:
+            return attrs.evolve(page, validator=state)
+        self.unread += 1
+        return Page(
+            records=[],
+            next_cursor=known.next_cursor,
+            total=known.total,
+            printed=known.fingerprint,
+            same=known,
+        )
+
+    async def _fetch(self, cursor: str | None, permit: Permit, since: str | None) -> Page:
         number = int(cursor or 1)
         answer = await self._request(f"page {number}", None, self.api.latency, permit)
         if isinstance(answer, Page):

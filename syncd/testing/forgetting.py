@@ -45,6 +45,7 @@ class Forgetting(Kept):
             i: f for i, f in self.put_aside.items() if (f.stream, f.letter.key) != (stream, key)
         }
         self._forget_calls_of(stream, {SALT.hashed(stream, key)})
+        self.known = {known: found for known, found in self.known.items() if known[0] != stream}
 
     def let_in(self, stream: StreamId, key: str) -> None:
         """Be an operator who undoes it."""

@@ -20,6 +20,7 @@ from syncd.testing.rows import (
     FakeDeadLetter,
     FakeDrift,
     FakeKeptOut,
+    FakeKnownPage,
     FakeLease,
     FakeScans,
 )
@@ -28,7 +29,7 @@ from syncd.testing.values import Key, Values
 COMMITTED = (
     *("tables", "checkpoints", "cycles", "put_aside", "parked", "paused", "requests"),
     *("calls", "budgets", "leases", "scans", "_next_starts", "_schedules"),
-    *("evolved", "drifts", "fields_known", "forgotten", "kept_out_versions"),
+    *("evolved", "drifts", "fields_known", "forgotten", "kept_out_versions", "known"),
 )
 """Attributes that hold what was committed."""
 
@@ -97,6 +98,9 @@ class Kept:
     """By the hash of the key."""
 
     kept_out_versions: dict[StreamId, int] = attrs.field(factory=dict, init=False)
+    known: dict[tuple[StreamId, str], FakeKnownPage] = attrs.field(factory=dict, init=False)
+    """Pages by stream and request."""
+
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _letters: int = attrs.field(default=0, init=False)
     _next_starts: dict[StreamId, float] = attrs.field(factory=dict, init=False)

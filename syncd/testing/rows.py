@@ -3,6 +3,7 @@
 import attrs
 
 from syncd.sync.drift import Drift
+from syncd.sync.known import KnownPage
 from syncd.sync.model import Counts, DeadLetter, Intent, Outcome, StreamId
 from syncd.sync.ports import ApiFailing
 from syncd.testing.values import Key
@@ -140,6 +141,19 @@ class FakeDrift:
     """The last that met it."""
 
     accepted: bool
+
+
+@attrs.define(kw_only=True)
+class FakeKnownPage:
+    page: KnownPage
+    cycle: int
+    """The last that met it."""
+
+    read_in: int
+    read_at: float
+    kept_out_version: int
+    columns: tuple[str, ...]
+    """Of its table."""
 
 
 @attrs.define(kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from syncd.errors import PageNotKnown
 from syncd.schedule import Schedule
 from syncd.sync.displaced import displaced
 from syncd.sync.model import (
@@ -26,6 +27,7 @@ from syncd.sync.scans import Reconciled, broken_in
 from syncd.testing.asked import Requests
 from syncd.testing.drifting import Drifting
 from syncd.testing.forgetting import Forgetting
+from syncd.testing.known import Known
 from syncd.testing.letters import Letters
 from syncd.testing.rows import FakeCycle
 from syncd.testing.scanning import DELETED, conclude, note
@@ -42,7 +44,7 @@ from syncd.testing.values import (
 
 
 @attrs.define(eq=False)
-class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
+class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting, Known):
     """Everything that lasts, until the test ends."""
 
     def hurry(self) -> None: ...
@@ -111,6 +113,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
             question=self.scans[stream].question,
             since=cycle.since if cycle else None,
             kept_out_version=self.kept_out_versions.get(stream, 0),
+            knows_pages=self._knows(stream),
         )
 
     def _whole(self, stream: StreamId) -> list[FakeCycle]:
@@ -209,15 +212,23 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
             self._unmoved(checkpoint)
             for page in pages[1:]:  # the first one, too, is refused before anything is written
                 must_be_taken(table, page, checkpoint)
+            # What one page writes may take from another what it stands for.
+            before = self.kept() if any(page.same for page in pages[1:]) else {}
             done = []
-            for page in pages:
-                done.append(self._commit(table, checkpoint, page))
-                checkpoint = done[-1].checkpoint
+            try:
+                for page in pages:
+                    done.append(self._commit(table, checkpoint, page))
+                    checkpoint = done[-1].checkpoint
+            except PageNotKnown:
+                self.go_back(before)
+                raise
             return done
 
     def _commit(self, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
         now = self._unmoved(checkpoint)
         page = self._without_forgotten(now.stream, page)
+        self._must_be_known(now, page)
+        taken = self._taken(table, now, page)
         good, refused = must_be_taken(table, page, checkpoint)
         source = now.stream.source
         written = sum(self._write(table, source, row, values) for row, values in good)
@@ -233,7 +244,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
             now = attrs.evolve(now, cycle=checkpoint.cycle)
         cycle = self._cycle(now.cycle or 0)
         note(self.scans[now.stream], cycle, table, now.stream.source, good, page, refused)
-        kept = len(good) + len(page.gone) - written
+        kept = len(good) + len(page.gone) - written + page.unread
         self._count(now, page, written, kept, len(page.dead) + len(refused))
         ended = cycle.outcome == "ok" and not page.aside
         if ended and cycle.follows is None and cycle.since is None:
@@ -241,7 +252,9 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
         if ended and page.high_water is not None:
             self.high_water[now.stream] = page.high_water
         news = self._note_drifts(now.stream, page.drifts, cycle.id)
-        if ended and cycle.follows is None and cycle.since is None:
+        self._note_known(table, now, attrs.evolve(page, known=None) if refused else page, taken)
+        whole = not self._were_met(now.stream, cycle.id)
+        if ended and cycle.follows is None and cycle.since is None and whole:
             self._settle_drifts(now.stream, cycle.id)
         self._move(now, page)
         return attrs.evolve(self._committed(now), refused=tuple(refused), drifts=news)
@@ -276,6 +289,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting):
             )
             self._next_starts.pop(now.stream, None)
             self.scans[now.stream].missing.clear()
+            self._unknow(now.stream)
             self.parked.pop(now.stream, None)
             return self._read(now.stream)
 

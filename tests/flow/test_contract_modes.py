@@ -26,8 +26,8 @@ class Drifting(FakeSource):
     rule: str = "discard"
     wrong: tuple[Drift, ...] = ()
 
-    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
-        return self.look_again(await super().fetch(cursor, permit, since))
+    async def _fetch(self, cursor: str | None, permit: Permit, since: str | None) -> Page:
+        return self.look_again(await super()._fetch(cursor, permit, since))
 
     def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
         known = KNOWN | {added.field for added in self.evolution.columns}

@@ -75,7 +75,7 @@ class SimSource(FakeSource):
     def fingerprint(self) -> str:
         return self.settings
 
-    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
+    async def _fetch(self, cursor: str | None, permit: Permit, since: str | None) -> Page:
         number = int(cursor or 1)
         what = f"page {number} for {permit.spent_on}"  # type: ignore[attr-defined]  # TokenPermit
         FENCE.set(_fence(permit))
