@@ -134,6 +134,11 @@ be set as MOCK_API_NAME too."""
     help="Number list requests for each client, not for the whole server.",
 )
 @click.option(
+    "--etags",
+    is_flag=True,
+    help="Pages have ETags; one that is asked for by its ETag is a 304.",
+)
+@click.option(
     "--late",
     type=click.FloatRange(0, 1),
     default=DEFAULT.late,

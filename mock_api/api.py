@@ -17,6 +17,7 @@ out well: the number that a client without refusals counts itself.  A request
 that the script keeps from the platform is not numbered.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -52,6 +53,8 @@ class Request:
     authorization: str = ""
     client: str = DEFAULT_CLIENT
     key: str = ""
+    known: str = ""
+    """Its If-None-Match."""
 
 
 @attrs.frozen(kw_only=True)
@@ -247,7 +250,10 @@ class Api:
         if (every := self.scaled.fail_every) and n % every == 0:
             answer = error(503, "The service is temporarily unavailable")
             return Work(answer=answer, due=now, n=n)
-        return Work(answer=self._page(request.query), due=now, n=n)
+        answer = self._page(request.query)
+        if self.scaled.etags and answer.status == 200:
+            answer = _stated(answer, request.known)
+        return Work(answer=answer, due=now, n=n)
 
     def _page(self, query: str) -> Answer:
         asked = parse_qs(query)
@@ -329,6 +335,15 @@ class Api:
             "journal_oldest": self.journal.oldest,
             "journal_last": self.journal.last,
         }
+
+
+def _stated(answer: Answer, known: str) -> Answer:
+    """The answer with its ETag; without its body if the client has that already."""
+    etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    header = ((b"etag", etag.encode()),)
+    if etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
+        return Answer(304, b"", header)
+    return attrs.evolve(answer, headers=answer.headers + header)
 
 
 def _own_answer(rule: Rule, answer: Answer | None) -> Answer:

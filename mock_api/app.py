@@ -1,6 +1,6 @@
 """Where does a request go: to the platform, or to the control endpoints?
 
-The ASGI application, bare: two headers and a path are all that it reads, and a
+The ASGI application, bare: four headers and a path are all that it reads, and a
 framework would cost more than the answers do.
 """
 
@@ -57,7 +57,7 @@ class App:
 
 def read_head(scope: Message) -> Request:
     """What matters of the request's head."""
-    authorization, client, key = "", "", ""
+    authorization, client, key, known = "", "", "", ""
     for name, value in scope["headers"]:
         # hypercorn gives names in lower case
         if name == b"authorization":
@@ -66,6 +66,8 @@ def read_head(scope: Message) -> Request:
             client = value.decode("latin-1")
         elif name == b"idempotency-key":
             key = value.decode("latin-1")
+        elif name == b"if-none-match":
+            known = value.decode("latin-1")
     return Request(
         method=scope["method"],
         path=scope["path"],
@@ -73,6 +75,7 @@ def read_head(scope: Message) -> Request:
         authorization=authorization,
         client=client or DEFAULT_CLIENT,
         key=key,
+        known=known,
     )
 
 

@@ -58,6 +58,9 @@ class Settings:
     per_client: bool = False
     """Whether list requests are numbered for each client, not for the server."""
 
+    etags: bool = False
+    """Whether pages have ETags, and one that the client knows is answered 304."""
+
     late: float = 0.0
     """A share of the requests under /api/ is counted only `late_by` after it was received."""
     late_by: float = 3.0  # seconds

@@ -263,6 +263,24 @@ def test_what_comes_late_is_named_in_the_journal_by_the_last_fault_that_it_met()
     assert [entry.fault for entry in entries] == ["late", "bad", "late"]
 
 
+def test_a_page_that_the_client_has_is_a_304_that_costs_quota() -> None:
+    platform = Platform(campaigns=5, etags=True)
+    first = platform.get().answer
+    assert first is not None
+    etag = dict(first.headers)[b"etag"].decode()
+    asked = {"authorization": platform.bearer, "client": "c"}
+    again = platform.ask("GET", "/api/campaigns", known=f'"x", W/{etag}', **asked)
+    assert again.answer is not None
+    assert (again.answer.status, again.answer.body) == (304, b"")
+    assert platform.api.statistics()["counted"] == 2
+    platform.api.campaigns.change("camp_2", {"name": "new"})
+    changed = platform.ask("GET", "/api/campaigns", known=etag, **asked)
+    assert status(changed) == 200
+    plain = Platform(campaigns=5).get().answer
+    assert plain is not None
+    assert b"etag" not in dict(plain.headers)
+
+
 def test_a_reset_forgets_everything() -> None:
     platform = Platform()
     platform.post(key="k")

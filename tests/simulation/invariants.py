@@ -11,6 +11,7 @@ import trio
 
 from syncd.errors import StoreUnavailable
 from syncd.sync.breaker import Breaker
+from syncd.sync.known import prints_of
 from syncd.sync.model import (
     Checkpoint,
     Committed,
@@ -213,10 +214,14 @@ class WatchedStore(FakeStore):
             self.tell("page-atomic", present, f"{row.key} is not in the table after its commit")
         if page.aside:
             return
-        keys = sorted([r.key for r in page.rows] + [d.key or "" for d in page.dead])
         given = [s for s in self.served.get(stream, []) if s.next_cursor == page.next_cursor]
-        fitting = [s for s in given if sorted(s.keys) == keys]
-        self.tell("accounted", fitting, f"{len(keys)} records committed that no page held")
+        if page.same is not None:
+            known = sorted(page.same.keys)
+            fitting = [s for s in given if sorted(prints_of(s.keys)) == known]
+        else:
+            keys = sorted([r.key for r in page.rows] + [d.key or "" for d in page.dead])
+            fitting = [s for s in given if sorted(s.keys) == keys]
+        self.tell("accounted", fitting, f"{page.seen} records committed that no page held")
         if not fitting:
             return
         found = fitting[-1]

@@ -32,6 +32,7 @@ from syncd.sync.waits import Waits
 from syncd.testing import FakeSource, FakeStore
 from syncd.testing.values import values_of
 from tests.simulation.planted_deletes import DELETES
+from tests.simulation.planted_known import KNOWN
 from tests.simulation.world import SimSource
 
 Patch = tuple[object, str, Any]
@@ -386,6 +387,7 @@ BUGS: tuple[Callable[[], list[Patch]], ...] = (
     few_records_move_the_checkpoint,
     a_budget_change_forgives_the_debt,
     *DELETES,
+    *KNOWN,
     a_probe_that_was_not_sent_keeps_its_right,
     tokens_spent_by_who_waited_when_the_breaker_opened,
     an_open_breaker_lets_all_in,

@@ -168,6 +168,13 @@ class World:
     free: bool = attrs.field(init=False)
     """No limit counts the plain stream's requests: its pages are fetched ahead."""
 
+    flighty: float | None = attrs.field(init=False)
+    """The plain stream's pages have ETags, and so often one of its records is elsewhere, and
+    another one, for a moment; None: they have none."""
+
+    flown: tuple[str, int, object] | None = attrs.field(default=None, init=False)
+    """Which record that is now, and where and how it was before."""
+
     vanished: dict[StreamId, dict[str, dict[str, object]]] = attrs.field(factory=dict, init=False)
     size: int = attrs.field(default=4, init=False)
     every: float = attrs.field(default=300.0, init=False)
@@ -197,6 +204,8 @@ class World:
         # Drawn apart: what else is drawn stays the same for a seed.
         self.full = random.Random(f"full {self.schedule.seed}").choice((0.0, 0.0, None))
         self.free = random.Random(f"free {self.schedule.seed}").choice((False, False, True))
+        flighty = random.Random(f"flighty {self.schedule.seed}").choice((None, None, 0.0, 0.3))
+        self.flighty = None if self.full is None else flighty
         self.store.troubles = self._trouble
         for stream in (CALLED, PLAIN):
             api = WatchedApi(stream=stream, store=self.store, limit=None, per=PER)
@@ -250,6 +259,8 @@ class World:
             moves = asked.what.startswith("page") and not self._is_still(api.stream)
             if api.records and moves and self._is_restless():
                 self._move_to_the_front(api, self.rng.choice(list(api.records)))
+            if self.flighty and moves and api.stream == PLAIN:
+                self._fly(api)
             if self.down:
                 raise ApiUnavailable("503", sent="refused")
             if self.rng.random() >= self.flaky:
@@ -321,6 +332,7 @@ class World:
             has_call=stream == CALLED,
             repeatable=self.repeatable,
             has_verify=self.has_verify,
+            conditional=stream == PLAIN and self.flighty is not None,
             size=self.size,
         )
         budget = Limits([], life.rest) if self._is_free(stream) else Limits([life.bucket])
@@ -575,6 +587,22 @@ class World:
         found = api.records.pop(name)
         api.records = {name: found, **api.records}
 
+    def _fly(self, api: WatchedApi) -> None:
+        """Let a record be elsewhere for a moment; or the one that is, be again as it was."""
+        if self.flown is not None:
+            name, place, before = self.flown
+            self.flown = None
+            if name in api.records:
+                values = api.records.pop(name) | {"name": before}
+                there = list(api.records.items())
+                api.records = dict([*there[:place], (name, values), *there[place:]])
+        elif api.records and self.rng.random() < (self.flighty or 0.0):
+            place = self.rng.randrange(len(api.records))
+            name, values = list(api.records.items())[place]
+            self.flown = (name, place, values["name"])
+            del api.records[name]
+            api.records[name] = values | {"name": "for a moment"}
+
     def _is_still(self, stream: StreamId) -> bool:
         return stream == PLAIN and self.full is None
 
@@ -598,6 +626,9 @@ class World:
     async def _heal(self) -> None:
         """Let everything be well, and see whether it becomes so."""
         self.flaky = self.lossy = self.forgetful = 0.0
+        if self.flown is not None:
+            self._fly(self.apis[PLAIN])
+        self.flighty = None if self.flighty is None else 0.0
         self.store.paused.clear()
         self.pausing.clear()
         for life in list(self.lives):
