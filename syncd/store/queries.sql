@@ -899,14 +899,14 @@ WHERE source = %(source)s AND stream = %(stream)s AND asked = %(asked)s;
 -- name: know_page
 -- The keys of one whose keys are the same are left where they are: they need no WAL.
 INSERT INTO syncd.known_page AS p
-    (source, stream, asked, cycle, read_in, judged, table_is, kept_out_version, validator, of_time,
+    (source, stream, asked, read_in, judged, table_is, kept_out_version, validator, of_time,
      next_cursor, total, records, left_out, folded, fingerprint, keys)
-SELECT k.source, k.stream, %(asked)s, %(cycle)s, %(cycle)s, %(judged)s, %(table_is)s,
+SELECT k.source, k.stream, %(asked)s, %(cycle)s, %(judged)s, %(table_is)s,
        k.kept_out_version, %(validator)s, %(of_time)s, %(next_cursor)s, %(total)s, %(records)s,
        %(left_out)s, %(folded)s, %(fingerprint)s, %(keys)s::bigint[]
 FROM syncd.checkpoint k WHERE k.source = %(source)s AND k.stream = %(stream)s
 ON CONFLICT (source, stream, asked) DO UPDATE
-SET cycle = excluded.cycle, read_in = excluded.read_in, read_at = excluded.read_at,
+SET read_in = excluded.read_in, read_at = excluded.read_at,
     judged = excluded.judged, table_is = excluded.table_is,
     kept_out_version = excluded.kept_out_version, validator = excluded.validator,
     of_time = excluded.of_time, next_cursor = excluded.next_cursor, total = excluded.total,
@@ -916,11 +916,13 @@ SET cycle = excluded.cycle, read_in = excluded.read_in, read_at = excluded.read_
 
 -- name: meet_known_page
 -- A 304: none is met if what it stands for was forgotten, or is another, since it was asked for.
-UPDATE syncd.known_page p SET cycle = %(cycle)s
-FROM syncd.checkpoint k
-WHERE k.source = p.source AND k.stream = p.stream AND k.kept_out_version = p.kept_out_version
-  AND p.source = %(source)s AND p.stream = %(stream)s AND p.asked = %(asked)s
-  AND p.validator = %(validator)s AND p.judged = %(judged)s;
+-- To mark the known page itself would write more WAL than a page that was read and has not changed.
+INSERT INTO syncd.met_page (source, stream, cycle, asked)
+SELECT source, stream, %(cycle)s, p.asked
+FROM syncd.known_page p JOIN syncd.checkpoint k USING (source, stream)
+WHERE source = %(source)s AND stream = %(stream)s AND p.asked = %(asked)s
+  AND p.validator = %(validator)s AND p.judged = %(judged)s
+  AND p.kept_out_version = k.kept_out_version;
 
 -- name: unknow_pages
 -- Of the stream: all; or all others; or of these only those that hold one of the keys.
@@ -931,13 +933,18 @@ WHERE source = %(source)s AND stream = %(stream)s
 
 -- name: unknow_unmet_pages
 -- At the end of a whole cycle.
-DELETE FROM syncd.known_page
-WHERE source = %(source)s AND stream = %(stream)s AND cycle <> %(cycle)s;
+WITH met AS (
+    DELETE FROM syncd.met_page WHERE source = %(source)s AND stream = %(stream)s
+    RETURNING cycle, asked
+)
+DELETE FROM syncd.known_page p
+WHERE p.source = %(source)s AND p.stream = %(stream)s AND p.read_in <> %(cycle)s
+  AND NOT EXISTS (SELECT FROM met WHERE met.cycle = %(cycle)s AND met.asked = p.asked);
 
 -- name: known_was_met
 -- Whether the cycle has had a page that was not read.
-SELECT EXISTS (SELECT FROM syncd.known_page WHERE source = %(source)s AND stream = %(stream)s
-               AND cycle = %(cycle)s AND read_in <> cycle);
+SELECT EXISTS (SELECT FROM syncd.met_page
+               WHERE source = %(source)s AND stream = %(stream)s AND cycle = %(cycle)s);
 
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);

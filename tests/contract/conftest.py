@@ -21,7 +21,8 @@ EMPTY = """
 DROP TABLE IF EXISTS campaigns;
 TRUNCATE syncd.lease, syncd.cycle, syncd.checkpoint, syncd.budget, syncd.token, syncd.call,
     syncd.dead_letter, syncd.request, syncd.seen, syncd.missing, syncd.page,
-    syncd.event, syncd.drift, syncd.evolved, syncd.kept_out, syncd.known_page RESTART IDENTITY
+    syncd.event, syncd.drift, syncd.evolved, syncd.kept_out, syncd.known_page,
+    syncd.met_page RESTART IDENTITY
 """
 
 
