@@ -133,11 +133,14 @@ def _figures(used: Spent, wal: int, requests: int, body_bytes: int) -> Figures:
 
 @asynccontextmanager
 async def arena(
-    *, records: int, size: int, url: str | None, editions: int = 1
+    *, records: int, size: int, url: str | None, editions: int = 1, etags: bool = True
 ) -> AsyncIterator[Arena]:
     """The list, rendered ahead, and the Postgres."""
     with job.place() as folder:
-        async with running_list(records, size) as server, one_postgres(folder, url) as databases:
+        async with (
+            running_list(records, size, etags=etags) as server,
+            one_postgres(folder, url) as databases,
+        ):
             truths = {e: databases.truth(records, e) for e in range(1, editions + 1)}
             alone = await server.alone(size)
             yield Arena(records, size, folder, server, databases, truths[1], truths, alone)

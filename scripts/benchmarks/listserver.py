@@ -78,11 +78,12 @@ class ListServer:
 
 
 @asynccontextmanager
-async def running_list(records: int, size: int) -> AsyncIterator[ListServer]:
+async def running_list(records: int, size: int, *, etags: bool = True) -> AsyncIterator[ListServer]:
     """The list with so many records, its pages of this size rendered ahead."""
     module = [sys.executable, "-m", "scripts.benchmarks.listserver"]
+    states = "--etags" if etags else "--no-etags"
     process = await trio.lowlevel.open_process(
-        [*module, "--records", str(records), "--size", str(size)],
+        [*module, "--records", str(records), "--size", str(size), states],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -122,9 +123,10 @@ async def _ended(process: trio.Process) -> None:
 @click.command()
 @click.option("--records", type=click.IntRange(min=0), default=100_000, show_default=True)
 @click.option("--size", type=click.IntRange(min=1), default=1000, show_default=True)
-def main(records: int, size: int) -> None:
+@click.option("--etags/--no-etags", default=True, show_default=True)
+def main(*, records: int, size: int, etags: bool) -> None:
     """Serve the list until stdin is closed."""
-    listing = Listing(records)
+    listing = Listing(records, etags)
     listing.render(size)
     gc.collect()
     gc.freeze()  # what is there stays there

@@ -258,6 +258,23 @@ async def test_accounted_an_empty_table_is_what_no_304_speaks_of(subject: Subjec
     assert await known(stream, "1") is None
 
 
+async def test_page_atomic_pages_that_share_a_commit_are_all_known_or_nothing_is_written(
+    subject: Subject,
+) -> None:
+    """Where one of them takes from a later one what it stands for, that one is to be read."""
+    stream = await two_pages(subject)
+    one, two = await surely(stream, "1"), await surely(stream, "2")
+    moved = read("0", row("c", name="elsewhere"), next_cursor="1")
+    with pytest.raises(PageNotKnown):
+        await subject.store.commit_pages(stream.table, stream.at, [moved, unread(two)])
+    assert (await subject.store.read_checkpoint(ADS)).seq == stream.at.seq
+    assert (await subject.rows())["c"]["name"] == "n"
+    done = await subject.store.commit_pages(stream.table, stream.at, [unread(one), unread(two)])
+    assert [committed.checkpoint.knows_pages for committed in done] == [True, True]
+    assert done[-1].outcome == "ok"
+    assert (done[-1].totals.seen, done[-1].totals.unchanged) == (6, 3)
+
+
 async def test_accounted_rows_written_beside_the_list_make_it_be_read(subject: Subject) -> None:
     """Records asked for by an operator, and dead letters that are tried again."""
     stream = await two_pages(subject)

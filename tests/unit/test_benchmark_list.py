@@ -66,6 +66,15 @@ def test_a_page_that_the_client_has_comes_without_a_body() -> None:
     assert body
 
 
+def test_a_list_may_have_no_tags() -> None:
+    """Then each body is read."""
+    listing = Listing(20, etags=False)
+    line, headers, body = asked(listing, "/records?page=1&limit=10", "If-None-Match: ")
+    assert line == "HTTP/1.1 200 OK"
+    assert "ETag" not in headers
+    assert body
+
+
 def test_requests_and_bytes_are_counted_from_look_to_look() -> None:
     """What a look tells is not told by the next one."""
     listing = Listing(20)
