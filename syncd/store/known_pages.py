@@ -35,7 +35,7 @@ def find(
         named(SOURCE),
     )
     values = {**_names(stream), **_place(table), "asked": asked, "judged": judged, "whole": WHOLE}
-    with transaction(connection) as cursor:
+    with transaction(connection, "begin_page") as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()
     if row is None:
