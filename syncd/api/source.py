@@ -270,7 +270,7 @@ class ApiSource:
             envelope=Envelope(b"{}"),
             records=known.records,
             headers=answer.headers,
-            url=self.client.url(ask),
+            asked=lambda: self.client.url(ask),
         )
         try:
             following = self._fit_to_be_kept(self._pagination.turn(told).next_cursor)

@@ -18,6 +18,7 @@ from tests.contract.subjects import (
     Stream,
     Subject,
     campaigns,
+    commit_one,
     key,
     letter,
     opened,
@@ -100,7 +101,7 @@ async def test_page_atomic_a_page_that_is_refused_is_not_known(subject: Subject)
         await stream.commit(read("1", *bad))
     late = attrs.evolve(stream.at, seq=stream.at.seq + 1)
     with pytest.raises(StoreWentBack):
-        await stream.store.commit_page(stream.table, late, read("1", *campaigns("a")))
+        await commit_one(stream.store, stream.table, late, read("1", *campaigns("a")))
     assert await known(stream, "1") is None
     assert not (await stream.store.read_checkpoint(ADS)).knows_pages
 
@@ -279,8 +280,8 @@ async def test_accounted_rows_written_beside_the_list_make_it_be_read(subject: S
     """Records asked for by an operator, and dead letters that are tried again."""
     stream = await two_pages(subject)
     aside = await subject.store.begin_aside(stream.at, "asked for")
-    done = await subject.store.commit_page(
-        stream.table, aside, page(row("a", name="x"), next_cursor=None, aside=True)
+    done = await commit_one(
+        subject.store, stream.table, aside, page(row("a", name="x"), next_cursor=None, aside=True)
     )
     assert not done.checkpoint.knows_pages
     assert await known(stream, "2") is None

@@ -13,16 +13,17 @@ Patch = tuple[object, str, Any]
 
 
 def known_before_the_rows() -> list[Patch]:
-    whole = FakeStore.commit_page
+    whole = FakeStore.commit_pages
 
     async def commit(
-        self: FakeStore, table: Table, checkpoint: Checkpoint, page: PageCommit
-    ) -> Committed:
-        if page.known is not None:
-            self._note_known(table, checkpoint, page, ())
-        return await whole(self, table, checkpoint, page)
+        self: FakeStore, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
+    ) -> Sequence[Committed]:
+        for page in pages:
+            if page.known is not None:
+                self._note_known(table, checkpoint, page, ())
+        return await whole(self, table, checkpoint, pages)
 
-    return [(FakeStore, "commit_page", commit)]
+    return [(FakeStore, "commit_pages", commit)]
 
 
 def a_scan_that_does_not_read() -> list[Patch]:

@@ -256,11 +256,8 @@ class World:
             held = self.pausing.get(api.stream)
             if held is not None and held.ok and len(self.lives) == 1:
                 self.store.tell("drain", False, "a request of a stream that is paused")
-            moves = asked.what.startswith("page") and not self._is_still(api.stream)
-            if api.records and moves and self._is_restless():
-                self._move_to_the_front(api, self.rng.choice(list(api.records)))
-            if self.flighty and moves and api.stream == PLAIN:
-                self._fly(api)
+            if asked.what.startswith("page") and not self._is_still(api.stream):
+                self._move(api)
             if self.down:
                 raise ApiUnavailable("503", sent="refused")
             if self.rng.random() >= self.flaky:
@@ -587,6 +584,13 @@ class World:
         found = api.records.pop(name)
         api.records = {name: found, **api.records}
 
+    def _move(self, api: WatchedApi) -> None:
+        """Let records move while a page is asked for."""
+        if api.records and self._is_restless():
+            self._move_to_the_front(api, self.rng.choice(list(api.records)))
+        if api.stream == PLAIN:
+            self._fly(api)
+
     def _fly(self, api: WatchedApi) -> None:
         """Let a record be elsewhere for a moment; or the one that is, be again as it was."""
         if self.flown is not None:
@@ -596,7 +600,7 @@ class World:
                 values = api.records.pop(name) | {"name": before}
                 there = list(api.records.items())
                 api.records = dict([*there[:place], (name, values), *there[place:]])
-        elif api.records and self.rng.random() < (self.flighty or 0.0):
+        elif self.flighty and api.records and self.rng.random() < self.flighty:
             place = self.rng.randrange(len(api.records))
             name, values = list(api.records.items())[place]
             self.flown = (name, place, values["name"])
