@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from syncd.errors import ApiUnavailable, TryAgain
 from syncd.sync import line
+from syncd.sync.known import KnownPage
 from syncd.sync.model import Checkpoint, Committed, Page, PageCommit, Reject, Table
 from syncd.sync.ports import Permit
 from syncd.sync.stream import run_cycle
@@ -45,8 +46,14 @@ class Plain(FakeSource):
 
     fetched: list[str | None] = attrs.field(factory=list, init=False)
 
-    async def fetch(self, cursor: str | None, permit: Permit, since: str | None = None) -> Page:
-        page = await super().fetch(cursor, permit, since)
+    async def fetch(
+        self,
+        cursor: str | None,
+        permit: Permit,
+        since: str | None = None,
+        known: KnownPage | None = None,
+    ) -> Page:
+        page = await super().fetch(cursor, permit, since, known)
         self.fetched.append(cursor)
         good = [r for r in page.records if r.fields["id"] != b'"%s"' % self.refuses.encode()]
         bad = [Reject(key=r.key, reason="bad", raw=r.raw) for r in page.records if r not in good]
