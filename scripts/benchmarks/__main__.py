@@ -9,6 +9,8 @@ COMMANDS = {
     "concurrency": "concurrency",
     "door": "door",
     "endurance": "endurance",
+    "idle": "idle",
+    "many": "many",
     "memory": "memory",
     "outage": "endurance",
     "start": "start",
