@@ -20,7 +20,7 @@ from syncd.config.settings import AuthSettings, Settings, SourceSettings, Stream
 from syncd.daemon.posting import Posting
 from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
-from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.supervisor import RENEW, Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
 from syncd.store.postgres import PostgresStore
 from syncd.sync import events
@@ -344,8 +344,13 @@ async def opened(
             reread=reread,
         )
         try:
+            renewed = trio.current_time()
             for wanted in settings.sources.values():
                 await app.open_source(wanted, only)
+                if trio.current_time() >= renewed + RENEW:
+                    # To open a thousand sources may take longer than a lease lasts.
+                    await app.supervisor.renew()
+                    renewed = trio.current_time()
             yield app
         finally:
             await app.goodbye()  # noqa: ASYNC102 - shields itself

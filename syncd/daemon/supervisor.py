@@ -170,9 +170,13 @@ class Supervisor:
     async def _renew_leases(self) -> None:
         while True:
             await trio.sleep(RENEW)
-            with suppress(StoreUnavailable, StreamBroken):
-                # It lasts for two more tries, and a commit checks the fence itself.
-                await self._renew()
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew all leases with one statement, if Postgres is there."""
+        with suppress(StoreUnavailable, StreamBroken):
+            # They last for two more tries, and a commit checks the fence itself.
+            await self._renew()
 
     async def _renew(self) -> None:
         held = list(self.leases.values())
