@@ -1,5 +1,8 @@
 """What do the benchmarks that compare let one choose?  The same, by the same names."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from scripts.benchmarks.contenders import RIVALS
@@ -35,6 +38,13 @@ RIVAL = click.option(
     help="Who runs against syncd; can be given again. dlt and singer are installed at first, "
     "under your cache folder.",
 )
+SOURCES = click.option(
+    "--sources",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Sources in the config, each with one stream.",
+)
 URL = click.option(
     "--url",
     metavar="URL",
@@ -42,3 +52,9 @@ URL = click.option(
     "for the whole server. Without it: an embedded one of the benchmark's own.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def seconds(usual: float, what: str) -> Callable[[Any], Any]:
+    """How long something is watched."""
+    kind = click.FloatRange(min=1)
+    return click.option("--seconds", type=kind, default=usual, show_default=True, help=what)

@@ -20,7 +20,7 @@ from syncd.config.settings import AuthSettings, Settings, SourceSettings, Stream
 from syncd.daemon.posting import Posting
 from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
-from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.supervisor import RENEW, Supervisor
 from syncd.errors import ConfigError, Fault, LeaseHeld, StoreUnavailable
 from syncd.store.postgres import PostgresStore
 from syncd.sync import events
@@ -35,8 +35,18 @@ from syncd.sync.waits import Waits
 
 GOODBYE = 5.0  # seconds that giving the leases back may take
 STAGGER = 0.05  # seconds for each stream, over which the first cycles of many are spread …
-STAGGER_SHARE = 0.1  # … but no more than this part of the interval …
+STAGGER_SHARE = 0.9  # … but no more than this part of the interval …
 SHORTEST = 60.0  # … or of the shortest that a calendar can have
+
+
+def staggered(before: int, every: float, rng: random.Random) -> float:
+    """Seconds that a stream's first cycle waits, where so many others are before it.
+
+    The first begins at once.  As they begin they come again, start to start: a thousand that
+    begin together do so each time, and wait for one another.
+    """
+    at = STAGGER * rng.uniform(max(0, before - 1), before)
+    return at % (STAGGER_SHARE * every)
 
 
 @attrs.define(eq=False)
@@ -121,10 +131,8 @@ class App:
         return runner
 
     def _stagger(self, stream: StreamSettings) -> float:
-        """The first stream begins at once; the others spread, lest a thousand begin together."""
-        spread = STAGGER * len(self.supervisor.runners)
         every = stream.every if stream.schedule is None else SHORTEST
-        return self.rng.uniform(0.0, min(spread, STAGGER_SHARE * every))
+        return staggered(len(self.supervisor.runners), every, self.rng)
 
     def _context(
         self, stream: StreamId, settings: Settings, shared: _Shared, waits: Waits
@@ -336,8 +344,13 @@ async def opened(
             reread=reread,
         )
         try:
+            renewed = trio.current_time()
             for wanted in settings.sources.values():
                 await app.open_source(wanted, only)
+                if trio.current_time() >= renewed + RENEW:
+                    # To open a thousand sources may take longer than a lease lasts.
+                    await app.supervisor.renew()
+                    renewed = trio.current_time()
             yield app
         finally:
             await app.goodbye()  # noqa: ASYNC102 - shields itself

@@ -5,6 +5,7 @@ it, a second one cuts short what is in flight; SIGHUP, or `syncd reload`, reads 
 again.
 """
 
+import gc
 import os
 import random
 import signal
@@ -96,6 +97,9 @@ async def run(
                     await receivers.goodbye()
                     outcome = LeftEarly()
                 else:
+                    # What is open by now stays.  To look at it for garbage, again and again, holds
+                    # the loop for a quarter of a second where there are a thousand sources.
+                    gc.freeze()
                     outcome = await _Daemon(app, teller, receivers, door, reread).live(signals)
                 door.leave()
                 teller.leaving(0)

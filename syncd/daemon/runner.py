@@ -35,9 +35,10 @@ from syncd.sync.stream import run_cycle, store_answers_again
 
 PAUSE = 30.0  # seconds; the first wait after a cycle whose retries were used up
 PAUSE_CAP = 900.0  # seconds
-SLICE = 60.0  # seconds; so often a long rest looks whether the machine was suspended
+SLICE = 60.0  # seconds; so often who waits for a time of day looks at the store's clock
 GRAIN = 0.001  # seconds; what is left of a rest below this is rounding
 STEPPED = 5.0  # seconds by which the store's clock differs from what it should show
+PURGING = 3600.0  # seconds between two looks for letters that have lain for so long as is kept
 CLOSING = 5.0  # seconds that the end of a stream's client may take
 
 T = TypeVar("T")
@@ -73,10 +74,16 @@ class Runner:
     _found: float | None = attrs.field(default=None, init=False)
     """The start of its schedule that it begins for, in epoch seconds."""
 
+    _purged: Stopwatch | None = attrs.field(default=None, init=False)
+    """Since the letters were looked through for old ones."""
+
     _failures: int = attrs.field(default=0, init=False)
     _next: StreamContext | None = attrs.field(default=None, init=False)
     _lease: Lease | None = attrs.field(default=None, init=False)
     """The one to go on with from the next page boundary on."""
+
+    _nap: trio.CancelScope | None = attrs.field(default=None, init=False)
+    """What it sleeps in: a part of a rest, after which it looks how much of it is left."""
 
     _to_close: list[StreamContext] = attrs.field(factory=list, init=False)
     _jobs: deque[Job] = attrs.field(factory=deque, init=False)
@@ -134,6 +141,11 @@ class Runner:
         """Wake up: something is to be done, or what failed is worth another try."""
         self.stream.stop_at_boundary()
         self._news.set()
+
+    def look_at_the_clock(self) -> None:
+        """The machine was suspended: what we sleep for may be over."""
+        if self._nap is not None:
+            self._nap.cancel()
 
     # --- its life -----------------------------------------------------------------------------
 
@@ -221,11 +233,14 @@ class Runner:
     async def _look_after_letters(self) -> None:
         """After a cycle: try again the calls that were put aside, and let old letters go."""
         stream = self.stream
-        await self._through_outages(lambda: stream.store.purge_letters(stream.id, stream.keep))
-        due = await self._through_outages(lambda: stream.store.due_letters(stream.id))
-        if not due or stream.halt or not stream.source.has_call or self._at is None:
+        if self._purged is None or self._purged.elapsed >= PURGING:
+            await self._through_outages(lambda: stream.store.purge_letters(stream.id, stream.keep))
+            self._purged = Stopwatch()
+        if stream.halt or not stream.source.has_call or self._at is None:
             return
-        self._at = (await retry_letters(stream, self._at, due)).checkpoint
+        due = await self._through_outages(lambda: stream.store.due_letters(stream.id))
+        if due and not stream.halt:
+            self._at = (await retry_letters(stream, self._at, due)).checkpoint
 
     async def _rest(self) -> bool:
         """Wait until the next cycle is due; True if there is news before.
@@ -236,11 +251,12 @@ class Runner:
         self._extra, self._found = False, None
         if self._due:
             return False
-        checkpoint = await self._read()
-        if checkpoint.cycle is not None:
-            return False
         stream = self.stream
         schedule = stream.schedule
+        own = schedule is None and stream.in_turn is not None
+        checkpoint = self._at if own and self._at is not None else await self._read()
+        if checkpoint.cycle is not None:
+            return False
         if schedule is None:
             # Start to start: whatever that clock did, a cycle is never further off than that.
             left = min(checkpoint.next_start or 0.0, stream.every)
@@ -294,7 +310,7 @@ class Runner:
                 left = seconds - watch.elapsed
                 if left < GRAIN:
                     return False
-                with trio.move_on_after(min(left, SLICE)):
+                with trio.move_on_after(left) as self._nap:
                     await self._news.wait()
                     return True
 

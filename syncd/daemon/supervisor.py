@@ -19,11 +19,14 @@ import trio
 
 from syncd.daemon.runner import Result, Runner
 from syncd.errors import Draining, LeaseHeld, StoreUnavailable, StreamBroken
+from syncd.sync.clocks import Stopwatch
 from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import Store
 from syncd.sync.waits import Waits
 
 RENEW = 10.0  # seconds between renewals; a lease lasts 30
+LOOK = 60.0  # seconds; so often it is looked whether the machine was suspended …
+ASLEEP = 1.0  # … for so many seconds or more
 
 
 class Service(Protocol):
@@ -97,6 +100,7 @@ class Supervisor:
         async with trio.open_nursery() as serving:
             self._serving = serving
             serving.start_soon(self._renew_leases)
+            serving.start_soon(self._watch_for_suspends)
             serving.start_soon(self._hurry_in_the_end)
             for service in self._services:
                 serving.start_soon(service.run)
@@ -154,16 +158,29 @@ class Supervisor:
         await trio.sleep_until(self._scope.deadline)
         self.store.hurry()
 
+    async def _watch_for_suspends(self) -> None:
+        """Our clock stands still while the machine is suspended; one looks for all that rest."""
+        while True:
+            watch = Stopwatch()
+            await trio.sleep(LOOK)
+            if watch.suspended >= ASLEEP:
+                for runner in self.runners.values():
+                    runner.look_at_the_clock()
+
     async def _renew_leases(self) -> None:
         while True:
             await trio.sleep(RENEW)
-            with suppress(StoreUnavailable, StreamBroken):
-                # It lasts for two more tries, and a commit checks the fence itself.
-                await self._renew()
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew all leases with one statement, if Postgres is there."""
+        with suppress(StoreUnavailable, StreamBroken):
+            # They last for two more tries, and a commit checks the fence itself.
+            await self._renew()
 
     async def _renew(self) -> None:
         held = list(self.leases.values())
-        kept = await self.store.renew_leases(held)
+        kept = set(await self.store.renew_leases(held))
         for lost in (lease for lease in held if lease not in kept):
             await self._take_back(lost)
 

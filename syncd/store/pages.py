@@ -448,14 +448,15 @@ def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoin
         return standing(cursor, checkpoint.stream)
 
 
-def purge_ledger(connection: Connection, stream: StreamId) -> bool:
-    """Let one batch of old calls go; whether there may be more."""
+def purge_ledger(connection: Connection, stream: StreamId) -> tuple[bool, bool]:
+    """Let one batch of old calls go; whether there may be more, and whether there were any."""
     with transaction(connection) as cursor:
         cursor.execute(
             sql("purge_ledger"),
             {"source": stream.source, "stream": stream.stream, "batch": PURGE},
         )
-        return cursor.rowcount == PURGE
+        gone, there = cursor.fetchone() or (0, False)
+        return gone == PURGE, there
 
 
 def committed(connection: Connection, before: Checkpoint) -> Committed:

@@ -1,12 +1,10 @@
 """The store on a real Postgres: `ports.Store`, one thread call for each method."""
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import psycopg
-import trio
 from psycopg import sql as composed
 
 from syncd.errors import SchemaError, StoreUnavailable
@@ -64,7 +62,6 @@ OLDEST = 140000  # Postgres 14, as the server numbers itself
 LONGEST_HOLD = 366 * 86400.0  # seconds
 LARGEST = 2**62  # that an API can say is left
 PURGES = 200  # batches of old calls, or of history, that leave after one another
-RARELY = 3600.0  # seconds between two purges of one stream's history
 
 
 @attrs.frozen(kw_only=True)
@@ -96,8 +93,8 @@ class PostgresStore:
 
     connections: Connections
     listener: Listener = attrs.field(init=False)
-    _purged: dict[StreamId, float] = attrs.field(factory=dict, init=False)
-    """When the history of a stream was purged the last time, on this loop's clock."""
+    _without_calls: set[StreamId] = attrs.field(factory=set, init=False)
+    """Streams of which the ledger had no call, and has heard of none since: nothing to purge."""
 
     def __attrs_post_init__(self) -> None:
         self.listener = Listener(self.connections)
@@ -125,6 +122,8 @@ class PostgresStore:
         lease: Lease | None,
         intent: Intent | None,
     ) -> Granted | Sequence[NotYet]:
+        if intent is not None:
+            self._without_calls.discard(intent.stream)
         return await self.connections.run(
             lambda c: tokens.take_tokens(c, wants, spent_on, lease, intent)
         )
@@ -160,12 +159,14 @@ class PostgresStore:
         await self.connections.run(lambda c: tokens.change_budget(c, "count_from_answers", values))
 
     async def store_intent(self, intent: Intent, lease: Lease) -> None:
+        self._without_calls.discard(intent.stream)
         await self.connections.run(lambda c: tokens.store_intent(c, intent, lease))
 
     async def ledger(self, keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
         return await self.connections.run(lambda c: tokens.ledger(c, keys))
 
     async def settle_calls(self, settlements: Sequence[Settlement]) -> None:
+        self._without_calls -= {s.intent.stream for s in settlements}
         await self.connections.run(lambda c: tokens.settle_calls(c, settlements))
 
     async def forget_calls(self, keys: Sequence[str], *, unknown: bool) -> None:
@@ -227,9 +228,9 @@ class PostgresStore:
             lambda c: evolution.evolve(c, stream, table, lease, wanted)
         )
 
-    async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
+    async def read_checkpoint(self, stream: StreamId, *, fresh: bool = True) -> Checkpoint:
         return await self.connections.run(
-            lambda c: checkpoints.read(c, stream, lock=True), fresh=True
+            lambda c: checkpoints.read(c, stream, lock=True), fresh=fresh
         )
 
     async def clock(self) -> float:
@@ -259,8 +260,20 @@ class PostgresStore:
             )
         )
         if begun[0].cycle != checkpoint.cycle:
-            await self._purge(lambda c: pages.purge_ledger(c, checkpoint.stream))
+            await self._purge_ledger(checkpoint.stream)
         return begun
+
+    async def _purge_ledger(self, stream: StreamId) -> None:
+        if stream in self._without_calls:
+            return
+
+        def batch(connection: Connection) -> bool:
+            more, there = pages.purge_ledger(connection, stream)
+            if not there:
+                self._without_calls.add(stream)
+            return more
+
+        await self._purge(batch)
 
     async def _purge(self, batch: Callable[[Connection], bool]) -> None:
         """Let what is long past go, in batches that nobody has to wait for.
@@ -323,9 +336,7 @@ class PostgresStore:
 
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
         gone = await self.connections.run(lambda c: letters.purge(c, stream, keep))
-        if trio.current_time() >= self._purged.get(stream, -math.inf) + RARELY:
-            self._purged[stream] = trio.current_time()
-            await self._purge(lambda c: history.purge(c, stream, keep))
+        await self._purge(lambda c: history.purge(c, stream, keep))
         return gone
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:

@@ -282,17 +282,22 @@ WHERE idempotency_key = ANY (%(keys)s) AND outcome = 'open' AND EXISTS (SELECT F
 
 -- name: purge_ledger
 -- Calls of cycles before the last ended one in turn (those out of turn share its calls), in
--- batches; what a dead letter refers to stays.
-DELETE FROM syncd.call WHERE idempotency_key IN (
-    SELECT c.idempotency_key FROM syncd.call c
-    WHERE c.source = %(source)s AND c.stream = %(stream)s
-      AND c.cycle < (SELECT max(id) FROM syncd.cycle
-                     WHERE source = %(source)s AND stream = %(stream)s AND ended_at IS NOT NULL
-                       AND NOT aside AND follows IS NULL)
-      AND NOT EXISTS (SELECT FROM syncd.dead_letter d
-                      WHERE d.source = c.source AND d.stream = c.stream
-                        AND d.idempotency_key = c.idempotency_key)
-    LIMIT %(batch)s);
+-- batches; what a dead letter refers to stays.  How many left, and whether there were any at all.
+WITH gone AS (
+    DELETE FROM syncd.call WHERE idempotency_key IN (
+        SELECT c.idempotency_key FROM syncd.call c
+        WHERE c.source = %(source)s AND c.stream = %(stream)s
+          AND c.cycle < (SELECT max(id) FROM syncd.cycle
+                         WHERE source = %(source)s AND stream = %(stream)s
+                           AND ended_at IS NOT NULL AND NOT aside AND follows IS NULL)
+          AND NOT EXISTS (SELECT FROM syncd.dead_letter d
+                          WHERE d.source = c.source AND d.stream = c.stream
+                            AND d.idempotency_key = c.idempotency_key)
+        LIMIT %(batch)s)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone),
+       EXISTS (SELECT FROM syncd.call WHERE source = %(source)s AND stream = %(stream)s);
 
 -- name: ensure_lease
 INSERT INTO syncd.lease (source) VALUES (%(source)s) ON CONFLICT DO NOTHING;

@@ -21,3 +21,8 @@ class Stopwatch:
     def elapsed(self) -> float:
         """Seconds since then."""
         return max(trio.current_time() - self._began, boot_time() - self._booted)
+
+    @property
+    def suspended(self) -> float:
+        """Seconds of these in which the machine was suspended."""
+        return self.elapsed - (trio.current_time() - self._began)

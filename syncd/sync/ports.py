@@ -401,8 +401,12 @@ class Store(TokenStore, Protocol):
         may not: then they are remembered, and added as soon as somebody does who may.
         """
 
-    async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
-        """On a new connection and FOR UPDATE: what it says is committed or never will be."""
+    async def read_checkpoint(self, stream: StreamId, *, fresh: bool = True) -> Checkpoint:
+        """FOR UPDATE: what it says is committed or never will be.
+
+        fresh: on a new connection, as it must be where an answer was lost, and whatever is open
+        may lead to a server that is none any more.  Each costs Postgres a process.
+        """
 
     async def clock(self) -> float:
         """The store's own, in epoch seconds."""
@@ -519,7 +523,10 @@ class Store(TokenStore, Protocol):
         """
 
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
-        """Let those go that were put aside the last time more than `keep` seconds ago."""
+        """Let those go that were put aside the last time more than `keep` seconds ago.
+
+        With them what is remembered of single records for as long.
+        """
 
     def hurry(self) -> None:
         """From now on wait no longer than a moment for any answer: syncd has to leave."""

@@ -260,9 +260,9 @@ def refuse_too_many_dead(stream: StreamContext, totals: Counts) -> None:
         )
 
 
-async def read_ours(stream: StreamContext) -> Checkpoint:
+async def read_ours(stream: StreamContext, *, fresh: bool = True) -> Checkpoint:
     """The checkpoint as it stands; raises (`sync.displaced`) if the lease is not ours."""
-    now = await stream.store.read_checkpoint(stream.id)
+    now = await stream.store.read_checkpoint(stream.id, fresh=fresh)
     if now.fence != stream.lease.fence:
         raise displaced(Checkpoint(stream=stream.id, seq=0, fence=stream.lease.fence), now)
     return now
@@ -272,10 +272,13 @@ async def _begin(
     stream: StreamContext, *, extra: bool, due: float | None
 ) -> tuple[Checkpoint, Counts, str, Missed | None]:
     schedule = stream.schedule
+    again = False
 
     async def begin() -> tuple[Checkpoint, Counts, str, Missed | None]:
+        nonlocal again
         # Read anew at each try: after an unknown outcome the cycle may have begun.
-        checkpoint = await read_ours(stream)
+        checkpoint = await read_ours(stream, fresh=again)
+        again = True
         fingerprint = stream.source.fingerprint
         changed = checkpoint.cycle is not None and checkpoint.fingerprint != fingerprint
         abandon = "address, path, page, params or filter changed" if changed else ""

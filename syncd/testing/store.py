@@ -92,7 +92,12 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting, Known):
         async with self._at("clock"):
             return self._now()
 
-    async def read_checkpoint(self, stream: StreamId) -> Checkpoint:
+    async def read_checkpoint(
+        self,
+        stream: StreamId,
+        *,
+        fresh: bool = True,  # noqa: ARG002 - there is no connection that could be a wrong one
+    ) -> Checkpoint:
         async with self._at("read_checkpoint"):
             return self._read(stream)
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from syncd.errors import CheckpointMoved, SchemaError, StoreRefused, StoreUnavailable
-from syncd.store import connections, migrate
+from syncd.store import connections, migrate, pages
+from syncd.store.connections import Connections
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync.model import Counts, PageCommit, Row, StreamId, Table
 from syncd.sync.ports import NotYet
@@ -26,6 +27,7 @@ from tests.contract.subjects import (
     Stream,
     campaigns,
     commit_one,
+    intent,
     key,
     letter,
     one_token,
@@ -129,6 +131,51 @@ async def test_resume_a_backend_killed_in_commit_has_written_nothing(
     assert await real.rows() == {}
     assert await real.dead() == []
     assert (await stream.commit(page(row("1")))).totals == Counts(seen=1, written=1)
+
+
+async def test_only_a_read_after_a_lost_answer_costs_a_connection(
+    real: PostgresSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a process of Postgres's, and a thousand sources begin cycles all the time."""
+    stream = await running(real.store)
+    opened_anew: list[None] = []
+    connect = Connections._connect
+
+    def counted(pool: Connections) -> Any:
+        opened_anew.append(None)
+        return connect(pool)
+
+    monkeypatch.setattr(Connections, "_connect", counted)
+    assert await real.store.read_checkpoint(ADS, fresh=False) == stream.at
+    assert opened_anew == []
+    assert await real.store.read_checkpoint(ADS) == stream.at
+    assert len(opened_anew) == 1
+
+
+async def test_the_ledger_of_a_stream_without_calls_is_purged_once(
+    real: PostgresSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it makes one: then old calls leave again as soon as they may."""
+    purges: list[tuple[bool, bool]] = []
+    purge = pages.purge_ledger
+
+    def counted(*args: Any) -> tuple[bool, bool]:
+        purges.append(purge(*args))
+        return purges[-1]
+
+    monkeypatch.setattr(pages, "purge_ledger", counted)
+    stream = await opened(real.store)
+    for _ in range(3):
+        await stream.whole_cycle(row("1"))
+    assert purges == [(False, False)]
+    await stream.begin()
+    assert stream.at.cycle is not None
+    await real.store.store_intent(intent("1", cycle=stream.at.cycle), stream.lease)
+    await stream.commit(page(row("1"), next_cursor=None))
+    for _ in range(4):
+        await stream.whole_cycle(row("1"))
+    assert await run(real, "SELECT FROM syncd.call") == []
+    assert len(purges) == 4
 
 
 async def test_resume_reading_back_waits_for_a_lost_backend_that_still_commits(

@@ -3,14 +3,17 @@
 import itertools
 import random
 from collections import Counter
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 import trio
+import trio.testing
 
 from syncd.daemon.jobs import Job
 from syncd.errors import ApiUnavailable, CallFailed, SchemaError, StoreRefused, UnexpectedAnswer
 from syncd.sync import clocks, events
 from syncd.sync.model import StreamId
+from syncd.testing import FakeStore
 from syncd.testing.api import Asked, hang
 from tests.flow.fleet import Fleet
 
@@ -68,6 +71,55 @@ async def test_the_first_cycles_of_many_streams_are_spread(
     first, second = [c.started_at - began for c in fleet.store.cycles if c.stream == OTHER][:2]
     assert first == pytest.approx(7.0, abs=0.5)
     assert second - first == pytest.approx(900.0, abs=1.0)
+
+
+async def test_a_cycle_of_a_small_list_asks_the_store_three_times(
+    fleet: Fleet, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand streams share one database: a rest, and letters that can't be, cost nothing."""
+    small(fleet, records=3)
+    asked: list[str] = []
+    at = FakeStore._at
+
+    def counted(store: FakeStore, method: str) -> AbstractAsyncContextManager[None]:
+        asked.append(method)
+        return at(store, method)
+
+    async with fleet.life("ads") as life:
+        life.start(ADS, every=600.0, has_call=False)
+        await fleet.cycles(ADS, 1)
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+        monkeypatch.setattr(FakeStore, "_at", counted)
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+        of_all = {"renew_leases", "take_tokens", "settle_tokens"}
+        assert [method for method in asked if method not in of_all] == [
+            "read_checkpoint",
+            "begin_cycle",
+            "commit_pages",
+        ]
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of streams' tasks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += "_run_to_its_end" in task.name
+
+
+async def test_a_rest_of_a_day_wakes_nobody(fleet: Fleet, autojump_clock: Clock) -> None:
+    """One looks whether the machine was suspended, not a thousand streams each for itself."""
+    steps = Steps()
+    async with fleet.life("ads") as life:
+        life.start(ADS, every=86400.0, has_call=False)
+        await fleet.until(lambda e: isinstance(e, events.Resting))
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(steps)
+        await trio.sleep(80000.0)
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.count == 0
 
 
 async def test_a_restart_rests_on(fleet: Fleet, autojump_clock: Clock) -> None:
