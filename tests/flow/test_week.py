@@ -21,7 +21,7 @@ OUTAGE = 20 * MINUTE
 TOLERANCE = 1.0
 
 
-@pytest.mark.early
+@pytest.mark.long
 async def test_a_week(autojump_clock: Clock) -> None:
     """contained, budget, no-blind-repeat: ten streams, a daily outage of each side, clock jumps.
 

@@ -75,6 +75,7 @@ OTHER_STREAM: dict[str, Any] = {
     "incremental": IncrementalSettings(field="n", param="since", kind="number"),
     "deleted": DeletedSettings(field="state"),
     "contract": ContractSettings(new_fields="evolve"),
+    "conditional": "never",
     "search": SearchSettings(body={"state": "open"}),
     "call": None,
     "errors": (ErrorRule(status=("404",), then="skip"),),
