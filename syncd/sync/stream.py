@@ -136,6 +136,9 @@ async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committe
                 since=checkpoint.since,
                 # A scan has to meet each key.
                 conditional=checkpoint.knows_pages and not checkpoint.reconcile,
+                # In its first cycle all is new: to note what would stand for a page costs
+                # then as much as half of writing it.
+                notes=checkpoint.next_start is not None,
             )
         )
         try:

@@ -50,6 +50,9 @@ class Turn:
     conditional: bool = False
     """It may come without a body, if it is known."""
 
+    notes: bool = False
+    """What may stand for it another time is noted."""
+
     turned: Turned = attrs.field(factory=Turned)
     """The pages before it, which none that follows may lead back to."""
 
@@ -178,6 +181,7 @@ class Turn:
             turned=self.turned,
             since=self.since,
             conditional=self.conditional,
+            notes=self.notes,
         )
 
     def key_of(self, record_key: str) -> str:
@@ -191,7 +195,7 @@ class Turn:
 
     @property
     def _may_be_known(self) -> bool:
-        return self.stream.source.conditional and self.since is None
+        return self.notes and self.stream.source.conditional and self.since is None
 
     async def _known(self) -> KnownPage | None:
         """What an answer without a body would stand for."""

@@ -25,13 +25,31 @@ Clock = trio.testing.MockClock
 
 
 @pytest.fixture
-def world() -> World:
-    """25 campaigns, 10 on a page, no budget, no calls; their pages have ETags."""
+async def world(autojump_clock: Clock) -> World:
+    """25 campaigns, 10 on a page, no budget, no calls; their pages have ETags.
+
+    The stream has had a cycle, when there were none yet.
+    """
     world = World(requests=None)
-    world.api.fill(25)
     world.source.conditional = True
     world.source.has_call = False
+    await world.cycle()
+    world.api.asked.clear()
+    world.heard.clear()
+    world.api.fill(25)
     return world
+
+
+async def test_in_the_first_cycle_of_a_stream_nothing_is_noted(autojump_clock: Clock) -> None:
+    """All is new then: what it costs to note pages is saved until they come again."""
+    world = World(requests=None)
+    world.source.conditional, world.source.has_call = True, False
+    world.api.fill(25)
+    await world.cycle()
+    assert not world.store.known
+    assert await unread(world) == 0
+    assert await unread(world) == 3
+    assert_equal(world)
 
 
 async def unread(world: World) -> int:
