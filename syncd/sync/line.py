@@ -49,7 +49,7 @@ class Line:
         """
         first = self._turns[0]
         committing = [first]
-        if not (await first.ready()).dead:
+        if not (await first.ready()).dead and self._is_free:
             for turn in list(self._turns)[1:]:
                 if not turn.is_ready or (await turn.ready()).dead:
                     break
@@ -83,10 +83,12 @@ class Line:
         if following is not None:
             self.begin(following)
 
+    @property
+    def _is_free(self) -> bool:
+        return self.stream.is_free and not self.stream.source.has_call
+
     def _has_room(self, last: Turn) -> bool:
-        if self.stream.source.has_call:
+        if not self._is_free:
             return len(self._turns) == 1 and last.has_calls
-        if not self.stream.is_free:
-            return False
         size = sum(turn.page.size for turn in self._turns if turn.page is not None)
         return len(self._turns) < PAGES and size < BYTES
