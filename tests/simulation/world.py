@@ -199,11 +199,11 @@ class World:
         self.repeatable = self.rng.random() < 0.5
         self.has_verify = self.rng.random() < 0.5
         self.reconcile = self.rng.choice((None, 600.0, 900.0))
-        self.restless = self.rng.choice((0.0, 0.0, 0.0, 0.3))
+        self.restless = random.Random(f"restless {self.schedule.seed}").choice((0.0, 0.3))
         self.forgetful = self.rng.choice((0.0, 0.0, 0.0, 0.3))
         # Drawn apart: what else is drawn stays the same for a seed.
         self.full = random.Random(f"full {self.schedule.seed}").choice((0.0, 0.0, None))
-        self.free = random.Random(f"free {self.schedule.seed}").choice((False, False, True))
+        self.free = random.Random(f"free {self.schedule.seed}").choice((*(False,) * 4, True))
         flighty = random.Random(f"flighty {self.schedule.seed}").choice((None, None, 0.0, 0.3))
         self.flighty = None if self.full is None else flighty
         self.store.troubles = self._trouble
