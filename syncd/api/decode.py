@@ -214,4 +214,5 @@ def _fitted(page: Fitting, contract: Contract) -> Judged:
     def each() -> Sequence[Record]:
         return judge_all(contract, raws_of(page.text)).records
 
-    return Judged(records=Block(keys=page.keys, text=page.text, each=each), last=page.last)
+    last = bytes(_list(page.text)[-1])
+    return Judged(records=Block(keys=page.keys, text=page.text, each=each), last=last)

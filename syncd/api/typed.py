@@ -67,8 +67,6 @@ class Fitting:
     text: bytes
     """All of them, as a JSON array in UTF-8."""
 
-    last: bytes | None
-
 
 @attrs.define(eq=False)
 class Typed:
@@ -137,7 +135,7 @@ class Typed:
         keys = self._spelt(records)
         if len(set(keys)) < len(keys):
             return None
-        return Fitting(keys=keys, text=text, last=last_of(text) if records else None)
+        return Fitting(keys=keys, text=text)
 
     def _spelt(self, records: Sequence[Any]) -> list[str]:
         parts = [
@@ -172,11 +170,3 @@ def _has_digits(text: bytes, many: int) -> bool:
     if len(text) < 2 * many:
         return False
     return any(text[at : at + many].isdigit() for at in range(0, len(text), many))
-
-
-_list = msgspec.json.Decoder(list[Raw]).decode
-
-
-def last_of(text: bytes) -> bytes:
-    """The JSON text of a list's last value."""
-    return bytes(_list(text)[-1])
