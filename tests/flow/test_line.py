@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from syncd.errors import ApiUnavailable, TryAgain
+from syncd.errors import ApiUnavailable, Draining, TryAgain
 from syncd.sync import line
 from syncd.sync.known import KnownPage
 from syncd.sync.model import Checkpoint, Committed, Page, PageCommit, Reject, Table
@@ -205,4 +205,26 @@ async def test_at_the_boundary_nothing_has_begun(autojump_clock: MockClock) -> N
         stream.run_on()
         done = await run_cycle(stream, halted.checkpoint)
     assert done.outcome == "ok"
+    assert world.pages_asked() == [*range(1, 31)]
+
+
+async def test_drain_what_was_fetched_ahead_is_committed_and_asked_for_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    """drain, resume: nothing further is begun, and the next life goes on behind all of it."""
+    world = listed()
+
+    async def leave() -> None:
+        await trio.sleep(COMMIT / 2)
+        world.waits.end()
+
+    async with world.process() as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(leave)
+        with pytest.raises(Draining):
+            await run_cycle(stream)
+    asked = len(world.pages_asked())
+    assert 1 < asked <= line.PAGES
+    assert len(world.rows) == 10 * asked
+    done = await world.cycle()
+    assert (done.outcome, done.totals.seen) == ("ok", 300)
     assert world.pages_asked() == [*range(1, 31)]
