@@ -109,6 +109,8 @@ class Kept:
 
     def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
         """Let the next call of a method raise; `after`: it did its work, the answer is lost."""
+        if not hasattr(self, method):
+            raise AttributeError(f"no method {method!r} that could fail")
         self._failures.setdefault(method, []).append((error, after))
 
     def kept(self) -> dict[str, Any]:

@@ -384,7 +384,7 @@ async def test_resume_a_commit_with_a_lost_answer_is_not_made_twice(
 ) -> None:
     """resume: also of a page that nobody read."""
     await world.cycle()
-    world.store.fail_next("commit_page", StoreUnavailable("lost"), after=True)
+    world.store.fail_next("commit_pages", StoreUnavailable("lost"), after=True)
     done = await world.cycle()
     assert (done.totals.seen, done.totals.unchanged) == (25, 25)
     assert done.totals.balanced
