@@ -178,6 +178,7 @@ class WatchedStore(FakeStore):
         before = self.checkpoints[checkpoint.stream]
         rows_before = len(self.tables[(table.schema, table.name)])
         dead_before = set(self.put_aside)
+        pages_before = len(self.pages.get(checkpoint.cycle or 0, []))
         cursors = [checkpoint.cursor, *(page.next_cursor for page in pages)]
         in_turn = [
             (attrs.evolve(checkpoint, cursor=cursor), page)
@@ -194,6 +195,8 @@ class WatchedStore(FakeStore):
                 same = rows_before == len(self.tables[(table.schema, table.name)])
                 same = same and dead_before == set(self.put_aside)
                 self.tell("page-atomic", same, "a commit that failed has written something")
+                # Of pages that were to be committed together one was refused after others.
+                del self.pages.get(checkpoint.cycle or 0, [])[pages_before:]
         return committed
 
     def _move(self, at: Checkpoint, page: PageCommit) -> None:
