@@ -23,7 +23,7 @@ from syncd.api.exchange import Answer, Ask
 from syncd.api.hide import Hiding
 from syncd.api.hints import clock_of, wait_hint
 from syncd.api.marks import Marks
-from syncd.api.paging import Answered, Pagination, pagination_for
+from syncd.api.paging import Answered, ByNumber, ByOffset, Pagination, pagination_for
 from syncd.api.rules import NOT_CARRIED_OUT, TIMED_OUT, ruled, rules_for
 from syncd.api.shown import shown
 from syncd.api.states import (
@@ -401,6 +401,10 @@ class ApiSource:
     def by_place(self) -> bool:
         # A link may be to a page of a number, too.
         return not isinstance(self.stream.page, CursorPages | KeysetPages | NoPages)
+
+    def foreseen(self, cursor: str | None, total: int) -> str | None:
+        paging = self._pagination
+        return paging.foreseen(cursor, total) if isinstance(paging, ByNumber | ByOffset) else None
 
     def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
         raws = [r for r in page.raws if not without or self._contract.judge(r).key not in without]

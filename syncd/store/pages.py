@@ -70,6 +70,8 @@ def _commit_pages(
 ) -> list[Committed]:
     try:
         with transaction(connection, "begin_page") as cursor:
+            if _are_all_one_statement(checkpoint, pages):
+                return _together(cursor, table, checkpoint, pages, forgotten)
             return _each(cursor, table, checkpoint, pages, forgotten, _put)
     except (psycopg.Error, ValueError) as error:
         if not is_of_the_record(error) or not any(page.rows for page in pages):
@@ -115,6 +117,37 @@ def _each(
     return done
 
 
+def _are_all_one_statement(checkpoint: Checkpoint, pages: Sequence[PageCommit]) -> bool:
+    """Whether each of several pages is written by one statement, with nothing to do between."""
+    known = checkpoint.knows_pages or any(page.same or page.known for page in pages)
+    return len(pages) > 1 and not known and all(page.turns for page in pages)
+
+
+def _together(
+    cursor: Cursor,
+    table: Table,
+    checkpoint: Checkpoint,
+    pages: Sequence[PageCommit],
+    forgotten: Sequence[str],
+) -> list[Committed]:
+    """All are sent before the first answer is awaited: Postgres need not wait for us."""
+    connection = cursor.connection
+    with connection.pipeline():
+        sent = [connection.cursor() for _ in pages]
+        for number, (one, page) in enumerate(zip(sent, pages, strict=True)):
+            at = attrs.evolve(
+                checkpoint, seq=checkpoint.seq + number, pages=checkpoint.pages + number
+            )
+            one.execute(statements(table).turn, _of_turn(at, page))
+        answers = [one.fetchone() for one in sent]
+    done = []
+    for page, answer in zip(pages, answers, strict=True):
+        done.append(_turned(cursor, checkpoint, page, answer))
+        checkpoint = done[-1].checkpoint
+        kept_out.recheck(cursor, checkpoint, page, forgotten)
+    return done
+
+
 def _put(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
     if page.turns:
         return _turn(cursor, table, checkpoint, page)
@@ -131,26 +164,33 @@ def _put(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit)
 
 def _turn(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
     """The same in one statement, for a page of which there is nothing to say but its rows."""
-    cursor.execute(
-        statements(table).turn,
-        {
-            **_move(checkpoint, page),
-            "page": as_page(page.rows),
-            "cycle": checkpoint.cycle,
-            "number": checkpoint.pages + 1,
-            "request": clean(page.request),
-            "seen": page.seen,
-            "rows": len(page.rows) + page.unread,
-            "left_out": page.left_out,
-            "folded": page.folded,
-            "calls": page.calls,
-            "requests": page.requests,
-            "retried": page.retried,
-            "refused": page.refused,
-            "kept_out": page.kept_out,
-        },
-    )
-    row = cursor.fetchone()
+    cursor.execute(statements(table).turn, _of_turn(checkpoint, page))
+    return _turned(cursor, checkpoint, page, cursor.fetchone())
+
+
+def _of_turn(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
+    return {
+        **_move(checkpoint, page),
+        "page": as_page(page.rows),
+        "cycle": checkpoint.cycle,
+        "number": checkpoint.pages + 1,
+        "request": clean(page.request),
+        "seen": page.seen,
+        "rows": len(page.rows) + page.unread,
+        "left_out": page.left_out,
+        "folded": page.folded,
+        "calls": page.calls,
+        "requests": page.requests,
+        "retried": page.retried,
+        "refused": page.refused,
+        "kept_out": page.kept_out,
+    }
+
+
+def _turned(
+    cursor: Cursor, checkpoint: Checkpoint, page: PageCommit, row: tuple[Any, ...] | None
+) -> Committed:
+    """What that statement's answer says."""
     if row is None:
         raise displaced(checkpoint, standing(cursor, checkpoint.stream))
     at, next_start, paused, extra_due, question, version, clock, has_letters, *counts = row

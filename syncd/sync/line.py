@@ -16,7 +16,8 @@ import trio
 from syncd.sync.context import StreamContext
 from syncd.sync.turn import Turn
 
-PAGES = 16  # that are there, and not committed
+ABREAST = 4  # requests for pages under way at once, at most
+PAGES = 32  # that are asked for, and not committed
 BYTES = 2 * 1024 * 1024  # of their answers, from which on no further one is asked for
 
 
@@ -26,9 +27,15 @@ class Line:
 
     stream: StreamContext
     nursery: trio.Nursery
+    foresees: bool = True
+    """Pages may be asked for before the one before them has come."""
+
     _turns: deque[Turn] = attrs.field(factory=deque, init=False)
     _last: Turn | None = attrs.field(default=None, init=False)
     """The one that was begun last, committed or not."""
+
+    _come: Turn | None = attrs.field(default=None, init=False)
+    """The last one whose page has come."""
 
     def begin(self, turn: Turn) -> None:
         """Have it run, and those that may be under way with it."""
@@ -39,6 +46,10 @@ class Line:
     async def _run(self, turn: Turn) -> None:
         self.nursery.start_soon(turn.run)
         await turn.begun.wait()
+        if turn.page is not None:
+            self._come = turn
+        if turn.page is None or turn.tries > 1:
+            self.foresees = False  # the API is at its limits, or ill, or its list another one
         self._go_ahead()
 
     async def ready(self) -> Sequence[Turn]:
@@ -51,7 +62,8 @@ class Line:
         committing = [first]
         if not (await first.ready()).dead and self._is_free:
             for turn in list(self._turns)[1:]:
-                if not turn.is_ready or (await turn.ready()).dead:
+                # Not awaited: for each of them others would be let run first.
+                if turn.prepared is None or turn.prepared.dead:
                     break
                 committing.append(turn)
         return committing
@@ -60,7 +72,18 @@ class Line:
         """They are done with."""
         for _ in turns:
             self._turns.popleft()
+        self._drop_what_does_not_follow(turns[-1])
         self._go_ahead()
+
+    def _drop_what_does_not_follow(self, turn: Turn) -> None:
+        """The list has become another one since its pages were guessed."""
+        page = turn.page
+        if page is None or not self._turns or self._turns[0].cursor == page.next_cursor:
+            return
+        while self._turns:
+            self._turns.popleft().drop()
+        self._last = self._come = turn
+        self.foresees = False
 
     def go_on(self) -> bool:
         """Have the next page on its way; False if the line ends here, at a page boundary."""
@@ -73,15 +96,20 @@ class Line:
         return True
 
     def _go_ahead(self) -> None:
-        """Begin the next one if it may be under way beside those before it."""
-        last, stream = self._last, self.stream
-        if last is None or not last.begun.is_set() or not self._turns:
-            return
-        if stream.halt or stream.waits.ended or not self._has_room(last):
-            return
-        following = last.following()
-        if following is not None:
+        """Begin those that may be under way beside those before them."""
+        while (following := self._following()) is not None:
             self.begin(following)
+
+    def _following(self) -> Turn | None:
+        last, stream = self._last, self.stream
+        if last is None or not self._turns or stream.halt or stream.waits.ended:
+            return None
+        if last.begun.is_set():
+            return last.following() if self._has_room(last) else None
+        asked = sum(not turn.begun.is_set() for turn in self._turns)
+        if not self.foresees or not self._is_free or asked >= ABREAST or self._come is None:
+            return None
+        return last.foreseen(self._come) if self._has_room(last) else None
 
     @property
     def _is_free(self) -> bool:
@@ -90,5 +118,7 @@ class Line:
     def _has_room(self, last: Turn) -> bool:
         if not self._is_free:
             return len(self._turns) == 1 and last.has_calls
-        size = sum(turn.page.size for turn in self._turns if turn.page is not None)
+        # What is on its way will be as long as what came last.
+        come = 0 if self._come is None or self._come.page is None else self._come.page.size
+        size = sum(come if turn.page is None else turn.page.size for turn in self._turns)
         return len(self._turns) < PAGES and size < BYTES

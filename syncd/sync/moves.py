@@ -27,6 +27,8 @@ class Movement:
 
     first_total: int | None = None
     last_total: int | None = None
+    """The last one that was another."""
+
     _before: frozenset[str] = frozenset()
     """Keys of the page before."""
 
@@ -50,7 +52,9 @@ class Movement:
             self.first_page, self.first_total = page.fingerprint(), page.total
             self.first_keys = keys
         self.pages += 1
-        self.last_total = page.total
+        # Whichever page tells of another one: they may have been read in another order.
+        if page.total not in (None, self.first_total):
+            self.last_total = page.total
 
     @property
     def words(self) -> str:

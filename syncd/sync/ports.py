@@ -600,6 +600,12 @@ class Source(Protocol):
     def by_place(self) -> bool:
         """Its pages are places in a list: one record that leaves lets the next ones up."""
 
+    def foreseen(self, cursor: str | None, total: int) -> str | None:
+        """Which cursor should follow this one, in a list of so many records.
+
+        None where its page has to tell, or is the last.  What the page says decides.
+        """
+
     def higher(self, one: str | None, other: str | None) -> str | None:
         """The higher of two high-water marks."""
 

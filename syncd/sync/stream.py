@@ -12,7 +12,7 @@ SQL; when to ask again is `sync.retry`'s business, and whether to ask at all is
 the budget's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 import trio
@@ -32,6 +32,7 @@ from syncd.sync.certain import written
 from syncd.sync.clocks import Stopwatch
 from syncd.sync.context import StreamContext
 from syncd.sync.displaced import displaced
+from syncd.sync.drift import What
 from syncd.sync.due import Missed, following, missed
 from syncd.sync.line import Line
 from syncd.sync.model import Checkpoint, Committed, Counts, PageCommit
@@ -121,7 +122,8 @@ async def _run_cycle(
 async def _turn_pages(stream: StreamContext, checkpoint: Checkpoint) -> Committed:
     trouble: SyncdError | None = None
     async with trio.open_nursery() as turns:
-        line = Line(stream=stream, nursery=turns)
+        # A scan reads its list in order: what is not met may be taken for gone.
+        line = Line(stream=stream, nursery=turns, foresees=not checkpoint.reconcile)
         line.begin(
             Turn(
                 stream=stream,
@@ -170,9 +172,11 @@ async def run_pages(
 ) -> Committed:
     """Commit pages that are ready, of which the checkpoint asks for the first."""
     pages: list[PageCommit] = []
-    at = checkpoint
+    at, noted = checkpoint, set(stream.noted)
     for turn in turns:
-        page = _told_of_the_whole(stream, at, turn, await turn.ready())
+        prepared = turn.prepared or await turn.ready()
+        page = _told_of_the_whole(stream, at, turn, prepared, noted)
+        noted |= {drift.identity for drift in page.drifts}
         # What was asked until now is told with the first.
         pages.append(page if pages else attrs.evolve(page, **attrs.asdict(stream.tally)))
         at = attrs.evolve(
@@ -180,8 +184,7 @@ async def run_pages(
         )
     took = Stopwatch()
     done = await commit(stream, checkpoint, pages)
-    for page in pages:
-        stream.noted |= {drift.identity for drift in page.drifts}
+    stream.noted = noted
     for committed in done:
         for letter in committed.refused:
             stream.tell_of(letter)
@@ -198,12 +201,16 @@ async def run_pages(
 
 
 def _told_of_the_whole(
-    stream: StreamContext, checkpoint: Checkpoint, turn: Turn, page: PageCommit
+    stream: StreamContext,
+    checkpoint: Checkpoint,
+    turn: Turn,
+    page: PageCommit,
+    noted: Collection[tuple[What, str, str]],
 ) -> PageCommit:
-    """The page with what only a look at the whole cycle tells."""
+    """The page with what only a look at the whole cycle tells; `noted`: drifts that are."""
     # One that is noted need not be again, unless its records are counted.
-    room = len(stream.noted) < NOTED
-    fresh = tuple(d for d in page.drifts if d.records or (room and d.identity not in stream.noted))
+    room = len(noted) < NOTED
+    fresh = tuple(d for d in page.drifts if d.records or (room and d.identity not in noted))
     page = attrs.evolve(page, drifts=fresh)
     if turn.page is not None:
         stream.movement.look(turn.page)

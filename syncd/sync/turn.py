@@ -28,6 +28,10 @@ from syncd.sync.model import REFUSED_WHOLE, Page, PageCommit, idempotency_key
 from syncd.sync.turned import Turned
 
 
+class _NotNamedError(Exception):
+    """The page before names another one to follow, or none."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Turn:
     """One page on its way to its commit."""
@@ -41,8 +45,11 @@ class Turn:
     number: int
     """Of the page in its cycle, from 1."""
 
-    page_before: str | None
+    page_before: str | None = None
     """`Page.fingerprint()` of the page before; None for the first one."""
+
+    before: "Turn | None" = None
+    """The page before, which has to name this one, if it had not come when this was begun."""
 
     since: str | None = None
     """The high-water mark from which what has changed is asked for; None: the whole list is."""
@@ -62,6 +69,7 @@ class Turn:
     repeats: bool = False
     """A person answers for it that such a call is made again where nobody can tell."""
 
+    tries: int = attrs.field(default=0, init=False)
     page: Page | None = attrs.field(default=None, init=False)
     fetched_in: float = attrs.field(default=0.0, init=False)
     """Seconds, waits and further tries included."""
@@ -75,12 +83,21 @@ class Turn:
     begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     """The page is there and its last call has been begun; or it has failed."""
 
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _done: trio.Event = attrs.field(factory=trio.Event, init=False)
     _commit: PageCommit | None = attrs.field(default=None, init=False)
     _trouble: SyncdError | None = attrs.field(default=None, init=False)
 
     async def run(self) -> None:
         """Fetch the page and make its calls; trouble is raised by `ready`, to who needs it."""
+        with self._scope:
+            await self._run()
+
+    def drop(self) -> None:
+        """It was asked for on a guess, and is none of the list's pages."""
+        self._scope.cancel()
+
+    async def _run(self) -> None:
         try:
             page = await self.fetch()
             rows, dead = await make_calls(self, page)
@@ -107,6 +124,8 @@ class Turn:
             )
         except (TryAgain, StreamBroken, Draining) as error:
             self._trouble = error
+        except _NotNamedError:
+            pass  # it is dropped
         finally:
             self.begun.set()
             self._done.set()
@@ -122,6 +141,7 @@ class Turn:
         known = await self._known()
 
         async def attempt() -> Page:
+            self.tries += 1
             async with self.stream.permit(spent_on) as permit:
                 try:
                     return await self.stream.source.fetch(self.cursor, permit, self.since, known)
@@ -132,6 +152,7 @@ class Turn:
         took, self.kept_out_version = Stopwatch(), self.stream.kept_out.version
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
         self.fetched_in = took.elapsed
+        await self._take_its_place()
         # First of all: who is to stay forgotten stops no page, and is named by nothing.
         page = await self._sifted(page)
         self._refuse_what_is_frozen(page)
@@ -141,6 +162,17 @@ class Turn:
         self._refuse_what_never_ends(page)
         self.page = page
         return page
+
+    async def _take_its_place(self) -> None:
+        """Behind the page before it, which says whether it follows at all."""
+        before = self.before
+        if before is None:
+            return
+        await before.begun.wait()
+        if before.page is None or before.page.next_cursor != self.cursor:
+            raise _NotNamedError
+        self.page_before = before.turned_over()
+        self.before = None  # else all pages of a cycle would stay in memory
 
     async def _sifted(self, page: Page) -> Page:
         """Without what is to stay forgotten, and that may be so since it was asked for."""
@@ -155,9 +187,9 @@ class Turn:
         return found
 
     @property
-    def is_ready(self) -> bool:
-        """Whether it can be committed now."""
-        return self._commit is not None
+    def prepared(self) -> PageCommit | None:
+        """What is to be committed, if it can be now."""
+        return self._commit
 
     async def ready(self) -> PageCommit:
         """Wait until it can be committed; raises TryAgain, StreamBroken or Draining if never."""
@@ -170,14 +202,36 @@ class Turn:
         """The next page's turn, as far as this one can tell; None after the last page."""
         if self.page is None or self.page.next_cursor is None:
             return None
+        return self._next(self.page.next_cursor, page_before=self.turned_over())
+
+    def foreseen(self, last: "Turn") -> "Turn | None":
+        """The same before its page has come, as far as one that has come tells: the last."""
+        page, source = last.page, self.stream.source
+        if page is None or page.total is None:
+            return None
+        if page.next_cursor != source.foreseen(last.cursor, page.total):
+            return None
+        cursor = source.foreseen(self.cursor, page.total)
+        return None if cursor is None else self._next(cursor, before=self)
+
+    def turned_over(self) -> str:
+        """Note the page as one of those before; its fingerprint."""
+        if self.page is None:
+            raise RuntimeError("a page that has not come was turned")
         self.turned.note(self.cursor, self.page.fingerprint())
+        return self.page.fingerprint()
+
+    def _next(
+        self, cursor: str, *, before: "Turn | None" = None, page_before: str | None = None
+    ) -> "Turn":
         return Turn(
             stream=self.stream,
             cycle=self.cycle,
             started=self.started,
-            cursor=self.page.next_cursor,
+            cursor=cursor,
             number=self.number + 1,
-            page_before=self.page.fingerprint(),
+            before=before,
+            page_before=page_before,
             turned=self.turned,
             since=self.since,
             conditional=self.conditional,

@@ -108,6 +108,9 @@ class FakeSource:
     conditional: bool = False
     """Its pages have ETags, and come without a body where they are known."""
 
+    counted: bool = True
+    """Its pages are counted through, so that the next ones can be asked for before one has come."""
+
     judges: str = ""
     """Change it as if the config had changed what becomes of records."""
 
@@ -183,6 +186,11 @@ class FakeSource:
     @property
     def by_place(self) -> bool:
         return True
+
+    def foreseen(self, cursor: str | None, total: int) -> str | None:
+        number = int(cursor or 1)
+        more = self.counted and number * self.api.page_size < total
+        return str(number + 1) if more else None
 
     def higher(self, one: str | None, other: str | None) -> str | None:
         return max((m for m in (one, other) if m is not None), key=int, default=None)

@@ -49,7 +49,9 @@ Bounds = Mapping[str, Most]
 AGAIN: Bounds = {
     "list requests": Most("each page is asked for once", a_page=1),
     "logins": Most("each process buys a token, which outlives it", a_cycle=1),
-    "connections to the API": Most("the login's serves the pages, too", a_cycle=1, spare=2),
+    "connections to the API": Most(
+        "the login's serves the pages, too; four of them are asked for at once", a_cycle=4
+    ),
     "connections to Postgres": Most(
         "one serves all, but the checkpoint is read on a new one", a_cycle=2, spare=2
     ),

@@ -92,9 +92,15 @@ class SimSource(FakeSource):
         return Page(
             records=[record(self.api.records[i]) for i in chosen],
             next_cursor=str(number + 1) if more else None,
+            # Where it is told, pages are asked for before the one before them has come.
+            total=len(ids) if self.world.is_free(self.api.stream) else None,
             mark=max((str(marks[name]) for name in chosen), key=float, default=None),
             clock=trio.current_time(),
         )
+
+    def foreseen(self, cursor: str | None, total: int) -> str | None:
+        number = int(cursor or 1)
+        return str(number + 1) if number * self.size < total else None
 
     def higher(self, one: str | None, other: str | None) -> str | None:
         return max((m for m in (one, other) if m is not None), key=float, default=None)
@@ -238,7 +244,7 @@ class World:
     def _faults(self, api: WatchedApi) -> Fault:
         async def stumble(asked: Asked) -> Page | bytes | Verdict | None:
             now = trio.current_time()
-            if not self._is_free(api.stream):
+            if not self.is_free(api.stream):
                 self.arrivals.append(now)
                 if not self._misled(now):
                     api.look_at(now, self.arrivals)
@@ -251,7 +257,7 @@ class World:
                 alone = fence if len(self.lives) == 1 else -1
                 api.look_at_call(key, repeatable=self.repeatable, fence=alone)
             elif asked.what.startswith("page") and "asked for" not in asked.what:
-                ahead = line.PAGES if self._is_free(api.stream) else 2
+                ahead = line.PAGES if self.is_free(api.stream) else 2
                 api.look_at_list(int(asked.what.split()[1]), fence, ahead=ahead)
             held = self.pausing.get(api.stream)
             if held is not None and held.ok and len(self.lives) == 1:
@@ -266,7 +272,7 @@ class World:
 
         return stumble
 
-    def _is_free(self, stream: StreamId) -> bool:
+    def is_free(self, stream: StreamId) -> bool:
         return self.free and stream == PLAIN
 
     def _misled(self, now: float) -> bool:
@@ -332,7 +338,7 @@ class World:
             conditional=stream == PLAIN and self.flighty is not None,
             size=self.size,
         )
-        budget = Limits([], life.rest) if self._is_free(stream) else Limits([life.bucket])
+        budget = Limits([], life.rest) if self.is_free(stream) else Limits([life.bucket])
         return StreamContext(
             id=stream,
             table=table(stream),
@@ -348,7 +354,7 @@ class World:
             retry=Retry(
                 retries=3,
                 base=1.0,
-                windows=() if self._is_free(stream) else (PER,),
+                windows=() if self.is_free(stream) else (PER,),
                 budget=budget,
                 waits=waits,
                 rng=self.rng,

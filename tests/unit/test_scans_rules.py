@@ -223,6 +223,12 @@ def test_a_total_that_changes_and_keys_met_twice_are_told() -> None:
     assert grown.words == "the total went from 3 to 4 and 1 key was met twice"
 
 
+def test_a_total_that_was_another_on_any_page_is_told() -> None:
+    """no-delete-on-absence: of pages asked for at once the last in line may be read first."""
+    read = looked(listed("a", total=3), listed("b", total=2), listed("c", total=3))
+    assert read.words == "the total went from 3 to 2"
+
+
 def test_a_total_that_is_not_told_tells_nothing() -> None:
     """no-delete-on-absence: an API that drops the total on some pages has not moved."""
     assert looked(listed("a", total=3), listed("b")).words == ""

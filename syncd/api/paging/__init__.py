@@ -30,7 +30,7 @@ from syncd.config.settings import (
     UrlPages,
 )
 
-__all__ = ["Answered", "Asked", "Pagination", "Turn", "pagination_for"]
+__all__ = ["Answered", "Asked", "ByNumber", "ByOffset", "Pagination", "Turn", "pagination_for"]
 
 
 def pagination_for(page: PageSettings) -> Pagination:

@@ -34,6 +34,11 @@ class ByNumber:
         following = str(number + 1) if goes_on(page, answered, met) else None
         return Turn(next_cursor=following, total=count(answered.envelope, page.total))
 
+    def foreseen(self, cursor: str | None, total: int) -> str | None:
+        """Which cursor will follow in a list of so many records, before its page has come."""
+        page, number = self.settings, self._number(cursor)
+        return str(number + 1) if (number - page.first + 1) * page.size < total else None
+
     def _number(self, cursor: str | None) -> int:
         return _counted(cursor, self.settings.first, "a page number")
 
@@ -58,6 +63,11 @@ class ByOffset:
         reached = self._offset(answered.cursor) + answered.records
         following = str(reached) if goes_on(page, answered, reached - page.first) else None
         return Turn(next_cursor=following, total=count(answered.envelope, page.total))
+
+    def foreseen(self, cursor: str | None, total: int) -> str | None:
+        """The same; wrong where the server gives fewer records a page than it is asked for."""
+        page, following = self.settings, self._offset(cursor) + self.settings.size
+        return str(following) if following - page.first < total else None
 
     def _offset(self, cursor: str | None) -> int:
         return _counted(cursor, self.settings.first, "an offset")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from syncd.api.decode import Envelope
-from syncd.api.paging import Answered, Turn, pagination_for
+from syncd.api.paging import Answered, ByNumber, ByOffset, Turn, pagination_for
 from syncd.config.settings import (
     CursorPages,
     KeysetPages,
@@ -31,6 +31,30 @@ def turn(page: PageSettings, cursor: str | None = None, **answer: Any) -> Turn:
 
 
 # --- by offset, and the ends of lists that are counted through --------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paging", "cursor", "total", "following"),
+    [
+        (ByNumber(NumberPages(size=10)), None, 11, "2"),
+        (ByNumber(NumberPages(size=10)), None, 10, None),
+        (ByNumber(NumberPages(size=10)), "9", 91, "10"),
+        (ByNumber(NumberPages(size=10)), "10", 91, None),
+        (ByNumber(NumberPages(size=10, first=0)), None, 11, "1"),
+        (ByNumber(NumberPages(size=10, first=0)), "1", 20, None),
+        (ByOffset(OffsetPages(size=10)), None, 11, "10"),
+        (ByOffset(OffsetPages(size=10)), None, 10, None),
+        (ByOffset(OffsetPages(size=10)), "80", 91, "90"),
+        (ByOffset(OffsetPages(size=10)), "90", 91, None),
+        (ByOffset(OffsetPages(size=10, first=1)), None, 11, "11"),
+        (ByOffset(OffsetPages(size=10, first=1)), None, 10, None),
+    ],
+)
+def test_what_follows_is_foreseen_as_far_as_there_are_records(
+    paging: ByNumber | ByOffset, cursor: str | None, total: int, following: str | None
+) -> None:
+    """No page behind the last one is asked for on a guess."""
+    assert paging.foreseen(cursor, total) == following
 
 
 def test_an_offset_grows_by_what_came() -> None:
