@@ -175,6 +175,10 @@ class ApiSource:
         return self._verify is not None and not self.repeatable
 
     @property
+    def connections(self) -> int:
+        return self.settings.connections
+
+    @property
     def timeout(self) -> float:
         return self.settings.timeout
 

@@ -55,6 +55,7 @@ def read_source(name: str, node: Node, budgets: Budgets) -> SourceSettings:
     )
     _check_auth(node, source)
     _check_key_headers(node, source)
+    _check_concurrency(node, source)
     check_rules(node, source)
     check_costs(node, source)
     node.finish()
@@ -107,6 +108,20 @@ def _check_auth(node: Node, source: SourceSettings) -> None:
             message = f"the stream {name} sends a parameter {auth.query!r} already"
             node.fault_at(("auth", "query"), message)
             break
+
+
+def _check_concurrency(node: Node, source: SourceSettings) -> None:
+    """Note calls of which fewer could be under way than somebody has written."""
+    for name, stream in source.streams.items():
+        call, most = stream.call, source.connections
+        if call is None or call.concurrency <= most:
+            continue
+        if "concurrency" in node.values["streams"][name]["call"]:
+            message = (
+                f"it is {call.concurrency}, but no more than the source's `connections`, "
+                f"{most}, are under way at once; raise these, or lower it"
+            )
+            node.fault_at(("streams", name, "call", "concurrency"), message)
 
 
 def _queries(stream: StreamSettings) -> Iterator[str]:

@@ -107,7 +107,8 @@ class Line:
         if last.begun.is_set():
             return last.following() if self._has_room(last) else None
         asked = sum(not turn.begun.is_set() for turn in self._turns)
-        if not self.foresees or not self._is_free or asked >= ABREAST or self._come is None:
+        most = min(ABREAST, stream.source.connections)
+        if not self.foresees or not self._is_free or asked >= most or self._come is None:
             return None
         return last.foreseen(self._come) if self._has_room(last) else None
 

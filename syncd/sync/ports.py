@@ -563,6 +563,10 @@ class Source(Protocol):
         """Whether the API can be asked what became of a call that may not be repeated."""
 
     @property
+    def connections(self) -> int:
+        """How many requests, of all streams of its API, are under way at once at most."""
+
+    @property
     def timeout(self) -> float:
         """Seconds after which an attempt is given up, though the API may still be at it."""
 

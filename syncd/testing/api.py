@@ -101,6 +101,7 @@ class FakeSource:
     has_call: bool = True
     repeatable: bool = True
     has_verify: bool = False
+    connections: int = 10
     timeout: float = 15.0
     version: str = "1"
     """Part of the fingerprint: change it as if the config had changed the path."""

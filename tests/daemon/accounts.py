@@ -346,7 +346,7 @@ url = '{database}'
 base_url = "{api.base_url}"
 timeout = "30s"
 backoff = "20ms"
-connections = {THINGS}
+connections = {THINGS if call else streams}
 {source}
 {api.way.auth.format(folder=api.folder)}
 {auth}

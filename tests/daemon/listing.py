@@ -56,6 +56,9 @@ class Kind(ABC):
     until_empty: bool = False
     """A page without records is the end."""
 
+    foreseen: bool = False
+    """What the next page is called is known before this one has come."""
+
     @abstractmethod
     def place(self, asked: Asked) -> int:
         """How many records stand before the page that is asked for, or the key that it is after."""
@@ -77,7 +80,7 @@ class Kind(ABC):
 
 class Number(Kind):
     name, page = "number", 'kind = "number"'
-    by_place = counted = True
+    by_place = counted = foreseen = True
 
     def place(self, asked: Asked) -> int:
         return (int(asked.params["page"]) - 1) * self.size(asked)
@@ -88,7 +91,7 @@ class Number(Kind):
 
 class Offset(Kind):
     name, page = "offset", 'kind = "offset"'
-    by_place = counted = until_empty = True
+    by_place = counted = until_empty = foreseen = True
 
     def place(self, asked: Asked) -> int:
         return int(asked.params["offset"])
@@ -316,11 +319,18 @@ async def listing(kind: Kind) -> AsyncIterator[Listing]:
 
 
 def config(
-    base_url: str, database: str, kind: Kind, *, size: int = SIZE, scans: bool = False
+    base_url: str,
+    database: str,
+    kind: Kind,
+    *,
+    size: int = SIZE,
+    scans: bool = False,
+    connections: int = 1,
 ) -> str:
     """A config with the one stream `api.things`, which runs a cycle at its start and when asked.
 
     scans: each cycle also looks for what is gone.
+    connections: with more than one, several pages are asked for at once, in any order.
     """
     sized = "" if isinstance(kind, Whole) else f", size = {size}"
     return f"""
@@ -330,6 +340,7 @@ url = '{database}'
 base_url = "{base_url}"
 timeout = "30s"
 backoff = "20ms"
+connections = {connections}
 [sources.api.streams.things]
 every = "1d"
 reconcile = "{"1ms" if scans else "never"}"

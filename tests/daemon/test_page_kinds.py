@@ -63,6 +63,32 @@ async def test_kill_9_in_the_middle_of_page_3(kind: Kind, syncd: Syncd, postgres
         assert (cycle["seen"], cycle["written"]) == (THINGS, THINGS)
 
 
+@cells(tuple(kind for kind in PAGED if kind.foreseen), "offset")
+async def test_kill_9_with_several_pages_under_way(kind: Kind, syncd: Syncd, postgres: str) -> None:
+    """resume: whichever of them had come, the next life goes on behind what is committed."""
+    async with listing(kind) as api:
+        syncd.write(config(api.base_url, postgres, kind, connections=4))
+        second, gate = api.gate(2), api.gate(3)
+        async with daemon(syncd) as first:
+            await second.wait()
+            await gate.wait()
+            # Both wait for their answers at once.
+            second.open()
+            await api.until_asked(4)
+            first.process.kill()
+        gate.open()
+        at = Database(postgres)
+        committed = (await at.checkpoint())["pages"]
+        async with daemon(syncd) as again:
+            await again.leave()
+        assert committed < pages(kind)
+        assert {*api.places} == {*places(pages(kind))}
+        assert await at.things() == api.seen
+        (cycle,) = await at.cycles()
+        assert (cycle["outcome"], cycle["pages"]) == ("ok", pages(kind))
+        assert (cycle["seen"], cycle["written"]) == (THINGS, THINGS)
+
+
 @cells(PAGED, "link")
 async def test_loop(kind: Kind, syncd: Syncd, postgres: str) -> None:
     """contained: it parks before the page that leads back, says why, and goes on when mended."""

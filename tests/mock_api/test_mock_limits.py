@@ -119,6 +119,7 @@ def test_the_queue_and_the_table_grow_and_shrink_without_losing_anybody() -> Non
     assert window.clients <= 200 + 1
 
 
+@pytest.mark.long
 def test_a_million_client_ids_in_a_row_leave_memory_flat() -> None:
     """A thousand new ids a second for a quarter of an hour: only a window of them is held."""
     window = SlidingWindow(limit=10, window=60)
@@ -133,6 +134,7 @@ def test_a_million_client_ids_in_a_row_leave_memory_flat() -> None:
     assert memory()["rss_bytes"] - before < 8 * MIB
 
 
+@pytest.mark.long
 def test_a_million_client_ids_in_one_window_are_bounded_and_given_back() -> None:
     """All at once they cost 40 bytes each, and nothing when their window is over."""
     window = SlidingWindow(limit=10, window=60)

@@ -343,6 +343,17 @@ def test_a_call_with_a_key_needs_a_header_of_its_own(faults_of: Faults) -> None:
     assert list(found) == [f"{ORDERS}.call.key_header"]
 
 
+def test_more_calls_at_once_than_connections_are_a_fault_where_somebody_wrote_so(
+    faults_of: Faults, load_text: Load
+) -> None:
+    """A number that silently comes to less would be looked for in the wrong place."""
+    found = faults_of(GOOD, f"{ORDERS}.call.concurrency=11")
+    assert list(found) == [f"{ORDERS}.call.concurrency"]
+    assert "no more than the source's `connections`, 10, are under way" in found.popitem()[1]
+    assert load_text(GOOD, f"{ORDERS}.call.concurrency=11", f"{SHOP}.connections=11")
+    assert load_text(GOOD, f"{SHOP}.connections=1"), "the default gives way"
+
+
 READ_BACK = f"{VERIFY}={{ path = '/orders/{{id}}', done = 'key', is = '{{idempotency_key}}' }}"
 
 
