@@ -599,7 +599,9 @@ class World:
 
     def _fly(self, api: WatchedApi) -> None:
         """Let a record be elsewhere for a moment; or the one that is, be again as it was."""
+        moves = self.store.elsewhere.setdefault(api.stream, [])
         if self.flown is not None:
+            moves.append(trio.current_time())
             name, place, before = self.flown
             self.flown = None
             if name in api.records:
@@ -609,6 +611,7 @@ class World:
         elif self.flighty and api.records and self.rng.random() < self.flighty:
             place = self.rng.randrange(len(api.records))
             name, values = list(api.records.items())[place]
+            moves.append(trio.current_time())
             self.flown = (name, place, values["name"])
             del api.records[name]
             api.records[name] = values | {"name": "for a moment"}
