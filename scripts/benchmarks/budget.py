@@ -1,18 +1,22 @@
 """Does the budget cost no more time than it must, and is nobody refused?"""
 
 import json
+from pathlib import Path
 
 import attrs
 import click
 import trio
 
-from mock_api.testing import running_mock
+from mock_api.testing import MockServer, running_mock
 from scripts.benchmarks import job
+from scripts.benchmarks.spent import killed
 from syncd.demo import duration
 from syncd.store.embedded import embedded_postgres
 
 SPEED = 20.0
-RATIO = 1.10
+RATIO = 1.10  # at that speed, at which the machine is not as much faster
+RATIO_REAL = 1.01
+SHARE = 0.96  # of the possible throughput, where processes die
 COLUMNS = ("requests", "seconds", "floor", "ratio", "refused")
 
 
@@ -24,8 +28,17 @@ class Case:
     instances: int = 1
     """Each with a source of its own; all share one budget and one client id."""
 
+    killed: int = 0
+    """So many of them, by SIGKILL, when `KILL` requests have been counted."""
+
     late: float = 0.0
     """The share of requests that the server counts three seconds late."""
+
+    def most(self, speed: float) -> float:
+        """Of the ratio."""
+        if self.killed:
+            return 1 / SHARE if speed == 1 else RATIO
+        return RATIO_REAL if speed == 1 else RATIO
 
     @property
     def refusals(self) -> int:
@@ -34,8 +47,11 @@ class Case:
 
 
 PLAIN = Case(name="503s and hangs")
+KILLED = Case(name="three, two killed", instances=3, killed=2)
+KILL = 45  # of 330; the fourth window has begun, and all three are at their calls
 CASES = (
     PLAIN,
+    KILLED,
     Case(name="5 % counted 3 s late", late=0.05),
     Case(name="three instances", instances=3),
     Case(name="three instances, late", instances=3, late=0.05),
@@ -62,21 +78,33 @@ class Figures:
 
 
 @click.command()
-@click.option("--real-time", is_flag=True, help="At speed 1, and the first case only: 11 minutes.")
+@click.option(
+    "--real-time", is_flag=True, help="At speed 1, the first two side by side: 15 minutes."
+)
 @click.option("--json", "as_json", is_flag=True, help="One object for each case.")
 def budget(*, real_time: bool, as_json: bool) -> None:
     """The campaigns job under its budget: seconds against the least that it allows.
 
     100 campaigns, a call for each, ten requests a minute, at speed 20. The goal is a
     ratio of 1.10 at most, and no refusal: where requests are counted late, one for a source.
+    In real time it is 1.01, and 96 % of what is possible where two of three processes are killed.
     """
+    speed = 1.0 if real_time else SPEED
+
+    async def tell(case: Case) -> None:
+        figures = await measured(case, speed=speed)
+        click.echo(json.dumps(attrs.asdict(figures)) if as_json else _line(figures))
 
     async def main() -> None:
         if not as_json:
             click.echo(f"{'':<22}{''.join(f'{name:>9}' for name in COLUMNS)}  goal")
-        for case in (PLAIN,) if real_time else CASES:
-            figures = await measured(case, speed=1.0 if real_time else SPEED)
-            click.echo(json.dumps(attrs.asdict(figures)) if as_json else _line(figures))
+        if not real_time:
+            for case in CASES:
+                await tell(case)
+            return
+        async with trio.open_nursery() as nursery:  # all of it is waiting
+            for case in (PLAIN, KILLED):
+                nursery.start_soon(tell, case)
 
     trio.run(main)
 
@@ -91,9 +119,16 @@ async def measured(case: Case, *, speed: float) -> Figures:
     with job.place() as folder:
         async with running_mock(speed=speed, late=case.late) as mock, embedded_postgres(folder):
             async with trio.open_nursery() as nursery:
+                moment = trio.Event()
                 for number in range(1, case.instances + 1):
                     config = job.limited(folder, mock.base_url, speed=speed, source=f"ads{number}")
-                    nursery.start_soon(job.once, config)
+                    if number <= case.killed:
+                        nursery.start_soon(_killed_once, config, folder / f"log{number}", moment)
+                    else:
+                        nursery.start_soon(job.once, config)
+                if case.killed:
+                    await _counted(mock, KILL, job.PER / speed / 100)
+                    moment.set()
             journal = [e for e in await mock.requests() if e["path"].startswith("/api/")]
     counted = [e for e in journal if e["cost"]]
     refused = sum(1 for e in journal if e["status"] == 429)
@@ -105,5 +140,18 @@ async def measured(case: Case, *, speed: float) -> Figures:
         floor_seconds=round(floor, 3),
         ratio=round(took / floor, 4),
         refused_429=refused,
-        goal_met=took <= floor * RATIO and refused <= case.refusals,
+        goal_met=took <= floor * case.most(speed) and refused <= case.refusals,
     )
+
+
+async def _killed_once(config: Path, log: Path, moment: trio.Event) -> None:
+    await killed(job.command(config), log, moment.wait)
+
+
+async def _counted(mock: MockServer, many: int, look: float) -> None:
+    """Wait until the server has counted so many requests."""
+    while True:
+        asked = [e for e in await mock.requests() if e["path"].startswith("/api/")]
+        if sum(1 for e in asked if e["cost"]) >= many:
+            return
+        await trio.sleep(look)
