@@ -367,10 +367,8 @@ class ApiSource:
         # The records first: where they are missing, the answer is an error, and that is
         # what should be said, not that it has no pages.
         field = None if self._marks is None else self._marks.settings.field
-        if cursor is None and self._told:
-            # They are told of once in each cycle.
-            self._told = frozenset()
-            self._read_at_once()
+        if cursor is None:
+            self.anew()
         judged = records_at(
             envelope, self.stream.records, self._contract, redactor, field, self._typed
         )
@@ -406,16 +404,19 @@ class ApiSource:
         # A link may be to a page of a number, too.
         return not isinstance(self.stream.page, CursorPages | KeysetPages | NoPages)
 
+    def anew(self) -> None:
+        if self._told:
+            self._told = frozenset()
+            self._read_at_once()
+
     def foreseen(self, cursor: str | None, total: int) -> str | None:
         paging = self._pagination
         return paging.foreseen(cursor, total) if isinstance(paging, ByNumber | ByOffset) else None
 
     def look_again(self, page: Page, without: Collection[str] = ()) -> Page:
         raws = [r for r in page.raws if not without or self._contract.judge(r).key not in without]
-        if without and self._told:
-            # What these records alone have was not said of anybody.
-            self._told = frozenset()
-            self._read_at_once()
+        if without:
+            self.anew()  # what these records alone have was not said of anybody
         judged = judge_all(self._contract, raws)
         return attrs.evolve(page, **self._of_records(judged, None))
 

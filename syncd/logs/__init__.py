@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Shape = Literal["auto", "plain", "json"]
 Sink = Callable[[Entry], None]
 
-QUIET = ("httpx", "httpcore", "psycopg", "hpack", "hypercorn")
+QUIET = ("httpx", "httpcore", "hpack", "hypercorn")
 
 _hiding = Hiding()
 _teller = Teller(time.monotonic)
@@ -61,6 +61,8 @@ def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[s
     logging.basicConfig(handlers=[_Caught()], level=logging.INFO, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of an error that another one hides, with the values of the row that it is about.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     sys.excepthook = _last_word
     threading.excepthook = lambda args: _last_word(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback

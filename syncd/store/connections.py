@@ -18,17 +18,13 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import (
-    AbstractContextManager,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-)
-from typing import Any, Self, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 import attrs
 import psycopg
 import trio
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from syncd.errors import ConfigError, Fault, StoreRefused, StoreUnavailable, SyncdError
@@ -45,7 +41,7 @@ T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
 Work = Callable[[Connection], T]
 
-SIZE = 4  # connections; work of one stream is sequential, so a few serve many
+SIZE = 4  # connections; a stream seldom does two things at once, so a few serve many
 SILENCE = 45.0  # seconds without an answer; Postgres itself gives a statement up after 30
 HURRY = 3.0  # seconds without an answer, once syncd has to leave
 LOOK = 1.0  # seconds between two looks whether it has
@@ -90,11 +86,19 @@ class _Watch:
             with self._guard:
                 self._connection = connection.watch = None
 
-    @contextmanager
-    def statement(self) -> Iterator[None]:
-        self._since = time.monotonic()
+    def heard(self, waiting: PQGen[T]) -> PQGen[T]:
+        """The same wait, with each sign of life noted: several statements may be under way."""
         try:
-            yield
+            asked = next(waiting)
+            self._since = time.monotonic()
+            while True:
+                ready = yield asked
+                if ready:
+                    self._since = time.monotonic()
+                asked = waiting.send(ready)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
         finally:
             self._since = math.inf
 
@@ -117,25 +121,14 @@ class _Watch:
                 waited_on.shutdown(socket.SHUT_RDWR)
 
 
-class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
-    """A cursor that tells the watch what it waits for."""
-
-    def execute(self, *args: Any, **kwargs: Any) -> Self:
-        with _watched(self.connection):
-            return super().execute(*args, **kwargs)
-
-    def executemany(self, *args: Any, **kwargs: Any) -> None:
-        with _watched(self.connection):
-            super().executemany(*args, **kwargs)
-
-
 class _Watched(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that tells the watch what it waits for."""
+
     watch: _Watch | None = None
 
-
-def _watched(connection: psycopg.Connection[Any]) -> AbstractContextManager[None]:
-    watch = connection.watch if isinstance(connection, _Watched) else None
-    return nullcontext() if watch is None else watch.statement()
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        waiting = gen if self.watch is None else self.watch.heard(gen)
+        return super().wait(waiting, *args, **kwargs)
 
 
 @attrs.frozen(kw_only=True)
@@ -332,7 +325,6 @@ class Connections:
                 self.conninfo,
                 autocommit=True,
                 prepare_threshold=None,
-                cursor_factory=_Cursor,
                 **bounds,
             )
         except psycopg.ProgrammingError as error:

@@ -12,11 +12,11 @@ What counts is what speaks of the API's health: no answer, a broken one, a 5xx. 
 had closed, not a 4xx.
 
 Why these numbers.  `LEAST` is more than the tries of one request with the usual five
-retries: in a stream that is alone the retries have their say first, and the breaker only
-holds back what comes after.  An API that fails one request in five, or in three, is slow
-and not down: with half of them it stays closed, whatever comes in a row.  A share is
-measured over a time that a hundred streams fill in seconds, and one hanging stream never:
-that one asks no more than once in its timeout anyway.
+retries: in a stream that is alone, and asks for one page at a time, the retries have their
+say first, and the breaker only holds back what comes after.  An API that fails one request
+in five, or in three, is slow and not down: with half of them it stays closed, whatever comes
+in a row.  A share is measured over a time that a hundred streams fill in seconds, and one
+hanging stream never: that one asks no more than once in its timeout anyway.
 
 It knows neither HTTP nor SQL, and never retries; see `sync.retry`.
 """

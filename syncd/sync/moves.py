@@ -52,8 +52,9 @@ class Movement:
             self.first_page, self.first_total = page.fingerprint(), page.total
             self.first_keys = keys
         self.pages += 1
-        # Whichever page tells of another one: they may have been read in another order.
-        if page.total not in (None, self.first_total):
+        # Whichever page tells of another one: they may have been read in another order.  One that
+        # came without a body tells what was so when it was read.
+        if page.same is None and page.total not in (None, self.first_total):
             self.last_total = page.total
 
     @property

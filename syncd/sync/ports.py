@@ -604,6 +604,9 @@ class Source(Protocol):
     def by_place(self) -> bool:
         """Its pages are places in a list: one record that leaves lets the next ones up."""
 
+    def anew(self) -> None:
+        """Say again of its fields what is said once a cycle: a page may have come to nothing."""
+
     def foreseen(self, cursor: str | None, total: int) -> str | None:
         """Which cursor should follow this one, in a list of so many records.
 

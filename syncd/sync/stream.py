@@ -89,6 +89,7 @@ async def _run_cycle(
 ) -> Committed:
     if at is None or at.cycle is None or at.fingerprint != stream.source.fingerprint:
         at, totals, abandoned, late = await _begin(stream, extra=extra, due=due)
+        stream.source.anew()
         stream.began, stream.resumed, stream.before = Stopwatch(), at.resumed, totals
         stream.movement, stream.alerts, stream.turned = Movement(), {}, Turned()
         stream.noted = set()

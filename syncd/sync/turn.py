@@ -83,6 +83,8 @@ class Turn:
     begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     """The page is there and its last call has been begun; or it has failed."""
 
+    _asking: bool = attrs.field(default=False, init=False)
+    _dropped: bool = attrs.field(default=False, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _done: trio.Event = attrs.field(factory=trio.Event, init=False)
     _commit: PageCommit | None = attrs.field(default=None, init=False)
@@ -94,8 +96,14 @@ class Turn:
             await self._run()
 
     def drop(self) -> None:
-        """It was asked for on a guess, and is none of the list's pages."""
-        self._scope.cancel()
+        """It was asked for on a guess, and is none of the list's pages.
+
+        A request that is under way is awaited: with it a login may be, of which the answer
+        must not be lost.  It is the last one.
+        """
+        self._dropped = True
+        if not self._asking:
+            self._scope.cancel()
 
     async def _run(self) -> None:
         try:
@@ -143,11 +151,16 @@ class Turn:
         async def attempt() -> Page:
             self.tries += 1
             async with self.stream.permit(spent_on) as permit:
+                self._asking = True
                 try:
                     return await self.stream.source.fetch(self.cursor, permit, self.since, known)
-                except RateLimited:
-                    self.stream.tally.refused += 1
+                except TryAgain as error:
+                    self.stream.tally.refused += isinstance(error, RateLimited)
+                    if self._dropped:
+                        raise _NotNamedError from error
                     raise
+                finally:
+                    self._asking = False
 
         took, self.kept_out_version = Stopwatch(), self.stream.kept_out.version
         page = await self.stream.retry.run(attempt, self.stream.on_failure)
@@ -170,6 +183,7 @@ class Turn:
             return
         await before.begun.wait()
         if before.page is None or before.page.next_cursor != self.cursor:
+            self.stream.source.anew()
             raise _NotNamedError
         self.page_before = before.turned_over()
         self.before = None  # else all pages of a cycle would stay in memory

@@ -188,6 +188,8 @@ class FakeSource:
     def by_place(self) -> bool:
         return True
 
+    def anew(self) -> None: ...
+
     def foreseen(self, cursor: str | None, total: int) -> str | None:
         number = int(cursor or 1)
         more = self.counted and number * self.api.page_size < total

@@ -311,6 +311,30 @@ async def test_a_peer_that_lives_and_says_nothing_is_given_up(
         assert proxy.accepted == 2
 
 
+async def test_a_peer_that_falls_silent_among_several_statements_is_given_up(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """contained, drain: those sent together are waited for where their answers are read."""
+    monkeypatch.setattr(connections, "SILENCE", 0.5)
+
+    def work(connection: Connection, what: str = "lost") -> None:
+        with transaction(connection), connection.pipeline():
+            sent = [connection.cursor() for _ in range(4)]
+            for cursor in sent[:3]:  # each in its time, and together longer
+                cursor.execute("SELECT pg_sleep(0.2)")
+            sent[3].execute(sql.SQL("SELECT {}").format(what))
+            for cursor in sent:
+                cursor.fetchone()
+
+    rule = Rule(statement="SELECT 'lost'", do="black-hole")
+    async with behind_a_proxy(postgres, rule) as (pool, proxy):
+        with trio.fail_after(PATIENCE):
+            with pytest.raises(StoreUnavailable, match="no answer within"):
+                await pool.run(work)
+            await pool.run(lambda c: work(c, "found"))
+        assert proxy.accepted == 2
+
+
 async def test_a_peer_that_falls_silent_at_listen_is_given_up(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from syncd.api import body, transport
-from syncd.store import connections, pages, statements, tokens
+from syncd.store import pages, statements, tokens
 from syncd.store.sql import sql
 from syncd.sync.permit import TokenPermit
 from syncd.sync.ports import Granted
@@ -197,7 +197,7 @@ def _wrap_transaction(crash: Crash) -> None:
 
         return step
 
-    cursor = connections._Cursor
+    cursor = psycopg.Cursor
     _put(cursor, execute=stepped(cursor.execute), executemany=stepped(cursor.executemany))
 
 

@@ -260,23 +260,27 @@ async def test_pages_of_a_list_that_is_counted_through_are_asked_for_at_once(
 async def test_page_atomic_what_was_asked_for_on_a_guess_is_no_page_if_the_list_ends_before(
     autojump_clock: MockClock,
 ) -> None:
-    """Nor does the cycle wait for its answer, which may never come."""
+    """What is under way is awaited, for a login may be with it; it is asked for no more."""
     world = listed()
+    ended: list[int] = []
 
     async def shortens(asked: Asked) -> None:
         page = int(asked.what.split()[1])
         if page == 12:
             world.api.records = dict(list(world.api.records.items())[:115])
         if page > 12:
-            await trio.sleep(1.0)
-            raise ApiUnavailable("503", sent="refused")
+            await trio.sleep(2 * COMMIT)
+            ended.append(page)
+            raise ApiUnavailable("503", sent="refused", hint=600.0)
 
     world.api.faults = shortens
     began = trio.current_time()
     done = await world.cycle()
     assert (done.outcome, done.totals.seen) == ("ok", 115)
     assert trio.current_time() - began < 10 * COMMIT
-    assert 1 <= sum(page > 12 for page in world.pages_asked()) < 3 * line.ABREAST
+    behind = [page for page in world.pages_asked() if page > 12]
+    assert 1 <= len(behind) < line.ABREAST
+    assert sorted(ended) == sorted(behind), "none was cut short"
     assert {*world.api.records} == {*world.rows}
 
 

@@ -1,7 +1,9 @@
 """The pure rules of scans: what is usual, what a guard asks, whether rows moved."""
 
+import attrs
 import pytest
 
+from syncd.sync.known import KnownPage
 from syncd.sync.model import Counts, Page
 from syncd.sync.moves import Movement
 from syncd.sync.ranges import Past, Range, Usual, learned, unusual
@@ -227,6 +229,12 @@ def test_a_total_that_was_another_on_any_page_is_told() -> None:
     """no-delete-on-absence: of pages asked for at once the last in line may be read first."""
     read = looked(listed("a", total=3), listed("b", total=2), listed("c", total=3))
     assert read.words == "the total went from 3 to 2"
+
+
+def test_a_total_that_was_read_long_ago_is_not_told() -> None:
+    """accounted: a page without a body has the total of when it was read, which may be another."""
+    known = attrs.evolve(listed(total=2), same=KnownPage(asked="", judged="", validator=None))
+    assert looked(listed("a", total=3), known, listed("c", total=3)).words == ""
 
 
 def test_a_total_that_is_not_told_tells_nothing() -> None:
