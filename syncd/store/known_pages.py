@@ -16,7 +16,7 @@ from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import is_of_the_record
 from syncd.store.statements import SOURCE, named, statements
-from syncd.sync.known import MANY, WHOLE, KnownPage, Validator, prints_of
+from syncd.sync.known import WHOLE, KnownPage, Validator, prints_of
 from syncd.sync.model import Checkpoint, PageCommit, StreamId, Table, keys_of
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -60,8 +60,8 @@ def taken(
 ) -> Sequence[str] | None:
     """Keys of rows that are there, and that the page did not hold before: another one may have.
 
-    None where all others have to be read again: there are many of these, or a row of the page's
-    own is gone, which nobody does who knows pages.  To be asked before the page is written.
+    None where all others have to be read again: a row of the page's own is gone, which nobody
+    does who knows pages.  To be asked before the page is written.
 
     careful: a key may be none that Postgres has.
     """
@@ -91,7 +91,7 @@ def _taken(
     there, ours = {key for (key,) in cursor}, set(before)
     own = {key for key, known in zip(keys, prints_of(keys), strict=True) if known in ours}
     strange = [key for key in keys if key in there and key not in own]
-    return None if len(strange) > MANY or (whole and own - there) else strange
+    return None if whole and own - there else strange
 
 
 def note(
@@ -109,9 +109,11 @@ def note(
     if page.same is not None:
         _meet(cursor, checkpoint, page.same)
     elif page.asked and (page.known is not None or knows):
-        if taken is None or taken:
-            keys = None if taken is None else list(prints_of(taken))
-            _forget(cursor, stream, but=page.asked, keys=keys)
+        if taken is None:
+            _forget(cursor, stream, but=page.asked)
+        elif taken:
+            held = {"but": page.asked, "keys": list(prints_of(taken))}
+            cursor.execute(sql("unknow_pages_with"), {**_names(stream), **held})
         known = page.known or KnownPage(
             asked=page.asked, judged="", validator=None, keys=prints_of(_keys(page))
         )
@@ -171,13 +173,11 @@ def were_met(cursor: Cursor, checkpoint: Checkpoint, page: PageCommit) -> bool:
 
 def forget(cursor: Cursor, stream: StreamId) -> None:
     """Let all pages of a stream be read whole the next time."""
-    _forget(cursor, stream, but=None, keys=None)
+    _forget(cursor, stream, but=None)
 
 
-def _forget(
-    cursor: Cursor, stream: StreamId, *, but: str | None, keys: Sequence[int] | None
-) -> None:
-    cursor.execute(sql("unknow_pages"), {**_names(stream), "but": but, "keys": keys})
+def _forget(cursor: Cursor, stream: StreamId, *, but: str | None) -> None:
+    cursor.execute(sql("unknow_pages"), {**_names(stream), "but": but})
 
 
 def _keys(page: PageCommit) -> list[str]:

@@ -930,11 +930,18 @@ WHERE source = %(source)s AND stream = %(stream)s AND p.asked = %(asked)s
   AND p.kept_out_version = k.kept_out_version;
 
 -- name: unknow_pages
--- Of the stream: all; or all others; or of these only those that hold one of the keys.
+-- Of the stream: all, or all others.
 DELETE FROM syncd.known_page
 WHERE source = %(source)s AND stream = %(stream)s
-  AND asked IS DISTINCT FROM %(but)s::text
-  AND (%(keys)s::bigint[] IS NULL OR keys && %(keys)s);
+  AND asked IS DISTINCT FROM %(but)s::text;
+
+-- name: unknow_pages_with
+-- Of the others those that hold one of the keys.  Looked up by the keys alone, or each page of the
+-- stream would be compared with all of them.
+DELETE FROM syncd.known_page
+WHERE source = %(source)s AND stream = %(stream)s
+  AND asked <> %(but)s
+  AND ctid = ANY (ARRAY(SELECT ctid FROM syncd.known_page WHERE keys && %(keys)s::bigint[]));
 
 -- name: unknow_unmet_pages
 -- At the end of a whole cycle.

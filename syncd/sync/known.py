@@ -19,7 +19,6 @@ from collections.abc import Iterable
 import attrs
 
 WHOLE = 86400.0  # seconds after which a page is read whole again, whatever its state
-MANY = 20  # rows that one page takes from others; of more, no page keeps its state
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from syncd.errors import PageNotKnown
-from syncd.sync.known import MANY, WHOLE, KnownPage, prints_of
+from syncd.sync.known import WHOLE, KnownPage, prints_of
 from syncd.sync.model import Checkpoint, PageCommit, StreamId, Table, keys_of
 from syncd.testing.kept import Kept
 from syncd.testing.rows import FakeKnownPage
@@ -44,7 +44,7 @@ class Known(Kept):
         there = {key for key in keys if self._is_there(table, at.stream, key)}
         own = {key for key, known in zip(keys, prints_of(keys), strict=True) if known in ours}
         strange = [key for key in keys if key in there and key not in own]
-        return None if len(strange) > MANY or (whole and own - there) else strange
+        return None if whole and own - there else strange
 
     def _is_there(self, table: Table, stream: StreamId, key: str) -> bool:
         try:

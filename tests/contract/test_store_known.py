@@ -8,7 +8,7 @@ from psycopg import sql
 
 from syncd.errors import PageNotKnown, StoreRefused, StoreWentBack
 from syncd.sync.drift import Drift
-from syncd.sync.known import MANY, KnownPage, Validator, prints_of
+from syncd.sync.known import KnownPage, Validator, prints_of
 from syncd.sync.model import PageCommit, Row
 from tests.contract.subjects import (
     ADS,
@@ -224,14 +224,27 @@ async def test_accounted_a_page_without_a_state_is_known_by_its_keys(subject: Su
     assert await known(stream, "1") is not None
 
 
-async def test_accounted_many_rows_from_elsewhere_make_all_be_read(subject: Subject) -> None:
-    """To look for each of them would cost more."""
-    many = campaigns(*(f"n{n}" for n in range(MANY + 1)))
+async def test_accounted_many_rows_from_elsewhere_make_their_pages_be_read(
+    subject: Subject,
+) -> None:
+    """And no others, however many rows they are."""
+    many = campaigns(*(f"n{n}" for n in range(1000)))
     stream = await two_pages(subject)
     await stream.commit(read("3", *many))
-    await stream.commit(read("4", *many))
-    assert [await known(stream, asked) for asked in ("1", "2", "3")] == [None] * 3
-    assert await known(stream, "4") is not None
+    await stream.commit(read("4", *many[1:]))
+    assert await known(stream, "3") is None
+    assert [await known(stream, asked) is not None for asked in ("1", "2", "4")] == [True] * 3
+
+
+async def test_large_pages_of_rows_that_are_there_are_known_all_of_them(subject: Subject) -> None:
+    """They are noted from the second cycle on: that their rows were there takes from nobody."""
+    stream = await running(subject.store)
+    whole = [campaigns(*(f"n{page}-{n}" for n in range(100))) for page in range(3)]
+    for rows in whole:
+        await stream.commit(read("0", *rows, known=False))
+    for number, rows in enumerate(whole):
+        await stream.commit(read(str(number), *rows))
+    assert [await known(stream, str(n)) is not None for n in range(3)] == [True] * 3
 
 
 async def test_accounted_a_row_that_somebody_has_deleted_makes_all_be_read(

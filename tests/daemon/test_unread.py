@@ -43,3 +43,19 @@ async def test_accounted_only_what_has_changed_is_read_after_a_kill_as_well(
             ("ok", 40, 1, 39, 4),
             ("ok", 40, 0, 40, 4),
         ]
+
+
+async def test_large_pages_are_not_read_again_either(syncd: Syncd, postgres: str) -> None:
+    """Noted from the second cycle on, each by its records, however many there are."""
+    plain = {"fail_every": 0, "hang_every": 0, "limit": 0, "page_max": 100}
+    async with running_mock(speed=SPEED, campaigns=400, etags=True, **plain) as mock:
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, size=100, call=None))
+        for unread in (0, 0, 4):
+            assert (await syncd.command("once")).returncode == 0
+            assert (await mock.stats())["answered"].get("304", 0) == unread
+        cycles = await Database(postgres).cycles()
+        assert [(c["outcome"], c["seen"], c["unchanged"]) for c in cycles] == [
+            ("ok", 400, 0),
+            ("ok", 400, 400),
+            ("ok", 400, 400),
+        ]
