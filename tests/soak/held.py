@@ -2,7 +2,8 @@
 
 Each life is another process.  Within the longest one its beginning is compared with its end;
 the early lives are compared with the late ones at the same age.  What counts is the least of
-a stretch: requests come and go, what is left over stays.
+a stretch: requests come and go, what is left over stays.  But while Postgres is away no
+connection is there at all: so the end of a life is held against the most of its beginning.
 """
 
 from collections.abc import Sequence
@@ -45,6 +46,19 @@ class Life:
     @property
     def young(self) -> Held | None:
         return least(self.between(WARM, WARM + STRETCH))
+
+    @property
+    def young_most(self) -> Held | None:
+        """Its most descriptors, threads and connections in that stretch, and its least memory."""
+        least, samples = self.young, self.between(WARM, WARM + STRETCH)
+        if least is None:
+            return None
+        return attrs.evolve(
+            least,
+            descriptors=max(s.descriptors for s in samples),
+            threads=max(s.threads for s in samples),
+            connections=max((s.connections for s in samples if s.connections), default=None),
+        )
 
     @property
     def old(self) -> Held | None:
@@ -94,7 +108,7 @@ def _within_the_longest(lives: Sequence[Life]) -> list[str]:
     life = longest(lives)
     if life is None or life.seconds < WARM + 3 * STRETCH:
         return []
-    young, old = life.young, life.old
+    young, old = life.young_most, life.old
     if young is None or old is None:
         return []
     return _more(f"life {life.number} in {life.seconds:.0f} s", young, old)
