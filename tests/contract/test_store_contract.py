@@ -328,6 +328,7 @@ async def test_the_sql_that_is_needed_holds_the_columns_that_were_added(
     assert '"colour" text' in create
 
 
+@pytest.mark.long
 async def test_somebody_reads_the_table_for_long(real: PostgresSubject) -> None:
     """contained: the lock is waited for, within a bound, and asked for again later."""
     stream = await running(real.store)

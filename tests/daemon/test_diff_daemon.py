@@ -204,6 +204,7 @@ def run(database: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
+@pytest.mark.long
 async def test_what_diff_says_is_what_once_does(syncd: Syncd, postgres: str) -> None:
     """accounted: row by row, column by column, and every sum; then there is nothing to say."""
     assert await rounds(syncd, postgres, "number", 1) == set(WRITTEN)

@@ -144,6 +144,7 @@ def assert_nothing_lost(found: list[dict[str, Any]]) -> None:
         assert crash["refused"] == 0, crash
 
 
+@pytest.mark.long
 async def test_killed_at_five_moments_nothing_is_lost_or_doubled(
     postgres: str, tmp_path: Path
 ) -> None:

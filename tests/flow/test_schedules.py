@@ -117,6 +117,7 @@ async def asked(runner: Runner, job: Job) -> str:
     ],
     ids=["spring", "autumn"],
 )
+@pytest.mark.long
 async def test_each_night_once_also_when_the_clocks_change(
     wall: Watched, start: str, end: str, begun: list[str], autojump_clock: Clock
 ) -> None:

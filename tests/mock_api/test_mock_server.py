@@ -332,6 +332,7 @@ async def test_a_bad_request_ends_its_connection_and_not_the_server() -> None:
         assert (await mock.stats())["requests"] == 0
 
 
+@pytest.mark.long
 async def test_thousands_of_clients_over_real_connections_leave_memory_flat() -> None:
     """2,000 ids come, then 2,000 others; the second crowd makes the process no larger."""
     async with running_mock(speed=60, fail_every=0, hang_every=0) as mock:
