@@ -1,7 +1,7 @@
 """Does the budget cost no more time than it must, and is nobody refused?"""
 
 import json
-from pathlib import Path
+from typing import Any
 
 import attrs
 import click
@@ -123,13 +123,14 @@ async def measured(case: Case, *, speed: float) -> Figures:
                 for number in range(1, case.instances + 1):
                     config = job.limited(folder, mock.base_url, speed=speed, source=f"ads{number}")
                     if number <= case.killed:
-                        nursery.start_soon(_killed_once, config, folder / f"log{number}", moment)
+                        command, log = job.command(config), folder / f"log{number}"
+                        nursery.start_soon(killed, command, log, moment.wait)
                     else:
                         nursery.start_soon(job.once, config)
                 if case.killed:
                     await _counted(mock, KILL, job.PER / speed / 100)
                     moment.set()
-            journal = [e for e in await mock.requests() if e["path"].startswith("/api/")]
+            journal = await _asked(mock)
     counted = [e for e in journal if e["cost"]]
     refused = sum(1 for e in journal if e["status"] == 429)
     took, floor = duration(counted, limit=10, window=job.PER / speed)
@@ -144,14 +145,14 @@ async def measured(case: Case, *, speed: float) -> Figures:
     )
 
 
-async def _killed_once(config: Path, log: Path, moment: trio.Event) -> None:
-    await killed(job.command(config), log, moment.wait)
-
-
 async def _counted(mock: MockServer, many: int, look: float) -> None:
     """Wait until the server has counted so many requests."""
     while True:
-        asked = [e for e in await mock.requests() if e["path"].startswith("/api/")]
-        if sum(1 for e in asked if e["cost"]) >= many:
+        if sum(1 for e in await _asked(mock) if e["cost"]) >= many:
             return
         await trio.sleep(look)
+
+
+async def _asked(mock: MockServer) -> list[dict[str, Any]]:
+    """The job's requests, by the server's log."""
+    return [e for e in await mock.requests() if e["path"].startswith("/api/")]

@@ -190,9 +190,13 @@ class FakeSource:
 
     def anew(self) -> None: ...
 
+    @property
+    def page_size(self) -> int:
+        return self.api.page_size
+
     def foreseen(self, cursor: str | None, total: int) -> str | None:
         number = int(cursor or 1)
-        more = self.counted and number * self.api.page_size < total
+        more = self.counted and number * self.page_size < total
         return str(number + 1) if more else None
 
     def higher(self, one: str | None, other: str | None) -> str | None:

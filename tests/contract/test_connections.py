@@ -1,7 +1,7 @@
 """The threads and connections behind the store: few, bounded, and thrown away when broken."""
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -290,25 +290,30 @@ async def test_an_option_that_is_misspelt_is_guessed() -> None:
     assert "conect_timeout" not in str(caught.value)
 
 
+async def assert_given_up(postgres: str, work: Callable[[Connection, str], None]) -> None:
+    """What selects 'lost' is waited for no longer; on another connection the work is done."""
+    rule = Rule(statement="SELECT 'lost'", do="black-hole")
+    async with behind_a_proxy(postgres, rule) as (pool, proxy):
+        with trio.fail_after(PATIENCE):
+            with pytest.raises(StoreUnavailable, match="no answer within"):
+                await pool.run(lambda c: work(c, "lost"))
+            await pool.run(lambda c: work(c, "found"))
+        assert proxy.accepted == 2
+
+
 async def test_a_peer_that_lives_and_says_nothing_is_given_up(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """contained: behind a proxy that acknowledges everything no timeout of the kernel's helps."""
     monkeypatch.setattr(connections, "SILENCE", 0.5)
 
-    def work(connection: Connection, what: str = "lost") -> None:
+    def work(connection: Connection, what: str) -> None:
         with transaction(connection) as cursor:
             for _ in range(3):  # each in its time, and together longer
                 cursor.execute("SELECT pg_sleep(0.2)")
             cursor.execute(sql.SQL("SELECT {}").format(what))
 
-    rule = Rule(statement="SELECT 'lost'", do="black-hole")
-    async with behind_a_proxy(postgres, rule) as (pool, proxy):
-        with trio.fail_after(PATIENCE):
-            with pytest.raises(StoreUnavailable, match="no answer within"):
-                await pool.run(work)
-            await pool.run(lambda c: work(c, "found"))
-        assert proxy.accepted == 2
+    await assert_given_up(postgres, work)
 
 
 async def test_a_peer_that_falls_silent_among_several_statements_is_given_up(
@@ -317,7 +322,7 @@ async def test_a_peer_that_falls_silent_among_several_statements_is_given_up(
     """contained, drain: those sent together are waited for where their answers are read."""
     monkeypatch.setattr(connections, "SILENCE", 0.5)
 
-    def work(connection: Connection, what: str = "lost") -> None:
+    def work(connection: Connection, what: str) -> None:
         with transaction(connection), connection.pipeline():
             sent = [connection.cursor() for _ in range(4)]
             for cursor in sent[:3]:  # each in its time, and together longer
@@ -326,13 +331,7 @@ async def test_a_peer_that_falls_silent_among_several_statements_is_given_up(
             for cursor in sent:
                 cursor.fetchone()
 
-    rule = Rule(statement="SELECT 'lost'", do="black-hole")
-    async with behind_a_proxy(postgres, rule) as (pool, proxy):
-        with trio.fail_after(PATIENCE):
-            with pytest.raises(StoreUnavailable, match="no answer within"):
-                await pool.run(work)
-            await pool.run(lambda c: work(c, "found"))
-        assert proxy.accepted == 2
+    await assert_given_up(postgres, work)
 
 
 async def test_a_peer_that_falls_silent_at_listen_is_given_up(

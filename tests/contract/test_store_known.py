@@ -236,7 +236,7 @@ async def test_accounted_many_rows_from_elsewhere_make_their_pages_be_read(
     assert [await known(stream, asked) is not None for asked in ("1", "2", "4")] == [True] * 3
 
 
-async def test_large_pages_of_rows_that_are_there_are_known_all_of_them(subject: Subject) -> None:
+async def test_accounted_large_pages_of_rows_that_are_there_are_known(subject: Subject) -> None:
     """They are noted from the second cycle on: that their rows were there takes from nobody."""
     stream = await running(subject.store)
     whole = [campaigns(*(f"n{page}-{n}" for n in range(100))) for page in range(3)]

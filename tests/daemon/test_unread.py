@@ -45,7 +45,7 @@ async def test_accounted_only_what_has_changed_is_read_after_a_kill_as_well(
         ]
 
 
-async def test_large_pages_are_not_read_again_either(syncd: Syncd, postgres: str) -> None:
+async def test_accounted_large_pages_are_not_read_again_either(syncd: Syncd, postgres: str) -> None:
     """Noted from the second cycle on, each by its records, however many there are."""
     plain = {"fail_every": 0, "hang_every": 0, "limit": 0, "page_max": 100}
     async with running_mock(speed=SPEED, campaigns=400, etags=True, **plain) as mock:

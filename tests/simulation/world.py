@@ -98,9 +98,9 @@ class SimSource(FakeSource):
             clock=trio.current_time(),
         )
 
-    def foreseen(self, cursor: str | None, total: int) -> str | None:
-        number = int(cursor or 1)
-        return str(number + 1) if number * self.size < total else None
+    @property
+    def page_size(self) -> int:
+        return self.size
 
     def higher(self, one: str | None, other: str | None) -> str | None:
         return max((m for m in (one, other) if m is not None), key=float, default=None)

@@ -197,6 +197,14 @@ def test_a_library_speaks_through_the_same_sink(sink: Read) -> None:
     assert "example.com" not in heard
 
 
+def test_no_secret_out_what_psycopg_warns_of_is_not_said(sink: Read) -> None:
+    """no-secret-out: of an error that another one hides, with the values of the row it is about."""
+    logging.getLogger("psycopg").warning("error ignored: Failing row contains (canary)")
+    logging.getLogger("psycopg").error("heard")
+    assert "canary" not in sink()
+    assert "heard" in sink()
+
+
 def test_no_variable_s_value_is_in_a_traceback(sink: Read) -> None:
     """Loguru's `diagnose` would print them."""
     unknown_secret = "local-" + "5e1f"

@@ -430,11 +430,13 @@ CALLS: dict[str, tuple[Behaviour, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kept_out", [True, False])
+@pytest.mark.parametrize(("kept_out", "dropped"), [(True, False), (False, True), (False, False)])
 async def test_a_new_field_is_told_of_once_in_a_cycle_but_of_somebody(
-    server: RawServer, permit: NotingPermit, kept_out: bool
+    server: RawServer, permit: NotingPermit, kept_out: bool, dropped: bool
 ) -> None:
-    """accounted: what one has that is kept out is still new when another one brings it."""
+    """accounted: what one has that is kept out, or on a page that came to nothing, is still new
+    when another one brings it.
+    """
     columns, name = {"id": "text", "name": "text"}, "n" * 500
     first = f'{{"id": "a", "name": "{name}", "tag": 1}}, {{"id": "b", "name": "{name}"}}'
     server.will(ok(page(first)), ok(page(f'{{"id": "c", "name": "{name}", "tag": 1}}')))
@@ -444,9 +446,11 @@ async def test_a_new_field_is_told_of_once_in_a_cycle_but_of_somebody(
         assert [d.name for d in got.drifts] == ["tag"]
         if kept_out:
             assert source.look_again(got, {'["a"]'}).drifts == ()
+        if dropped:
+            source.anew()
         then = await source.fetch(got.next_cursor, permit)
 
-    assert [d.name for d in then.drifts] == (["tag"] if kept_out else [])
+    assert [d.name for d in then.drifts] == (["tag"] if kept_out or dropped else [])
 
 
 @pytest.mark.parametrize("case", CALLS)
