@@ -132,11 +132,15 @@ class _Memory:
 
 def _tree(pid: int) -> Iterator[int]:
     yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return  # it has just ended
+    for task in tasks:
         try:
             children = task.read_text("ascii").split()
         except OSError:
-            continue  # it has just ended
+            continue
         for child in children:
             yield from _tree(int(child))
 
