@@ -16,7 +16,7 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
 import attrs
@@ -33,6 +33,14 @@ from syncd.sync.ports import Permit
 MAX_AGE = 300.0  # seconds; then a new pool is begun, which looks up the name again
 POOL_TIMEOUT = 5.0  # seconds in httpcore's own queue, which should always be empty
 
+OURS = (
+    (b"Accept", b"application/json"),
+    (b"Accept-Encoding", ACCEPTED.encode()),
+    (b"Connection", b"keep-alive"),
+    (b"User-Agent", f"syncd/{__version__}".encode()),
+)
+"""Headers of each request that has none of its own by their names."""
+
 
 @functools.cache
 def shared_ssl_context() -> ssl.SSLContext:
@@ -42,9 +50,9 @@ def shared_ssl_context() -> ssl.SSLContext:
 
 @attrs.define(eq=False)
 class _Pool:
-    """One httpx client, with those who still use it."""
+    """One pool of connections, with those who still use it."""
 
-    client: httpx.AsyncClient
+    transport: httpx.AsyncHTTPTransport
     born: float
     users: int = 0
     retired: bool = False
@@ -130,14 +138,9 @@ class Transport:
         async with self._counted(ask.purpose), self._borrow() as pool:
             try:
                 with trio.fail_after(self.timeout) as flight.scope:
-                    async with pool.client.stream(
-                        ask.method,
-                        url,
-                        headers=headers,
-                        content=ask.body,
-                        auth=auth,
-                        extensions={"trace": flight.trace},
-                    ) as response:
+                    request = self._request(flight, url, headers, auth)
+                    response = await pool.transport.handle_async_request(request)
+                    async with aclosing(response):
                         flight.answering = True
                         told = {k.lower(): v for k, v in response.headers.items()}
                         encoding = told.get("content-encoding", "")
@@ -164,6 +167,26 @@ class Transport:
                 self._tell(flight, None, "lost")
                 raise UnexpectedAnswer(f"{ask}: {error.reason}", hint=error.hint) from None
 
+    def _request(
+        self,
+        flight: "_Flight",
+        url: httpx.URL,
+        headers: list[tuple[bytes, bytes]],
+        auth: httpx.Auth | None,
+    ) -> httpx.Request:
+        own = {name.lower() for name, _ in headers}
+        queued = min(POOL_TIMEOUT, self.timeout / 2)
+        request = httpx.Request(
+            flight.ask.method,
+            url,
+            headers=[*(pair for pair in OURS if pair[0].lower() not in own), *headers],
+            content=flight.ask.body,
+            # The whole exchange has a deadline of ours; a pool that makes anybody wait has lost
+            # slots.
+            extensions={"trace": flight.trace, "timeout": {"pool": queued}},
+        )
+        return request if auth is None else next(auth.sync_auth_flow(request))
+
     def _tell(self, flight: "_Flight", status: int | None, trouble: Trouble = "") -> None:
         if self.heard is not None:
             took = trio.current_time() - flight.began
@@ -172,9 +195,12 @@ class Transport:
     def _url(self, ask: Ask) -> httpx.URL:
         """On base_url's origin, always: no path can lead off it."""
         start = self._origin if ask.rooted else self.base_url
+        text = start.rstrip("/") + "/" + ask.path.lstrip("/")
         try:
+            if ask.params and "?" not in text:
+                return httpx.URL(f"{text}?{httpx.QueryParams(ask.params)}")
             # Params of its own are kept; those that go with it take the place of equal ones.
-            url = httpx.URL(start.rstrip("/") + "/" + ask.path.lstrip("/"))
+            url = httpx.URL(text)
             return url.copy_merge_params(ask.params) if ask.params else url
         except httpx.InvalidURL:
             raise UnexpectedAnswer(
@@ -203,7 +229,7 @@ class Transport:
                 await _close(pool)  # noqa: ASYNC102 - shields itself
 
     async def _renew(self, old: _Pool | None) -> _Pool:
-        self._pool = fresh = _Pool(client=self._client(), born=trio.current_time())
+        self._pool = fresh = _Pool(transport=self._transport(), born=trio.current_time())
         if old is not None:
             old.retired = True
             if old.users == 0:
@@ -215,30 +241,18 @@ class Transport:
         if self._pool is pool:
             self._pool = None
 
-    def _client(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(
-            max_connections=self.connections,
-            max_keepalive_connections=self.connections,
-            keepalive_expiry=self.keepalive,
-        )
-        return httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                verify=self.ssl_context or self._tls(),
-                http1=True,
-                http2=False,
-                limits=limits,
-                trust_env=False,
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        # An httpx client would keep cookies, follow redirects and log in anew; we want none of it.
+        return httpx.AsyncHTTPTransport(
+            verify=self.ssl_context or self._tls(),
+            http1=True,
+            http2=False,
+            limits=httpx.Limits(
+                max_connections=self.connections,
+                max_keepalive_connections=self.connections,
+                keepalive_expiry=self.keepalive,
             ),
-            # The whole exchange has a deadline of ours; a pool that makes anybody wait
-            # has lost slots.
-            timeout=httpx.Timeout(None, pool=min(POOL_TIMEOUT, self.timeout / 2)),
-            follow_redirects=False,
             trust_env=False,
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": ACCEPTED,
-                "User-Agent": f"syncd/{__version__}",
-            },
         )
 
     def _tls(self) -> ssl.SSLContext:
@@ -255,7 +269,7 @@ class Transport:
 async def _close(pool: _Pool) -> None:
     # Also while we are being cancelled: sockets are closed, nothing is awaited for long.
     with trio.move_on_after(2, shield=True):
-        await pool.client.aclose()
+        await pool.transport.aclose()
 
 
 def _headers(ask: Ask, signing: Signing | None) -> list[tuple[bytes, bytes]]:
