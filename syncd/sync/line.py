@@ -7,6 +7,7 @@ it is done is committed together.  Else a page is fetched when the one before it
 the budget decides how fast that goes, and a death costs no more than one page's request.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 
@@ -59,11 +60,13 @@ class Line:
         many of them may be too many.
         """
         first = self._turns[0]
-        committing = [first]
+        committing, size = [first], _size(first)
         if not (await first.ready()).dead and self._is_free:
-            for turn in list(self._turns)[1:]:
+            # No more than half of what there is room for, so that the other half can come.
+            for turn in itertools.islice(self._turns, 1, PAGES // 2):
+                size += _size(turn)
                 # Not awaited: for each of them others would be let run first.
-                if turn.prepared is None or turn.prepared.dead:
+                if turn.prepared is None or turn.prepared.dead or size > BYTES // 2:
                     break
                 committing.append(turn)
         return committing
@@ -120,6 +123,10 @@ class Line:
         if not self._is_free:
             return len(self._turns) == 1 and last.has_calls
         # What is on its way will be as long as what came last.
-        come = 0 if self._come is None or self._come.page is None else self._come.page.size
+        come = 0 if self._come is None else _size(self._come)
         size = sum(come if turn.page is None else turn.page.size for turn in self._turns)
         return len(self._turns) < PAGES and size < BYTES
+
+
+def _size(turn: Turn) -> int:
+    return 0 if turn.page is None else turn.page.size
