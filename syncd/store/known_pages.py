@@ -107,7 +107,7 @@ def note(
     """
     stream, knows = checkpoint.stream, checkpoint.knows_pages
     if page.same is not None:
-        _meet(cursor, checkpoint, page.same)
+        meet(cursor, checkpoint, [page.same])
     elif page.asked and (page.known is not None or knows):
         if taken is None:
             _forget(cursor, stream, but=page.asked)
@@ -127,16 +127,20 @@ def note(
     return knows
 
 
-def _meet(cursor: Cursor, checkpoint: Checkpoint, same: KnownPage) -> None:
+def meet(cursor: Cursor, checkpoint: Checkpoint, pages: Sequence[KnownPage]) -> None:
+    """Note that the cycle has come by pages that have not changed.
+
+    Raises PageNotKnown if what stands for one of them is known no more.
+    """
     values = {
         **_names(checkpoint.stream),
         "cycle": checkpoint.cycle,
-        "asked": same.asked,
-        "validator": same.validator and same.validator.text,
-        "judged": same.judged,
+        "asked": [page.asked for page in pages],
+        "validator": [page.validator and page.validator.text for page in pages],
+        "judged": [page.judged for page in pages],
     }
     cursor.execute(sql("meet_known_page"), values)
-    if not cursor.rowcount:
+    if cursor.rowcount < len(pages):
         raise PageNotKnown(f"{checkpoint.stream}: a page has not changed, but is known no more")
 
 

@@ -6,8 +6,9 @@ refused for what is in it is halved under savepoints until the bad records stand
 they become dead letters of the same transaction.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import attrs
@@ -27,6 +28,7 @@ from syncd.sync.displaced import displaced
 from syncd.sync.drift import Drift
 from syncd.sync.keepout import dropped
 from syncd.sync.model import (
+    Block,
     Checkpoint,
     Committed,
     Counts,
@@ -36,9 +38,12 @@ from syncd.sync.model import (
     StreamId,
     Table,
     idempotency_key,
+    keys_of,
 )
 
 PURGE = 5000  # ledger rows that leave in one transaction
+GROUP_ROWS, GROUP_BYTES = 2500, 512 * 1024  # of pages that one statement writes, unless it is one
+MOMENT = timedelta(microseconds=1)  # between such pages, as `turning` spells it
 
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -70,9 +75,9 @@ def _commit_pages(
 ) -> list[Committed]:
     try:
         with transaction(connection, "begin_page") as cursor:
-            if _are_all_one_statement(checkpoint, pages):
-                return _together(cursor, table, checkpoint, pages, forgotten)
-            return _each(cursor, table, checkpoint, pages, forgotten, _put)
+            done = _together(cursor, table, checkpoint, pages, forgotten)
+            at = done[-1].checkpoint if done else checkpoint
+            return done + _each(cursor, table, at, pages[len(done) :], forgotten, _put)
     except (psycopg.Error, ValueError) as error:
         if not is_of_the_record(error) or not any(page.rows for page in pages):
             raise
@@ -117,10 +122,11 @@ def _each(
     return done
 
 
-def _are_all_one_statement(checkpoint: Checkpoint, pages: Sequence[PageCommit]) -> bool:
-    """Whether each of several pages is written by one statement, with nothing to do between."""
-    known = checkpoint.knows_pages or any(page.same or page.known for page in pages)
-    return len(pages) > 1 and not known and all(page.turns for page in pages)
+def _is_one_statement(checkpoint: Checkpoint, page: PageCommit) -> bool:
+    """Whether a page is written by one statement, with nothing to do before the next one's."""
+    # What has been read may be another page's that is known.
+    reads = page.known is not None or (checkpoint.knows_pages and page.same is None)
+    return page.turns and not reads
 
 
 def _together(
@@ -130,27 +136,69 @@ def _together(
     pages: Sequence[PageCommit],
     forgotten: Sequence[str],
 ) -> list[Committed]:
-    """All are sent before the first answer is awaited: Postgres need not wait for us."""
-    connection = cursor.connection
+    """Those of the first pages, if there are several, of which nothing but rows is to be said.
+
+    All are sent before the first answer is awaited: Postgres need not wait for us.
+    """
+    pages = list(itertools.takewhile(lambda page: _is_one_statement(checkpoint, page), pages))
+    if len(pages) < 2:
+        return []
+    connection, groups = cursor.connection, grouped(table, pages)
     with connection.pipeline():
-        sent = [connection.cursor() for _ in pages]
-        for number, (one, page) in enumerate(zip(sent, pages, strict=True)):
-            at = attrs.evolve(
-                checkpoint, seq=checkpoint.seq + number, pages=checkpoint.pages + number
-            )
-            one.execute(statements(table).turn, _of_turn(at, page))
+        sent, at = [connection.cursor() for _ in groups], checkpoint
+        for one, group in zip(sent, groups, strict=True):
+            one.execute(statements(table).turn, _of_turn(at, group))
+            many = len(group)
+            at = attrs.evolve(at, seq=at.seq + many, pages=at.pages + many)
         answers = [one.fetchone() for one in sent]
-    done = []
-    for page, answer in zip(pages, answers, strict=True):
-        done.append(_turned(cursor, checkpoint, page, answer))
-        checkpoint = done[-1].checkpoint
-        kept_out.recheck(cursor, checkpoint, page, forgotten)
+    done: list[Committed] = []
+    for group, answer in zip(groups, answers, strict=True):
+        for page, turned in zip(group, _turned(cursor, checkpoint, group, answer), strict=True):
+            done.append(turned)
+            checkpoint = turned.checkpoint
+            kept_out.recheck(cursor, checkpoint, page, forgotten)
+    if same := [page.same for page in pages if page.same is not None]:
+        known_pages.meet(cursor, checkpoint, same)
     return done
+
+
+def grouped(table: Table, pages: Sequence[PageCommit]) -> list[list[PageCommit]]:
+    """Pages that one statement can write: to parse it and to plan it is half of a small one's work.
+
+    None of them may have a row of another one's, of which the last has to win.  What came as one
+    text has keys of which we know, as well as Postgres does, whether they are the same.
+    """
+    groups: list[list[PageCommit]] = []
+    keys: set[str] = set()
+    size = 0
+    for page in pages:
+        own, text = keys_of(page.rows), _text(table, page)
+        size += len(text or b"")
+        fits = text is not None and size <= GROUP_BYTES and len(keys) + len(own) <= GROUP_ROWS
+        if groups and fits and keys.isdisjoint(own):
+            groups[-1].append(page)
+        else:
+            groups.append([page])
+            keys, size = set(), GROUP_BYTES + 1 if text is None else len(text)
+        keys.update(own)
+    return groups
+
+
+def _text(table: Table, page: PageCommit) -> bytes | None:
+    """A page's rows as they came; None if it can't share a statement."""
+    if not page.rows:
+        return b""
+    # Of rows in which that alone has changed nobody could tell which page has written them.
+    if table.volatile or table.kept or not isinstance(page.rows, Block):
+        return None
+    return page.rows.text
 
 
 def _put(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
     if page.turns:
-        return _turn(cursor, table, checkpoint, page)
+        # In one statement, as there is nothing to say of the page but its rows.
+        cursor.execute(statements(table).turn, _of_turn(checkpoint, [page]))
+        return _turned(cursor, checkpoint, [page], cursor.fetchone())[0]
     cursor.execute(
         statements(table).commit, {**_move(checkpoint, page), "page": as_page(page.rows)}
     )
@@ -162,49 +210,34 @@ def _put(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit)
     return attrs.evolve(_committed(cursor, checkpoint), drifts=news)
 
 
-def _turn(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
-    """The same in one statement, for a page of which there is nothing to say but its rows."""
-    cursor.execute(statements(table).turn, _of_turn(checkpoint, page))
-    return _turned(cursor, checkpoint, page, cursor.fetchone())
-
-
-def _of_turn(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
+def _of_turn(checkpoint: Checkpoint, pages: Sequence[PageCommit]) -> dict[str, object]:
+    asked = ("calls", "requests", "retried", "refused", "kept_out")
     return {
-        **_move(checkpoint, page),
-        "page": as_page(page.rows),
+        **_move(checkpoint, pages[-1], len(pages)),
+        "pages": [as_page(page.rows) for page in pages],
         "cycle": checkpoint.cycle,
         "number": checkpoint.pages + 1,
-        "request": clean(page.request),
-        "seen": page.seen,
-        "rows": len(page.rows) + page.unread,
-        "left_out": page.left_out,
-        "folded": page.folded,
-        "calls": page.calls,
-        "requests": page.requests,
-        "retried": page.retried,
-        "refused": page.refused,
-        "kept_out": page.kept_out,
+        "request": [clean(page.request) for page in pages],
+        "seen": [page.seen for page in pages],
+        "rows": [len(page.rows) + page.unread for page in pages],
+        "left_out": [page.left_out for page in pages],
+        "folded": [page.folded for page in pages],
+        **{name: sum(getattr(page, name) for page in pages) for name in asked},
     }
 
 
 def _turned(
-    cursor: Cursor, checkpoint: Checkpoint, page: PageCommit, row: tuple[Any, ...] | None
-) -> Committed:
-    """What that statement's answer says."""
+    cursor: Cursor,
+    checkpoint: Checkpoint,
+    pages: Sequence[PageCommit],
+    row: tuple[Any, ...] | None,
+) -> list[Committed]:
+    """What that statement's answer says of each page."""
     if row is None:
         raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-    at, next_start, paused, extra_due, question, version, clock, has_letters, *counts = row
-    if has_letters:
-        moment = _moment(checkpoint, page, at)
-        letters.resolve(cursor, moment, page.rows, (), page)
-    now = attrs.evolve(
+    at, next_start, paused, extra_due, question, version, clock, has_letters, each, *sums = row
+    moved = attrs.evolve(
         checkpoint,
-        seq=checkpoint.seq + 1,
-        pages=checkpoint.pages + 1,
-        cursor=page.next_cursor,
-        last_page=page.last_page,
-        high_seen=page.high_seen,
-        api_clock=page.api_clock,
         resumed=False,
         next_start=next_start,
         paused=paused,
@@ -213,7 +246,43 @@ def _turned(
         kept_out_version=version,
         clock=clock,
     )
-    return Committed(checkpoint=now, totals=Counts(**_counts(counts)))
+    done = []
+    added = [_counted(page, written) for page, written in zip(pages, each, strict=True)]
+    totals = Counts(**_counts(sums))
+    for counts in added:
+        totals -= counts
+    for number, (page, counts) in enumerate(zip(pages, added, strict=True)):
+        if has_letters:
+            moment = _moment(moved, page, at + number * MOMENT)
+            letters.resolve(cursor, moment, page.rows, (), page)
+        moved = attrs.evolve(
+            moved,
+            seq=moved.seq + 1,
+            pages=moved.pages + 1,
+            cursor=page.next_cursor,
+            last_page=page.last_page,
+            high_seen=page.high_seen,
+            api_clock=page.api_clock,
+        )
+        totals += counts
+        done.append(Committed(checkpoint=moved, totals=totals))
+    return done
+
+
+def _counted(page: PageCommit, written: int) -> Counts:
+    """What a page that puts nothing aside adds to its cycle's sums."""
+    return Counts(
+        seen=page.seen,
+        written=written,
+        unchanged=len(page.rows) + page.unread - written,
+        left_out=page.left_out,
+        folded=page.folded,
+        calls=page.calls,
+        requests=page.requests,
+        retried=page.retried,
+        refused=page.refused,
+        kept_out=page.kept_out,
+    )
 
 
 def _put_by_halves(
@@ -405,8 +474,10 @@ def past(cursor: Cursor, stream: StreamId) -> list[ranges.Past]:
     ]
 
 
-def _move(checkpoint: Checkpoint, page: PageCommit) -> dict[str, object]:
+def _move(checkpoint: Checkpoint, page: PageCommit, many: int = 1) -> dict[str, object]:
+    """The checkpoint's step over so many pages, of which this is the last."""
     return {
+        "many": many,
         "source": checkpoint.stream.source,
         "stream": checkpoint.stream.stream,
         "seq": checkpoint.seq,

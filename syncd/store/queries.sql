@@ -496,11 +496,11 @@ WHERE source = %(source)s AND stream = %(stream)s AND parked IS NOT NULL;
 -- name: move_checkpoint
 -- The step that everything a page writes hangs on.  Also a part of the upsert in tables.py.
 UPDATE syncd.checkpoint AS c
-SET seq = seq + 1,
+SET seq = seq + %(many)s,
     cursor = CASE WHEN %(aside)s THEN cursor ELSE %(next_cursor)s END,
     last_page = CASE WHEN %(aside)s THEN last_page ELSE %(last_page)s END,
     cycle = CASE WHEN %(ends)s THEN NULL ELSE cycle END,
-    pages = CASE WHEN %(aside)s THEN pages WHEN %(ends)s THEN 0 ELSE pages + 1 END,
+    pages = CASE WHEN %(aside)s THEN pages WHEN %(ends)s THEN 0 ELSE pages + %(many)s END,
     next_start = CASE WHEN %(ends)s AND %(rest)s::float8 IS NOT NULL THEN
         (SELECT started_at FROM syncd.cycle WHERE id = c.cycle)
         + make_interval(secs => %(rest)s) ELSE next_start END,
@@ -516,36 +516,54 @@ RETURNING source, clock_timestamp() AS at, extract(epoch FROM next_start - clock
 -- Nearly all that the cycle has met so far was new or differed: no filter pays then.
 (SELECT written > 0.9 * seen FROM syncd.cycle WHERE id = %(cycle)s)
 
--- name: turn_page
--- What a page of a cycle that goes on leaves beside its rows: the rest of the statement that has
--- moved the checkpoint (k) and written them (w).
-s AS (
-    SELECT count(*)::integer AS written, count(key)::integer AS many,
-           coalesce(array_agg(key) FILTER (WHERE key IS NOT NULL), '{}') AS changed
-    FROM w
+-- name: turning
+-- Pages of a cycle that goes on, each with its moment: the checkpoint has moved (m) over them.
+-- A microsecond apart, as all that they change names its page by it.
+SELECT m.source, m.at + (n - 1) * interval '1 microsecond' AS at, g.*
+FROM m, unnest(%(request)s::text[], %(seen)s::integer[], %(rows)s::integer[],
+               %(left_out)s::integer[], %(folded)s::integer[])
+        WITH ORDINALITY AS g (request, seen, rows, left_out, folded, n)
+
+-- name: turn_pages
+-- What such pages (k) leave beside their rows: the rest of the statement that has moved the
+-- checkpoint (m) and written them (w).  What has been written and was no change tells not of which
+-- page it is: where that can be, each page has a statement of its own.
+v AS (
+    SELECT at, count(*)::integer AS many, array_agg(key) AS changed FROM w GROUP BY at
+), s AS (
+    SELECT k.at, k.n, k.request, k.seen, k.rows, k.left_out, k.folded,
+           coalesce(v.many, 0) AS many, coalesce(v.changed, '{}') AS changed,
+           coalesce(v.many, 0) + CASE WHEN k.n < %(many)s THEN 0
+               ELSE (SELECT coalesce(sum(many), 0) FROM v) - sum(coalesce(v.many, 0)) OVER () END AS written
+    FROM k LEFT JOIN v USING (at)
 ), n AS (
     INSERT INTO syncd.page (source, stream, cycle, number, committed_at, request, seen, written,
                             unchanged, left_out, dead, folded, many, changed)
-    SELECT %(source)s, %(stream)s, %(cycle)s, %(number)s, k.at, %(request)s, %(seen)s, s.written,
-           %(rows)s - s.written, %(left_out)s, 0, %(folded)s, s.many, s.changed
-    FROM k, s WHERE s.many > 0
+    SELECT %(source)s, %(stream)s, %(cycle)s, %(number)s + n - 1, at, request, seen, written,
+           rows - written, left_out, 0, folded, many, changed
+    FROM s WHERE many > 0 ORDER BY n
+), t AS (
+    SELECT sum(seen) AS seen, sum(written) AS written, sum(rows - written) AS unchanged,
+           sum(left_out) AS left_out, sum(folded) AS folded, array_agg(written ORDER BY n) AS each
+    FROM s
 ), c AS (
     UPDATE syncd.cycle c
-    SET pages = pages + 1, seen = seen + %(seen)s, written = c.written + s.written,
-        unchanged = unchanged + %(rows)s - s.written, left_out = left_out + %(left_out)s,
-        folded = folded + %(folded)s, calls = calls + %(calls)s, kept_out = kept_out + %(kept_out)s,
-        requests = requests + %(requests)s, retried = retried + %(retried)s,
-        refused = refused + %(refused)s, reason = CASE WHEN aside THEN reason ELSE '' END
-    FROM k, s WHERE c.id = %(cycle)s
+    SET pages = pages + %(many)s, seen = c.seen + t.seen, written = c.written + t.written,
+        unchanged = c.unchanged + t.unchanged, left_out = c.left_out + t.left_out,
+        folded = c.folded + t.folded, calls = calls + %(calls)s,
+        kept_out = kept_out + %(kept_out)s, requests = requests + %(requests)s,
+        retried = retried + %(retried)s, refused = refused + %(refused)s,
+        reason = CASE WHEN aside THEN reason ELSE '' END
+    FROM m, t WHERE c.id = %(cycle)s
     RETURNING c.seen, c.written, c.unchanged, c.left_out, c.dead, c.folded, c.calls, c.requests,
               c.retried, c.refused, c.kept_out
 )
-SELECT k.at, k.left_until, k.paused, k.extra_due, k.question, k.kept_out_version,
-       extract(epoch FROM k.at)::float8,
+SELECT m.at, m.left_until, m.paused, m.extra_due, m.question, m.kept_out_version,
+       extract(epoch FROM m.at)::float8,
        EXISTS (SELECT FROM syncd.dead_letter
                WHERE source = %(source)s AND stream = %(stream)s),
-       c.*
-FROM k, c;
+       t.each::integer[], c.*
+FROM m, t, c;
 
 -- name: note_page
 -- Only of a page that changed something: a row's _syncd_changed_at then names its page.
@@ -920,13 +938,15 @@ SET read_in = excluded.read_in, read_at = excluded.read_at,
     keys = CASE WHEN p.keys = excluded.keys THEN p.keys ELSE excluded.keys END;
 
 -- name: meet_known_page
--- A 304: none is met if what it stands for was forgotten, or is another, since it was asked for.
+-- 304s: none is met if what it stands for was forgotten, or is another, since it was asked for.
 -- To mark the known page itself would write more WAL than a page that was read and has not changed.
 INSERT INTO syncd.met_page (source, stream, cycle, asked)
 SELECT source, stream, %(cycle)s, p.asked
-FROM syncd.known_page p JOIN syncd.checkpoint k USING (source, stream)
-WHERE source = %(source)s AND stream = %(stream)s AND p.asked = %(asked)s
-  AND p.validator = %(validator)s AND p.judged = %(judged)s
+FROM syncd.known_page p JOIN syncd.checkpoint k USING (source, stream),
+     unnest(%(asked)s::text[], %(validator)s::text[], %(judged)s::text[])
+         AS a (asked, validator, judged)
+WHERE source = %(source)s AND stream = %(stream)s AND p.asked = a.asked
+  AND p.validator = a.validator AND p.judged = a.judged
   AND p.kept_out_version = k.kept_out_version;
 
 -- name: unknow_pages

@@ -6,6 +6,7 @@ import re
 from typing import LiteralString, cast
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)  # for who reads the file: Postgres need not
 
 
 @functools.cache
@@ -15,7 +16,7 @@ def _statements() -> dict[str, LiteralString]:
     names, bodies = parts[::2], parts[1::2]
     # The file is part of the program, as a literal would be: nobody's input is in it.
     return {
-        name: cast(LiteralString, body.strip().rstrip(";"))
+        name: cast(LiteralString, _COMMENT.sub("", body).strip().rstrip(";"))
         for name, body in zip(names, bodies, strict=True)
     }
 

@@ -24,7 +24,7 @@ SOURCE, CHANGED, DELETED = "_syncd_source", "_syncd_changed_at", "_syncd_deleted
 
 UPSERT = """INSERT INTO {table} AS t ({names}, {source}, {changed}, {deleted})
 SELECT {values}, k.source, k.at, NULL
-FROM k, jsonb_to_recordset(%(page)s::jsonb) AS r ({record})
+FROM k, jsonb_to_recordset({page}) AS r ({record})
 WHERE {in_vain}
    OR NOT EXISTS (SELECT FROM {table} o WHERE o.{source} = k.source AND {same_key}
                   AND o.{deleted} IS NULL AND {unchanged} OFFSET 0)
@@ -33,8 +33,7 @@ ON CONFLICT ({source}, {key}) DO UPDATE SET {sets}, {deleted} = NULL,
     {changed} = CASE WHEN {stable} AND t.{deleted} IS NULL THEN t.{changed}
                      ELSE EXCLUDED.{changed} END
 WHERE t.{deleted} IS NOT NULL OR NOT {equal}
-RETURNING CASE WHEN t.{changed} = (SELECT at FROM k)
-          THEN jsonb_build_array({key_of})::text END AS key"""
+RETURNING t.{changed} AS at, jsonb_build_array({key_of})::text AS key"""
 """Writes rows; `k` is (source, at), and gives none where nothing may be written."""
 
 
@@ -45,14 +44,15 @@ def _spelt(statement: sql.Composed) -> LiteralString:
 
 @attrs.frozen(kw_only=True)
 class Statements:
-    """The statements of one table; `page` is a JSON array of its rows' columns."""
+    """The statements of one table; `page` is a JSON array of its rows' columns, `pages` several."""
 
     commit: LiteralString = attrs.field(converter=_spelt)
     """Moves the checkpoint and upserts; gives (checkpoints moved, rows written, the moment,
     which is the rows' `_syncd_changed_at`, and the keys of the rows that got it)."""
 
     turn: LiteralString = attrs.field(converter=_spelt)
-    """The same, for a page of a cycle that goes on, with its sums and its history (`turn_page`)."""
+    """The same for pages of a cycle that goes on, with their sums and their history
+    (`turn_pages`)."""
 
     upsert: LiteralString = attrs.field(converter=_spelt)
     """Upserts alone, as of the moment `at`, for a page that is being halved; gives the same."""
@@ -162,20 +162,24 @@ def _statements(
         "equal": same("t", "excluded", names),
     }
 
-    def upsert(in_vain: LiteralString = "false") -> sql.Composed:
+    def upsert(
+        page: LiteralString = "%(page)s::jsonb", in_vain: LiteralString = "false"
+    ) -> sql.Composed:
         """in_vain: a condition, looked at once, by which rows need not be filtered."""
-        return sql.SQL(UPSERT).format(in_vain=sql.SQL(in_vain), **parts)
+        return sql.SQL(UPSERT).format(page=sql.SQL(page), in_vain=sql.SQL(in_vain), **parts)
 
     shape = sql.SQL(
         "WITH k AS ({k}), w AS ({upsert}) SELECT (SELECT count(*) FROM k), count(*), "
-        "(SELECT at FROM k), coalesce(array_agg(key) FILTER (WHERE key IS NOT NULL), '{{}}') FROM w"
+        "(SELECT at FROM k), coalesce(array_agg(key) FILTER (WHERE at = (SELECT at FROM k)), "
+        "'{{}}') FROM w"
     )
     return Statements(
         commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert()),
-        turn=sql.SQL("WITH k AS ({k}), w AS ({upsert}), {rest}").format(
-            k=sql.SQL(queries.sql("move_checkpoint")),
-            upsert=upsert(queries.sql("in_vain")),
-            rest=sql.SQL(queries.sql("turn_page")),
+        turn=sql.SQL("WITH m AS ({m}), k AS ({k}), w AS ({upsert}), {rest}").format(
+            m=sql.SQL(queries.sql("move_checkpoint")),
+            k=sql.SQL(queries.sql("turning")),
+            upsert=upsert("(%(pages)b::jsonb[])[k.n]", queries.sql("in_vain")),
+            rest=sql.SQL(queries.sql("turn_pages")),
         ),
         upsert=shape.format(
             k=sql.SQL("SELECT %(source)s::text AS source, %(at)s::timestamptz AS at"),
@@ -328,7 +332,7 @@ def named(*parts: str) -> sql.Identifier:
     return sql.Identifier(*(part.replace("%", "%%") for part in parts))
 
 
-def as_page(rows: Sequence[Row]) -> str | Jsonb:
+def as_page(rows: Sequence[Row]) -> Jsonb:
     """The rows as one JSON array, each with the mark whether its call was made."""
     if isinstance(rows, Block):
         return Jsonb(rows.text, dumps=bytes)  # as they came, and not even copied
@@ -339,4 +343,4 @@ def as_page(rows: Sequence[Row]) -> str | Jsonb:
         else r.json
         for r in rows
     ]
-    return (b"[" + b",".join(parts) + b"]").decode()
+    return Jsonb(b"[" + b",".join(parts) + b"]", dumps=bytes)

@@ -344,6 +344,12 @@ class Counts:
     kept_out: int = 0
     """Of those left out: records that are to stay forgotten."""
 
+    def __add__(self, more: "Counts") -> "Counts":
+        return Counts(**{name: getattr(self, name) + getattr(more, name) for name in _COUNTED})
+
+    def __sub__(self, less: "Counts") -> "Counts":
+        return Counts(**{name: getattr(self, name) - getattr(less, name) for name in _COUNTED})
+
     def with_asked(self, more: "Counts") -> "Counts":
         """With what was asked besides, of which no record has come."""
         return attrs.evolve(
@@ -364,6 +370,9 @@ class Counts:
         """Promise 4: every record that was seen has an end."""
         ends = self.written + self.unchanged + self.left_out + self.dead + self.folded
         return self.seen == ends
+
+
+_COUNTED = tuple(field.name for field in attrs.fields(Counts))
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -566,7 +566,7 @@ async def test_deadlock_is_a_matter_of_time(real: PostgresSubject) -> None:
                 nursery.start_soon(
                     outcome_of, stream, page(row("1", name="a"), row("2", name="b")), found
                 )
-                await until(real, "wait_event_type = 'Lock' AND query LIKE 'WITH k%'")
+                await until(real, "wait_event_type = 'Lock' AND query LIKE 'WITH m%'")
                 await trio.to_thread.run_sync(
                     other.execute, "UPDATE campaigns SET heat = 5 WHERE id = '1'"
                 )

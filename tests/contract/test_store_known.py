@@ -142,6 +142,42 @@ async def test_accounted_a_304_that_stands_for_nothing_any_more_writes_nothing(
         await stream.commit(unread(same))
 
 
+async def test_accounted_pages_that_were_not_read_are_committed_together(subject: Subject) -> None:
+    """With one that was read behind them, and the last of the cycle."""
+    stream = await running(subject.store)
+    for of in ("1", "2", "3"):
+        await stream.commit(read(of, *campaigns(f"{of}a", f"{of}b"), left_out=1))
+    await stream.commit(read("4", *campaigns("c"), next_cursor=None))
+    await begun(stream)
+    same = [await surely(stream, of) for of in ("1", "2", "4")]
+    pages = [unread(same[0], requests=1), unread(same[1], requests=1)]
+    pages += [read("3", *campaigns("3a", "3b"), state='"2"', left_out=1)]
+    pages += [unread(same[2], next_cursor=None)]
+    first, second, third, last = await stream.store.commit_pages(stream.table, stream.at, pages)
+    seen = [one.totals.seen for one in (first, second, third, last)]
+    assert (seen, last.totals.unchanged, last.totals.left_out) == ([3, 6, 9, 10], 7, 3)
+    assert (first.checkpoint.pages, second.checkpoint.pages) == (1, 2)
+    assert (last.outcome, last.totals.requests) == ("ok", 2)
+    assert last.checkpoint.knows_pages
+    stream.at = last.checkpoint
+    await begun(stream)
+    states = [(await surely(stream, of)).validator for of in ("1", "2", "3", "4")]
+    assert [state and state.text for state in states] == ['"1"', '"1"', '"2"', '"1"']
+
+
+async def test_page_atomic_of_pages_that_were_not_read_all_stand_for_something_or_none(
+    subject: Subject,
+) -> None:
+    stream = await two_pages(subject)
+    one = await surely(stream, "1")
+    other = attrs.evolve(await surely(stream, "2"), validator=Validator(text="another"))
+    pages = [unread(one), unread(other, next_cursor="next")]
+    with pytest.raises(PageNotKnown):
+        await stream.store.commit_pages(stream.table, stream.at, pages)
+    assert (await subject.store.read_checkpoint(ADS)).seq == stream.at.seq
+    await stream.commit(unread(one))
+
+
 @pytest.mark.parametrize("keep_out", [True, False])
 async def test_accounted_nothing_is_known_after_a_record_was_forgotten_or_let_in(
     subject: Subject, keep_out: bool

@@ -4,12 +4,15 @@ import json
 
 import attrs
 import pytest
+from psycopg import sql
 
 from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
-from syncd.sync.model import Block, Counts, Row
+from syncd.store.pages import GROUP_BYTES, GROUP_ROWS, grouped
+from syncd.sync.model import Block, Counts, PageCommit, Row, Table
 from tests.contract.subjects import (
     ADS,
     TABLE,
+    PostgresSubject,
     Subject,
     campaigns,
     key,
@@ -140,3 +143,100 @@ async def test_contained_a_page_that_is_refused_as_it_came_is_taken_apart(
     done = await stream.commit(attrs.evolve(page(), rows=rows))
     assert set(await subject.rows()) == {"1", "2"}
     assert done.totals == Counts(seen=2 + len(odd), written=2, dead=len(odd))
+
+
+PLAIN = attrs.evolve(TABLE, name="plain", volatile=frozenset(), kept=frozenset())
+"""A table of which each row that is written tells by its moment which page has written it."""
+
+
+def small(*ids: str, name: str = "", next_cursor: str = "next") -> PageCommit:
+    """A page as it came, which can be written together with others."""
+    rows = block(*(row(of, name=name) for of in ids))
+    return attrs.evolve(page(next_cursor=next_cursor, requests=1), rows=rows, request=ids[0])
+
+
+async def test_page_atomic_small_pages_are_written_at_once_and_told_apart(
+    real: PostgresSubject,
+) -> None:
+    """Each has its own sums, its own moment, and its own place in the history."""
+    stream = await running(real.store, table=PLAIN)
+    before = stream.at
+    pages = [small("1", "2"), small("3", next_cursor="c"), small("4", "5", next_cursor="d")]
+    assert [len(group) for group in grouped(PLAIN, pages)] == [3]
+    done = await real.store.commit_pages(PLAIN, before, pages)
+    assert [one.totals for one in done] == [
+        Counts(seen=2, written=2, requests=1),
+        Counts(seen=3, written=3, requests=2),
+        Counts(seen=5, written=5, requests=3),
+    ]
+    assert [one.checkpoint.cursor for one in done] == ["next", "c", "d"]
+    assert done[-1].checkpoint == await real.store.read_checkpoint(ADS)
+    told = await real.select(
+        sql.SQL(
+            "SELECT p.number, p.request, p.written, p.unchanged, p.changed, "
+            "array_agg(t.id ORDER BY t.id) AS ids FROM syncd.page p "
+            "JOIN plain t ON t._syncd_changed_at = p.committed_at GROUP BY p.id ORDER BY p.number"
+        )
+    )
+    assert [(t["number"], t["request"], t["ids"], sorted(t["changed"])) for t in told] == [
+        (1, "1", ["1", "2"], [key("1"), key("2")]),
+        (2, "3", ["3"], [key("3")]),
+        (3, "4", ["4", "5"], [key("4"), key("5")]),
+    ]
+    # And once more: what has not changed is written by none, and told of none.
+    again = [small("1", "2"), small("3", name="new"), small("4", "5")]
+    done = await real.store.commit_pages(PLAIN, done[-1].checkpoint, again)
+    assert [(one.totals.written, one.totals.unchanged) for one in done] == [(5, 2), (6, 2), (6, 4)]
+
+
+async def test_page_atomic_a_record_on_two_pages_is_what_the_later_one_says(
+    real: PostgresSubject,
+) -> None:
+    """Also where that is what it was before both: pages with a common record are kept apart."""
+    stream = await running(real.store, table=PLAIN)
+    await real.store.commit_pages(PLAIN, stream.at, [small("1", name="old")])
+    pages = [small("1", name="new"), small("2"), small("3", "1", name="old")]
+    assert [len(group) for group in grouped(PLAIN, pages)] == [2, 1]
+    at = await real.store.read_checkpoint(ADS)
+    *_, last = await real.store.commit_pages(PLAIN, at, pages)
+    assert {of: found["name"] for of, found in (await real.rows(PLAIN)).items()} == {
+        "1": "old",
+        "2": "",
+        "3": "old",
+    }
+    assert last.totals == Counts(seen=5, written=5, requests=4)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        attrs.evolve(PLAIN, volatile=frozenset({"heat"})),
+        attrs.evolve(PLAIN, kept=frozenset({"synced"})),
+    ],
+    ids=["volatile", "kept"],
+)
+async def test_accounted_where_a_write_may_be_no_change_each_page_has_its_own_statement(
+    table: Table,
+) -> None:
+    """Such a row keeps its moment, and nobody could tell which page has written it."""
+    assert [len(group) for group in grouped(table, [small("1"), page(), small("2")])] == [1, 1, 1]
+
+
+async def test_what_is_written_at_once_is_bounded() -> None:
+    """By its rows and by its bytes; one page is written however large it is."""
+    many = [small(*(f"{page}-{n}" for n in range(GROUP_ROWS // 2))) for page in range(5)]
+    assert [len(group) for group in grouped(PLAIN, many)] == [2, 2, 1]
+    wide = [small(str(n), name="x" * (GROUP_BYTES // 3)) for n in range(4)]
+    assert [len(group) for group in grouped(PLAIN, wide)] == [2, 2]
+    huge = small("1", name="x" * GROUP_BYTES)
+    assert [len(group) for group in grouped(PLAIN, [huge, small("2"), small("3")])] == [1, 2]
+
+
+async def test_contained_a_small_page_that_is_refused_costs_itself(real: PostgresSubject) -> None:
+    stream = await running(real.store, table=PLAIN)
+    bad = block(row("3"), row("4", clicks=BIG))
+    pages = [small("1", "2"), attrs.evolve(page(), rows=bad), small("5")]
+    done = await real.store.commit_pages(PLAIN, stream.at, pages)
+    assert set(await real.rows(PLAIN)) == {"1", "2", "3", "5"}
+    assert [len(one.refused) for one in done] == [0, 1, 0]
+    assert done[-1].totals == Counts(seen=5, written=4, dead=1, requests=2)
