@@ -153,7 +153,8 @@ def door(context: click.Context) -> None:
 def load(*, seconds: float) -> None:
     """500 slow listeners and 200 requests a second, beside the campaigns job.
 
-    The same daemon runs without the crowd, with it, and without it again.
+    The same daemon runs without the crowd, with it, and without it again; and then another one
+    for as long, to which nobody comes: how much a young daemon grows by itself.
     """
     trio.run(_load, seconds)
 
@@ -166,12 +167,8 @@ async def _load(seconds: float) -> None:
         ):
             config = _restless(job.limited(folder, mock.base_url, speed=SPEED))
             async with daemon(folder, config, conninfo, door=True) as running:
-                address = str((await running.until(OPEN))["address"])
-                await trio.sleep(WARM)
-                # What the first question of each kind loads stays, and is no crowd's.
-                await _ask_once(address)
-                await _listen_once(address)
-                before = running.rss
+                address = await _warm(running)
+                before, began = running.rss, trio.current_time()
                 without = await _piece(running, "without the crowd", seconds)
                 async with crowd(address, seconds=seconds + 2) as coming:
                     beside = await _piece(running, "with the crowd", seconds)
@@ -181,15 +178,14 @@ async def _load(seconds: float) -> None:
                 ratio = statistics.mean(beside) / statistics.mean([*without, *again])
                 click.echo(f"cycles with the crowd / without: {ratio:.4f} (goal: 1.05 at most)")
                 await trio.sleep(SETTLING)
-                after = running.rss
+                after, first = running.rss, trio.current_time() - began
                 async with crowd(address, seconds=seconds / 2):
                     await trio.sleep(seconds / 2)
                 await trio.sleep(SETTLING)
-                # What Python has taken from the system it gives back only in pieces of 1 MiB of
-                # which nothing is used: what is left must not grow with each crowd.
+                last, second = running.rss, trio.current_time() - began
                 click.echo(
                     f"memory before (each address asked once) {before:.1f} MiB, {SETTLING:.0f} s "
-                    f"after the crowd {after:.1f} MiB, after a second one {running.rss:.1f} MiB"
+                    f"after the crowd {after:.1f} MiB, after a second one {last:.1f} MiB"
                 )
                 click.echo(f"the crowd: {said.decode().strip()}")
                 async with crowd(address, seconds=60):
@@ -198,6 +194,23 @@ async def _load(seconds: float) -> None:
             async with daemon(folder, config, conninfo, door=False) as running:
                 await trio.sleep(WARM)
                 click.echo(f"drain without a door {await running.leave()}")
+            async with daemon(folder, config, conninfo, door=True) as running:
+                await _warm(running)
+                alone = [running.rss]
+                for wait in (first, second - first):
+                    await trio.sleep(wait)
+                    alone.append(running.rss)
+                then = ", ".join(f"{each:.1f} MiB" for each in alone)
+                click.echo(f"memory of one that nobody comes to, at the same moments: {then}")
+
+
+async def _warm(running: Daemon) -> str:
+    """The address of its door, once all is loaded: that stays, and is no crowd's."""
+    address = str((await running.until(OPEN))["address"])
+    await trio.sleep(WARM)
+    await _ask_once(address)
+    await _listen_once(address)
+    return address
 
 
 async def _piece(running: Daemon, name: str, seconds: float) -> list[float]:

@@ -3,7 +3,7 @@
 import functools
 import importlib.resources
 import re
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)  # for who reads the file: Postgres need not
@@ -16,7 +16,7 @@ def _statements() -> dict[str, LiteralString]:
     names, bodies = parts[::2], parts[1::2]
     # The file is part of the program, as a literal would be: nobody's input is in it.
     return {
-        name: cast(LiteralString, _COMMENT.sub("", body).strip().rstrip(";"))
+        name: _COMMENT.sub("", body).strip().rstrip(";")
         for name, body in zip(names, bodies, strict=True)
     }
 
