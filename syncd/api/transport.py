@@ -197,7 +197,7 @@ class Transport:
         start = self._origin if ask.rooted else self.base_url
         text = start.rstrip("/") + "/" + ask.path.lstrip("/")
         try:
-            if ask.params and "?" not in text:
+            if ask.params and not {"?", "#"} & set(text):
                 return httpx.URL(f"{text}?{httpx.QueryParams(ask.params)}")
             # Params of its own are kept; those that go with it take the place of equal ones.
             url = httpx.URL(text)

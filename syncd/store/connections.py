@@ -325,6 +325,8 @@ class Connections:
                 self.conninfo,
                 autocommit=True,
                 prepare_threshold=None,
+                # Whatever anybody has set: a page goes to Postgres as bytes, and those are UTF-8.
+                client_encoding="UTF8",
                 **bounds,
             )
         except psycopg.ProgrammingError as error:

@@ -49,6 +49,10 @@ MOMENT = timedelta(microseconds=1)  # between such pages, as `turning` spells it
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
+class _NotToldApartError(Exception):
+    """Of pages that were written by one statement nobody could tell what is whose."""
+
+
 def commit_pages(
     connection: Connection, table: Table, checkpoint: Checkpoint, pages: Sequence[PageCommit]
 ) -> list[Committed]:
@@ -56,6 +60,8 @@ def commit_pages(
     while True:
         try:
             return _commit_pages(connection, table, checkpoint, pages, forgotten)
+        except _NotToldApartError:
+            statements(table).apart = True
         except kept_out.Forgotten as found:
             # While the pages were under way; nothing of them was written.
             forgotten += found.keys
@@ -189,7 +195,8 @@ def _text(table: Table, page: PageCommit) -> bytes | None:
     if not page.rows:
         return b""
     # Of rows in which that alone has changed nobody could tell which page has written them.
-    if table.volatile or table.kept or not isinstance(page.rows, Block):
+    apart = table.volatile or table.kept or statements(table).apart
+    if apart or not isinstance(page.rows, Block):
         return None
     return page.rows.text
 
@@ -235,7 +242,10 @@ def _turned(
     """What that statement's answer says of each page."""
     if row is None:
         raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-    at, next_start, paused, extra_due, question, version, clock, has_letters, each, *sums = row
+    at, next_start, paused, extra_due, question, version, clock, has_letters, each, *rest = row
+    mixed, *sums = rest
+    if mixed:
+        raise _NotToldApartError
     moved = attrs.evolve(
         checkpoint,
         resumed=False,

@@ -516,6 +516,19 @@ RETURNING source, clock_timestamp() AS at, extract(epoch FROM next_start - clock
 -- Nearly all that the cycle has met so far was new or differed: no filter pays then.
 (SELECT written > 0.9 * seen FROM syncd.cycle WHERE id = %(cycle)s)
 
+-- name: told_apart
+-- Whether of several pages nobody can tell what of them is in the table: it has a trigger that could
+-- change a row before it is written (bits 1 and 2: BEFORE, for each row), or texts of which two that
+-- differ may be equal.
+SELECT %(many)s > 1 AND (EXISTS (
+    SELECT FROM pg_trigger g
+    WHERE g.tgrelid IN (SELECT {table}::oid UNION ALL SELECT relid FROM pg_partition_tree({table}))
+      AND NOT g.tgisinternal AND g.tgtype & 3 = 3
+) OR EXISTS (
+    SELECT FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
+    WHERE a.attrelid = {table} AND NOT c.collisdeterministic
+)) AS mixed
+
 -- name: turning
 -- Pages of a cycle that goes on, each with its moment: the checkpoint has moved (m) over them.
 -- A microsecond apart, as all that they change names its page by it.
@@ -526,7 +539,7 @@ FROM m, unnest(%(request)s::text[], %(seen)s::integer[], %(rows)s::integer[],
 
 -- name: turn_pages
 -- What such pages (k) leave beside their rows: the rest of the statement that has moved the
--- checkpoint (m) and written them (w).  What has been written and was no change tells not of which
+-- checkpoint (m) and written them (w), if it may (d).  What has been written and was no change tells not of which
 -- page it is: where that can be, each page has a statement of its own.
 v AS (
     SELECT at, count(*)::integer AS many, array_agg(key) AS changed FROM w GROUP BY at
@@ -562,8 +575,8 @@ SELECT m.at, m.left_until, m.paused, m.extra_due, m.question, m.kept_out_version
        extract(epoch FROM m.at)::float8,
        EXISTS (SELECT FROM syncd.dead_letter
                WHERE source = %(source)s AND stream = %(stream)s),
-       t.each::integer[], c.*
-FROM m, t, c;
+       t.each::integer[], d.mixed, c.*
+FROM m, t, c, d;
 
 -- name: note_page
 -- Only of a page that changed something: a row's _syncd_changed_at then names its page.

@@ -42,9 +42,12 @@ def _spelt(statement: sql.Composed) -> LiteralString:
     return statement.as_string(None)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Statements:
     """The statements of one table; `page` is a JSON array of its rows' columns, `pages` several."""
+
+    apart: bool = attrs.field(default=False, init=False)
+    """Learned: what is in the table may differ from what was sent, so each page goes by itself."""
 
     commit: LiteralString = attrs.field(converter=_spelt)
     """Moves the checkpoint and upserts; gives (checkpoints moved, rows written, the moment,
@@ -175,8 +178,11 @@ def _statements(
     )
     return Statements(
         commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert()),
-        turn=sql.SQL("WITH m AS ({m}), k AS ({k}), w AS ({upsert}), {rest}").format(
+        turn=sql.SQL("WITH m AS ({m}), d AS ({d}), k AS ({k}), w AS ({upsert}), {rest}").format(
             m=sql.SQL(queries.sql("move_checkpoint")),
+            d=sql.SQL(queries.sql("told_apart")).format(
+                table=sql.SQL("{}::regclass").format(sql.Literal(table.as_string(None)))
+            ),
             k=sql.SQL(queries.sql("turning")),
             upsert=upsert("(%(pages)b::jsonb[])[k.n]", queries.sql("in_vain")),
             rest=sql.SQL(queries.sql("turn_pages")),

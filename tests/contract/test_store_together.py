@@ -3,11 +3,14 @@
 import json
 
 import attrs
+import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
 from syncd.store.pages import GROUP_BYTES, GROUP_ROWS, grouped
+from syncd.store.postgres import open_store
 from syncd.sync.model import Block, Counts, PageCommit, Row, Table
 from tests.contract.subjects import (
     ADS,
@@ -113,7 +116,9 @@ def block(*rows: Row, beside: str = "") -> Block[Row]:
     """Rows as they came, each with a field that is no column."""
     texts = [json.loads(each.json) | {"beside": beside} for each in rows]
     return Block(
-        keys=[r.key for r in rows], text=json.dumps(texts).encode(), each=lambda: list(rows)
+        keys=[r.key for r in rows],
+        text=json.dumps(texts, ensure_ascii=False).encode(),
+        each=lambda: list(rows),
     )
 
 
@@ -240,3 +245,62 @@ async def test_contained_a_small_page_that_is_refused_costs_itself(real: Postgre
     assert set(await real.rows(PLAIN)) == {"1", "2", "3", "5"}
     assert [len(one.refused) for one in done] == [0, 1, 0]
     assert done[-1].totals == Counts(seen=5, written=4, dead=1, requests=2)
+
+
+async def test_accounted_where_a_trigger_may_change_rows_each_page_has_its_own_statement(
+    real: PostgresSubject,
+) -> None:
+    """Here it keeps the moment that they had."""
+    table = attrs.evolve(PLAIN, name="triggered")  # what is learned of it stays
+    stream = await running(real.store, table=table)
+    pages = [small("1", "2"), small("3"), small("4", "5")]
+    at = (await real.store.commit_pages(table, stream.at, pages))[-1].checkpoint
+    await real.select(
+        sql.SQL(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN "
+            "NEW._syncd_changed_at := OLD._syncd_changed_at; RETURN NEW; END'; "
+            "CREATE TRIGGER keep BEFORE UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION keep()"
+        )
+    )
+    again = [small("1", "2", name="b"), small("3", name="b"), small("4", "5", name="b")]
+    done = await real.store.commit_pages(table, at, again)
+    assert [one.totals.written for one in done] == [7, 8, 10]
+    assert [len(group) for group in grouped(table, again)] == [1, 1, 1], "the next time at once"
+    assert all(one.totals.balanced for one in done)
+
+
+async def test_page_atomic_where_keys_that_differ_may_be_equal_the_later_page_wins(
+    real: PostgresSubject,
+) -> None:
+    """By a collation of the table's owner."""
+    collation = "provider = icu, locale = 'und-u-ks-level2', deterministic = false"
+    try:
+        await real.select(sql.SQL(f"CREATE COLLATION of_any_case ({collation})"))
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this Postgres was built without ICU")
+    table = attrs.evolve(PLAIN, name="of_any_case")
+    stream = await running(real.store, table=table)
+    # Twice, so that what is equal is filtered: nearly all is new else, and nothing is.
+    await real.store.commit_pages(table, stream.at, [small("a", name="old")] * 2)
+    await real.select(sql.SQL("ALTER TABLE of_any_case ALTER id TYPE text COLLATE of_any_case"))
+    at = await real.store.read_checkpoint(ADS)
+    pages = [small("x"), small("A", name="new"), small("y"), small("a", name="old")]
+    done = await real.store.commit_pages(table, at, pages)
+    assert {of: found["name"] for of, found in (await real.rows(table)).items()} == {
+        "a": "old",
+        "x": "",
+        "y": "",
+    }
+    assert done[-1].totals.written == 5  # once, and each of these
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "SQL_ASCII"])
+async def test_page_atomic_text_arrives_whatever_encoding_somebody_has_set(
+    postgres: str, encoding: str
+) -> None:
+    async with open_store(make_conninfo(postgres, client_encoding=encoding)) as store:
+        stream = await running(store, table=PLAIN)
+        pages = [small("é", name="ü"), attrs.evolve(page(row("ß", name="ß")))]
+        await store.commit_pages(PLAIN, stream.at, pages)
+        rows = await PostgresSubject(store, postgres).rows(PLAIN)
+    assert {of: found["name"] for of, found in rows.items()} == {"é": "ü", "ß": "ß"}

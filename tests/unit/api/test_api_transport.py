@@ -225,6 +225,28 @@ async def test_a_kept_alive_connection_is_used_again(
     assert server.connections == 1
 
 
+async def test_what_goes_with_each_request_is_said_once(
+    server: RawServer, permit: NotingPermit
+) -> None:
+    """Ours, unless the source has its own; and no cookie that an answer has set."""
+    server.otherwise = answer(200, b"{}", set_cookie="session=1; Path=/")
+    async with ApiClient(server.source()) as client:
+        await client.send(GET, permit)
+        await client.send(GET, permit)
+    async with ApiClient(server.source(headers={"accept": "text/csv", "Cookie": "mine=1"})) as own:
+        await own.send(POST, permit)
+
+    sent = [
+        [line.partition(": ")[::2] for line in head.split("\r\n")[1:] if line]
+        for head in server.heads
+    ]
+    names = [sorted(name.lower() for name, _ in head) for head in sent]
+    assert names[0] == names[1] == ["accept", "accept-encoding", "connection", "host", "user-agent"]
+    assert names[2] == sorted([*names[0], "content-length", "cookie"])
+    assert [dict(head)["Accept"] for head in sent[:2]] == ["application/json"] * 2
+    assert dict(sent[2])["accept"] == "text/csv"
+
+
 async def test_a_connection_closed_while_idle_is_noticed_before_it_is_used(
     server: RawServer, permit: NotingPermit
 ) -> None:
