@@ -47,12 +47,15 @@ class Listener:
     told: float = math.inf
     """When something was said to it the last time; never, as long as it waits for its first."""
 
-    rest: bytes | memoryview = b""
-    """What it has not taken yet of that."""
+    said: bytes = b""
+    """That, if it has not taken all of it yet; shared with all who are told the same."""
+
+    taken: int = 0
+    """How many bytes of it."""
 
     def due(self, version: int) -> float:
         """When it is its turn again, if this is the newest picture."""
-        if self.rest:
+        if self.said:
             return self.told + READING
         return self.told + (QUIET if self.version == version else SPACING)
 
@@ -147,7 +150,7 @@ class Audience:
                 if what & LEFT:
                     self._drop(listener)
                 else:
-                    self._send(listener, listener.rest)
+                    self._go_on(listener)
             await trio.lowlevel.checkpoint()
 
     # --- one of them --------------------------------------------------------------------------
@@ -159,7 +162,7 @@ class Audience:
             self._turn(listener)
 
     def _turn(self, listener: Listener) -> None:
-        if listener.rest or not listener.may_stay():
+        if listener.said or not listener.may_stay():
             self._drop(listener)
             return
         news = listener.version != self.feed.version
@@ -167,21 +170,27 @@ class Audience:
         self._send(listener, self.feed.event if news else STILL_HERE)
 
     def _take_leave(self, listener: Listener) -> None:
-        self._send(listener, bytes(listener.rest) + GONE)
+        self._send(listener, listener.said[listener.taken :] + GONE)
 
-    def _send(self, listener: Listener, text: bytes | memoryview) -> None:
-        waited = bool(listener.rest)
+    def _send(self, listener: Listener, text: bytes) -> None:
+        waited = bool(listener.said)
+        listener.said, listener.taken = text, 0
+        self._go_on(listener, waited=waited)
+
+    def _go_on(self, listener: Listener, *, waited: bool = True) -> None:
         try:
-            sent = listener.sock.send(text)
+            listener.taken += listener.sock.send(memoryview(listener.said)[listener.taken :])
         except BlockingIOError:
-            sent = 0
+            pass
         except OSError:
             self._drop(listener)
             return
-        listener.rest = memoryview(text)[sent:] if sent < len(text) else b""
-        if bool(listener.rest) != waited:
-            self._epoll.modify(listener.sock, LEFT | (select.EPOLLOUT if listener.rest else 0))
-        if self.feed.over and not listener.rest:
+        if listener.taken == len(listener.said):
+            listener.said = b""
+        waits = bool(listener.said)
+        if waits != waited:
+            self._epoll.modify(listener.sock, LEFT | (select.EPOLLOUT if waits else 0))
+        if self.feed.over and not waits:
             self._drop(listener)
         else:
             self._remind(listener)

@@ -228,7 +228,9 @@ class Server:
         try:
             await connection.talk(conversation)
         finally:
-            # It and its protocol hold each other, and a crowd of them for long.
+            # It and its protocol hold each other, and that its streams: a crowd of them for long.
+            if hasattr(conversation, "protocol"):
+                conversation.protocol.__dict__.clear()
             conversation.__dict__.clear()
 
     async def _tidy(self) -> None:
