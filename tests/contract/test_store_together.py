@@ -1,6 +1,7 @@
 """Promises about pages that share a transaction: page-atomic, resume, accounted, contained."""
 
 import json
+import random
 
 import attrs
 import psycopg
@@ -11,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
 from syncd.store.pages import GROUP_BYTES, GROUP_ROWS, grouped
 from syncd.store.postgres import open_store
-from syncd.sync.model import Block, Counts, PageCommit, Row, Table
+from syncd.sync.model import Block, Counts, PageCommit, Row, StreamId, Table
 from tests.contract.subjects import (
     ADS,
     TABLE,
@@ -210,6 +211,45 @@ async def test_page_atomic_a_record_on_two_pages_is_what_the_later_one_says(
         "3": "old",
     }
     assert last.totals == Counts(seen=5, written=5, requests=4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_page_atomic_pages_together_come_to_what_they_come_to_one_by_one(
+    real: PostgresSubject, seed: int
+) -> None:
+    """Rows, sums, moments and history, whatever pages follow each other; the name has the seed."""
+    draw = random.Random(seed)
+    one, other = [
+        await running(real.store, of, attrs.evolve(PLAIN, name=of.stream))
+        for of in (ADS, StreamId(source="ads2", stream="others"))
+    ]
+    for _ in range(25):
+        pages = [drawn(draw) for _ in range(draw.randint(1, 5))]
+        together = await real.store.commit_pages(one.table, one.at, pages)
+        apart = [await other.commit(each) for each in pages]
+        assert [done.totals for done in together] == [done.totals for done in apart]
+        assert all(done.totals.balanced for done in together)
+        one.at = together[-1].checkpoint
+    assert await real.rows(one.table) == await real.rows(other.table)
+    history = sql.SQL(
+        "SELECT p.number, p.request, p.seen, p.written, p.unchanged, p.many, "
+        "ARRAY(SELECT unnest(changed) ORDER BY 1) AS changed, "
+        "ARRAY(SELECT id FROM {} WHERE _syncd_changed_at = p.committed_at ORDER BY id) AS ids "
+        "FROM syncd.page p WHERE stream = %s ORDER BY p.id"
+    )
+    told = [
+        await real.select(history.format(sql.Identifier(of.table.name)), of.id.stream)
+        for of in (one, other)
+    ]
+    assert told[0] == told[1]
+
+
+def drawn(draw: random.Random) -> PageCommit:
+    """A page of few records, which its neighbours may have as well; as it came, or looked at."""
+    ids = draw.sample([*"abcdefgh"], draw.randint(0, 2))
+    rows = [row(of, name=draw.choice("xy")) for of in ids]
+    made = page(request=draw.choice("qr"), requests=draw.randint(0, 2), left_out=draw.randint(0, 2))
+    return attrs.evolve(made, rows=block(*rows) if rows and draw.random() < 0.8 else rows)
 
 
 @pytest.mark.parametrize(
