@@ -48,6 +48,18 @@ class Database:
         found = await self.query("SELECT id FROM things WHERE _syncd_deleted_at IS NOT NULL")
         return {row["id"] for row in found}
 
+    async def left(self) -> None:
+        """Wait until Postgres is done with what a syncd had sent that was killed."""
+        there = (
+            "SELECT FROM pg_stat_activity "
+            "WHERE application_name = 'syncd' AND datname = current_database()"
+        )
+        with trio.fail_after(30):
+            while True:
+                if not await self.query(there):
+                    return
+                await trio.sleep(0.02)
+
     async def cycles(self) -> list[dict[str, Any]]:
         """All of them, in order."""
         return await self.query("SELECT * FROM syncd.cycle ORDER BY id")

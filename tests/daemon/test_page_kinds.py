@@ -50,6 +50,7 @@ async def test_kill_9_in_the_middle_of_page_3(kind: Kind, syncd: Syncd, postgres
             await half.wait()
             first.process.kill()
         at = Database(postgres)
+        await at.left()
         committed = (await at.checkpoint())["pages"]
         assert committed < middle
         async with daemon(syncd) as second:
@@ -78,6 +79,7 @@ async def test_kill_9_with_several_pages_under_way(kind: Kind, syncd: Syncd, pos
             first.process.kill()
         gate.open()
         at = Database(postgres)
+        await at.left()
         committed = (await at.checkpoint())["pages"]
         async with daemon(syncd) as again:
             await again.leave()
