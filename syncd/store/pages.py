@@ -242,8 +242,8 @@ def _turned(
     """What that statement's answer says of each page."""
     if row is None:
         raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-    at, next_start, paused, extra_due, question, version, clock, has_letters, each, *rest = row
-    mixed, *sums = rest
+    mixed, each, *rest = row
+    at, next_start, paused, extra_due, question, version, clock, has_letters, *sums = rest
     if mixed:
         raise _NotToldApartError
     moved = attrs.evolve(
@@ -257,7 +257,10 @@ def _turned(
         clock=clock,
     )
     done = []
-    added = [_counted(page, written) for page, written in zip(pages, each, strict=True)]
+    added = [
+        page.counted(written=written, unchanged=len(page.rows) + page.unread - written)
+        for page, written in zip(pages, each, strict=True)
+    ]
     totals = Counts(**_counts(sums))
     for counts in added:
         totals -= counts
@@ -277,22 +280,6 @@ def _turned(
         totals += counts
         done.append(Committed(checkpoint=moved, totals=totals))
     return done
-
-
-def _counted(page: PageCommit, written: int) -> Counts:
-    """What a page that puts nothing aside adds to its cycle's sums."""
-    return Counts(
-        seen=page.seen,
-        written=written,
-        unchanged=len(page.rows) + page.unread - written,
-        left_out=page.left_out,
-        folded=page.folded,
-        calls=page.calls,
-        requests=page.requests,
-        retried=page.retried,
-        refused=page.refused,
-        kept_out=page.kept_out,
-    )
 
 
 def _put_by_halves(

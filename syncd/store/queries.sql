@@ -494,7 +494,7 @@ UPDATE syncd.checkpoint SET parked = NULL
 WHERE source = %(source)s AND stream = %(stream)s AND parked IS NOT NULL;
 
 -- name: move_checkpoint
--- The step that everything a page writes hangs on.  Also a part of the upsert in tables.py.
+-- The step that everything a page writes hangs on.  Also a part of the upsert in statements.py.
 UPDATE syncd.checkpoint AS c
 SET seq = seq + %(many)s,
     cursor = CASE WHEN %(aside)s THEN cursor ELSE %(next_cursor)s END,
@@ -516,7 +516,7 @@ RETURNING source, clock_timestamp() AS at, extract(epoch FROM next_start - clock
 -- Nearly all that the cycle has met so far was new or differed: no filter pays then.
 (SELECT written > 0.9 * seen FROM syncd.cycle WHERE id = %(cycle)s)
 
--- name: told_apart
+-- name: mixed
 -- Whether of several pages nobody can tell what of them is in the table: it has a trigger that could
 -- change a row before it is written (bits 1 and 2: BEFORE, for each row), or texts of which two that
 -- differ may be equal.
@@ -539,15 +539,17 @@ FROM m, unnest(%(request)s::text[], %(seen)s::integer[], %(rows)s::integer[],
 
 -- name: turn_pages
 -- What such pages (k) leave beside their rows: the rest of the statement that has moved the
--- checkpoint (m) and written them (w), if it may (d).  What has been written and was no change tells not of which
--- page it is: where that can be, each page has a statement of its own.
+-- checkpoint (m) and written them (w), and tells whether they are mixed up now (d).  Of what was
+-- written and is no change nobody can tell whose it is: where that can be, a page comes alone, and
+-- here it is counted with the last.
 v AS (
     SELECT at, count(*)::integer AS many, array_agg(key) AS changed FROM w GROUP BY at
 ), s AS (
     SELECT k.at, k.n, k.request, k.seen, k.rows, k.left_out, k.folded,
            coalesce(v.many, 0) AS many, coalesce(v.changed, '{}') AS changed,
            coalesce(v.many, 0) + CASE WHEN k.n < %(many)s THEN 0
-               ELSE (SELECT coalesce(sum(many), 0) FROM v) - sum(coalesce(v.many, 0)) OVER () END AS written
+               ELSE (SELECT coalesce(sum(many), 0) FROM v) - sum(coalesce(v.many, 0)) OVER ()
+               END AS written
     FROM k LEFT JOIN v USING (at)
 ), n AS (
     INSERT INTO syncd.page (source, stream, cycle, number, committed_at, request, seen, written,
@@ -571,11 +573,11 @@ v AS (
     RETURNING c.seen, c.written, c.unchanged, c.left_out, c.dead, c.folded, c.calls, c.requests,
               c.retried, c.refused, c.kept_out
 )
-SELECT m.at, m.left_until, m.paused, m.extra_due, m.question, m.kept_out_version,
-       extract(epoch FROM m.at)::float8,
+SELECT d.mixed, t.each::integer[], m.at, m.left_until, m.paused, m.extra_due, m.question,
+       m.kept_out_version, extract(epoch FROM m.at)::float8,
        EXISTS (SELECT FROM syncd.dead_letter
                WHERE source = %(source)s AND stream = %(stream)s),
-       t.each::integer[], d.mixed, c.*
+       c.*
 FROM m, t, c, d;
 
 -- name: note_page

@@ -180,7 +180,7 @@ def _statements(
         commit=shape.format(k=sql.SQL(queries.sql("move_checkpoint")), upsert=upsert()),
         turn=sql.SQL("WITH m AS ({m}), d AS ({d}), k AS ({k}), w AS ({upsert}), {rest}").format(
             m=sql.SQL(queries.sql("move_checkpoint")),
-            d=sql.SQL(queries.sql("told_apart")).format(
+            d=sql.SQL(queries.sql("mixed")).format(
                 table=sql.SQL("{}::regclass").format(sql.Literal(table.as_string(None)))
             ),
             k=sql.SQL(queries.sql("turning")),

@@ -489,6 +489,22 @@ class PageCommit:
         """Records that are unchanged, which nobody needed to read."""
         return self.same.records if self.same else 0
 
+    def counted(self, *, written: int, unchanged: int, dead: int = 0) -> Counts:
+        """What it adds to its cycle's sums, if this is what became of its records."""
+        return Counts(
+            seen=self.seen,
+            written=written,
+            unchanged=unchanged,
+            left_out=self.left_out,
+            dead=dead,
+            folded=self.folded,
+            calls=self.calls,
+            requests=self.requests,
+            retried=self.retried,
+            refused=self.refused,
+            kept_out=self.kept_out,
+        )
+
     @property
     def seen(self) -> int:
         read = len(self.rows) + len(self.gone) + len(self.dead) + self.left_out + self.folded

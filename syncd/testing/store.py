@@ -37,7 +37,6 @@ from syncd.testing.values import (
     Values,
     key_of,
     must_be_taken,
-    summed,
     typed_key,
     values_of,
 )
@@ -351,7 +350,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting, Known):
                 return
             cycle = self._cycle(checkpoint.cycle)
             cycle.reason = reason
-            cycle.counts = summed(cycle.counts, counts)
+            cycle.counts += counts
 
     def _unmoved(self, checkpoint: Checkpoint) -> Checkpoint:
         now = self.checkpoints[checkpoint.stream]
@@ -386,22 +385,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting, Known):
     ) -> None:
         cycle = self._cycle(at.cycle or 0)
         cycle.pages += 1
-        cycle.counts = summed(
-            cycle.counts,
-            Counts(
-                seen=page.seen,
-                written=written,
-                unchanged=unchanged,
-                left_out=page.left_out,
-                dead=dead,
-                folded=page.folded,
-                calls=page.calls,
-                requests=page.requests,
-                retried=page.retried,
-                refused=page.refused,
-                kept_out=page.kept_out,
-            ),
-        )
+        cycle.counts += page.counted(written=written, unchanged=unchanged, dead=dead)
         if page.next_cursor is not None:
             return
         if page.aside:

@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import attrs
-
 from syncd.errors import StoreRefused
 from syncd.sync.model import (
     REFUSED_WHOLE,
     Checkpoint,
-    Counts,
     DeadLetter,
     PageCommit,
     Row,
@@ -92,8 +89,3 @@ def typed_key(table: Table, source: str, text: str) -> Key:
     parts = json.loads(text, parse_int=Decimal, parse_float=Decimal)
     named = zip(table.key, parts, strict=True)
     return (source, *(value_of(c, table.columns[c], part) for c, part in named))
-
-
-def summed(left: Counts, right: Counts) -> Counts:
-    mine, other = attrs.asdict(left), attrs.asdict(right)
-    return Counts(**{name: mine[name] + other[name] for name in mine})

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 from starlette.requests import Request
 
@@ -233,6 +234,22 @@ async def test_behind_a_listener_stands_its_socket_alone() -> None:
             await comes()
         for kind, count in _alive().items():
             assert count - before[kind] < LISTENERS / 2, kind
+
+
+async def test_of_who_was_answered_nothing_waits_for_the_garbage_collector() -> None:
+    """contained: a crowd's conversations would stand in memory until it comes by."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with open_door() as address:
+            for _ in range(LISTENERS):
+                with closing(socket.create_connection(address)) as sock:
+                    sock.send(ASKING)
+                    await Client(sock).piece()
+            left = sum(isinstance(o, HTTPStream) for o in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left < LISTENERS / 2
 
 
 async def test_of_a_crowd_few_are_in_conversation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
