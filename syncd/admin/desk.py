@@ -86,8 +86,9 @@ class Desk:
         return errand
 
     async def _done(self, errand: _Errand) -> Any:
-        with trio.move_on_after(PATIENCE):
-            await errand.done.wait()
+        if not errand.done.is_set():  # trio would remember the deadline until it is over
+            with trio.move_on_after(PATIENCE):
+                await errand.done.wait()
         if not errand.done.is_set():
             raise StoreUnavailable(f"Postgres has not answered within {PATIENCE:.0f} s")
         if errand.error is not None:

@@ -13,6 +13,7 @@ import hmac
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import attrs
 import trio
@@ -65,6 +66,10 @@ class Entry:
     _writes: Allowance = attrs.field(factory=lambda: Allowance(most=30, per=60.0), init=False)
     _wrong: Allowance = attrs.field(factory=lambda: Allowance(most=10, per=60.0), init=False)
     _thinned: Thinned = attrs.field(factory=lambda: Thinned(every=TOLD), init=False)
+    _staying: WeakValueDictionary[tuple[str, str], "Staying"] = attrs.field(
+        factory=WeakValueDictionary, init=False
+    )
+    """By the name that was asked for, and the token that came."""
 
     def host(self, request: Request) -> None:
         """Refuse a name that is none of ours: its page may be anybody's (DNS rebinding)."""
@@ -88,8 +93,9 @@ class Entry:
             self._token(request, "read")
 
     def staying(self, request: Request) -> "Staying":
-        """Whether who was let in may read on; holds nothing of the request but two headers."""
-        return Staying(self.settings, _name(request), _given(request))
+        """Whether who was let in may read on: one object for a crowd that came the same way."""
+        came = _name(request), _given(request)
+        return self._staying.setdefault(came, Staying(self.settings, *came))
 
     def of_records(self, request: Request) -> None:
         """Let in who may read whole records: by TCP any user of this host comes in."""

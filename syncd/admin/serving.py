@@ -14,10 +14,12 @@ open: the streams need theirs.
 import ctypes
 import gc
 import logging
+import math
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Sized
 from contextlib import suppress
+from typing import Any
 
 import attrs
 import h11
@@ -39,8 +41,10 @@ from syncd.admin.listening import origin
 
 WRITING = 30.0  # seconds that a client may take to read what it is sent
 IDLE = 5.0  # seconds without a request, and for one's head to arrive
+LATE = 0.5  # seconds at most until one who has taken longer is cut
 MOST = 1200  # connections
-TURNS = 10  # of the loop, between two clients that are let in
+FEW = 3  # who are spoken to the first time, until the next is let in
+MOMENT = 0.05  # seconds that it waits for them at most: they may be slow, or say nothing
 TIDYING = 5.0  # seconds between two looks whether that is to be done
 CROWD = 100  # connections at once, after which memory is tidied up
 DESCRIPTORS = 4096  # that this process may open, if the system lets it
@@ -56,11 +60,20 @@ class Connection:
     """One open connection."""
 
     origin: str
+    lobby: "Lobby"
     _stream: trio.SocketStream
     _whole: trio.CancelScope
     _talk: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     taker: "Taker | None" = attrs.field(default=None, init=False)
     """Who goes on with it in hypercorn's place."""
+
+    idle_until: float = attrs.field(default=math.inf, init=False)
+    written_until: float = attrs.field(default=math.inf, init=False)
+    """When its client will have taken too long to ask something, and to read."""
+
+    @property
+    def due(self) -> float:
+        return min(self.idle_until, self.written_until)
 
     def cut(self) -> None:
         """End it now, whatever it is at."""
@@ -92,10 +105,18 @@ class _Plain(H11Protocol):
 
 
 class Conversation(TCPServer):
-    """Hypercorn's connection, with a deadline around each write, and an end."""
+    """Hypercorn's connection, with a deadline for each write, and an end.
+
+    The deadlines are looked after by the server: trio remembers each that it is given until it is
+    over, and those of a crowd are many.
+    """
 
     _over = False
     """The client has ended it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        del self.idle_task
 
     async def run(self) -> None:
         # As in the parent, but for what concerns TLS and HTTP/2.
@@ -113,7 +134,7 @@ class Conversation(TCPServer):
                     None,
                     self.protocol_send,
                 )
-                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                self._idle(True)
                 await self._read_data()
         except OSError:
             pass
@@ -121,44 +142,82 @@ class Conversation(TCPServer):
             await self._close()  # noqa: ASYNC102 - who calls us closes it in any case
 
     async def _close(self) -> None:
-        if self.state["connection"].taker is None:
+        if self._connection.taker is None:
             await super()._close()
 
     async def _read_data(self) -> None:
         await super()._read_data()
         self._over = True
-        await self.idle_task.stop()
+        self._idle(False)
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
-            # Not `move_on_after` alone: half of a chunk is no answer, and the rest must not follow.
-            with trio.move_on_after(WRITING) as within:
-                async with self.send_lock:
-                    try:
-                        await self.stream.send_all(event.data)
-                    except (trio.BrokenResourceError, trio.ClosedResourceError):
-                        self.state["connection"].cut()
-            if within.cancelled_caught:
-                self.state["connection"].cut()
-            return
-        # An answer that was still on its way would have the connection idle once more.
-        if not (self._over and isinstance(event, Updated)):
+            async with self.send_lock:
+                await self._write(event.data)
+        elif isinstance(event, Updated):
+            # An answer that was still on its way would have the connection idle once more.
+            self._idle(event.idle and not self._over)
+            if event.idle:
+                self._connection.lobby.leave(self._connection)
+        else:
             await super().protocol_send(event)
+
+    async def _write(self, data: bytes) -> None:
+        connection = self._connection
+        connection.written_until = trio.current_time() + WRITING
+        try:
+            await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            connection.cut()
+        finally:
+            connection.written_until = math.inf
+
+    def _idle(self, is_idle: bool) -> None:
+        self._connection.idle_until = trio.current_time() + IDLE if is_idle else math.inf
+
+    @property
+    def _connection(self) -> Connection:
+        connection: Connection = self.state["connection"]
+        return connection
+
+
+@attrs.define(eq=False)
+class Lobby:
+    """Who has come in and was not answered yet: a few, so that a crowd comes one after the other.
+
+    A conversation takes its memory until its client is answered or listens, and who comes in as
+    fast as the kernel has them finds all of a crowd in conversation at once.
+    """
+
+    _within: set[Connection] = attrs.field(factory=set, init=False)
+    _fewer: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    async def room(self) -> None:
+        """Return when there is room for one more, or a moment later."""
+        if len(self._within) >= FEW:
+            with trio.move_on_after(MOMENT):
+                await self._fewer.wait()
+
+    def enter(self, connection: Connection) -> None:
+        self._within.add(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Once it was answered, and in any case when it is over."""
+        if connection in self._within:
+            self._within.remove(connection)
+            self._fewer.set()
+            self._fewer = trio.Event()
 
 
 @attrs.define(eq=False)
 class _Paced(trio.abc.Listener[trio.SocketStream]):
-    """Lets a crowd in one after the other.
-
-    A conversation takes its memory until its client is answered or listens, and some turns of the
-    loop: who comes in at each of them finds all of a crowd in conversation at once.
-    """
+    """Lets nobody in for whom there is no room."""
 
     _listener: trio.SocketListener
+    _lobby: Lobby
 
     async def accept(self) -> trio.SocketStream:
-        for _ in range(TURNS):
-            await trio.lowlevel.checkpoint()
+        await self._lobby.room()
         return await self._listener.accept()
 
     async def aclose(self) -> None:
@@ -177,7 +236,9 @@ class Server:
     """The connections that others have taken over."""
 
     _wrapped: ASGIWrapper = attrs.field(init=False)
-    _talking: int = attrs.field(default=0, init=False)
+    _talking: set[Connection] = attrs.field(factory=set, init=False)
+    _came: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _lobby: Lobby = attrs.field(factory=Lobby, init=False)
     _most: int = attrs.field(default=MOST, init=False)
     _context: WorkerContext = attrs.field(init=False)
     _config: Config = attrs.field(init=False)
@@ -186,7 +247,6 @@ class Server:
         self._wrapped = ASGIWrapper(self.app)
         self._context = WorkerContext(max_requests=None)
         self._config = config = Config()
-        config.keep_alive_timeout = IDLE
         config.include_server_header = False
         config.accesslog = None
         config.errorlog = logging.getLogger("hypercorn")  # ours hears it; no handler of its own
@@ -196,35 +256,44 @@ class Server:
         # A duplicate: the loop closes its own, and whoever opened the socket closes that.
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup()))
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cut_the_late)
             nursery.start_soon(self._tidy)
-            await trio.serve_listeners(self._serve, [_Paced(listener)])
+            await trio.serve_listeners(self._serve, [_Paced(listener, self._lobby)])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         if self._open >= self._most:
             with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(1):
                 await stream.send_all(BUSY)
             return
-        self._talking += 1
         try:
-            with trio.CancelScope() as scope:
-                connection = Connection(origin(stream.socket), stream, scope)  # type: ignore[arg-type]  # trio's own does what is asked of it
-                await self._talk(stream, connection)
-                if connection.taker is not None and not scope.cancel_called:
-                    connection.taker(_let_go(stream))
+            await self._have_talk(stream)
         except* (OSError, H2CProtocolRequiredError, H2ProtocolAssumedError):
             pass  # it is gone, or insists on HTTP/2, which is not served
         except* Exception as errors:  # noqa: BLE001 - told, and it costs this connection alone
             self._failed(errors)
+
+    async def _have_talk(self, stream: trio.SocketStream) -> None:
+        scope = trio.CancelScope()
+        connection = Connection(origin(stream.socket), self._lobby, stream, scope)  # type: ignore[arg-type]  # trio's own does what is asked of it
+        self._talking.add(connection)
+        self._lobby.enter(connection)
+        self._came.set()
+        try:
+            with scope:
+                await self._talk(stream, connection)
+                if connection.taker is not None and not scope.cancel_called:
+                    connection.taker(_let_go(stream))
         finally:
-            self._talking -= 1
+            self._talking.discard(connection)
+            self._lobby.leave(connection)
 
     @property
     def _open(self) -> int:
-        return self._talking + len(self._taken)
+        return len(self._talking) + len(self._taken)
 
     async def _talk(self, stream: trio.SocketStream, connection: Connection) -> None:
         state = ConnectionState({"connection": connection})
-        conversation = Conversation(self._wrapped, self._config, self._context, state, stream)  # type: ignore[arg-type]  # it says SSL, and serves both
+        conversation = Conversation(self._wrapped, self._config, self._context, state, stream)
         try:
             await connection.talk(conversation)
         finally:
@@ -232,6 +301,15 @@ class Server:
             if hasattr(conversation, "protocol"):
                 conversation.protocol.__dict__.clear()
             conversation.__dict__.clear()
+
+    async def _cut_the_late(self) -> None:
+        while True:
+            await self._came.wait()
+            await trio.sleep(LATE)
+            for connection in [each for each in self._talking if each.due <= trio.current_time()]:
+                connection.cut()
+            if not self._talking:
+                self._came = trio.Event()
 
     async def _tidy(self) -> None:
         """When a crowd has left give its memory back: nobody else does."""

@@ -30,6 +30,7 @@ from syncd.config.settings import AdminSettings, Settings
 
 SETTINGS = Settings(state=Path("/state"), sources={}, admin=AdminSettings(listen="127.0.0.1:0"))
 ASKING = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LISTENERS = 20
 CROWD = 100
 LARGE = "x" * 1_000_000  # more than a socket takes
@@ -277,4 +278,44 @@ async def test_of_a_crowd_few_are_in_conversation_at_once(monkeypatch: pytest.Mo
         async with open_door(come):
             for client in clients:
                 await client.piece()
-    assert 0 < most <= CROWD / 3
+    assert 0 < most <= 3 * serving.FEW
+
+
+async def test_who_says_nothing_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """contained: the silent are waited for a moment, and cut in their time."""
+    monkeypatch.setattr(serving, "IDLE", 2.0)
+    with ExitStack() as stack:
+        silent = []
+
+        def come(address: tuple[str, int]) -> None:
+            for _ in range(LISTENERS):
+                sock = stack.enter_context(closing(socket.create_connection(address)))
+                sock.send(ASKING[:10])
+                silent.append(Client(sock))
+
+        async with open_door(come) as address:
+            began = trio.current_time()
+            sock = stack.enter_context(closing(socket.create_connection(address)))
+            sock.send(HEALTH)
+            assert (await Client(sock).stream.receive_some()).startswith(b"HTTP/1.1 200")
+            assert trio.current_time() - began < serving.IDLE - 0.5
+            for client in silent:
+                assert await client.piece() == b""
+
+
+async def test_an_answer_leaves_no_deadline_behind() -> None:
+    """contained: trio holds each until it is over, so 200 requests a second would hold many."""
+    async with open_door() as address:
+        with closing(socket.create_connection(address)) as sock:
+            client = Client(sock)
+
+            async def ask(times: int) -> int:
+                for _ in range(times):
+                    sock.send(HEALTH)
+                    while b"\r\n\r\n" not in await client.stream.receive_some():
+                        pass
+                gc.collect()
+                return sum(isinstance(o, trio.CancelScope) for o in gc.get_objects())
+
+            before = await ask(1)
+            assert await ask(2 * LISTENERS) < before + LISTENERS
