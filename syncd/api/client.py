@@ -124,8 +124,6 @@ class ApiClient:
         return Transport(
             base_url=url,
             timeout=settings.timeout,
-            # One more than our gate lets through, for the login.
-            connections=settings.connections + 1,
             keepalive=settings.keepalive,
             max_body=settings.max_body,
             ssl_context=self.tls,

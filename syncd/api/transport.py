@@ -4,9 +4,12 @@ All of httpx is behind this module.  Each exchange has one deadline from the fir
 packet to the last byte; while the permit waits for the budget the deadline stands
 still.  Errors leave here as ours, and say whether the request can have been acted on.
 
+Each connection is a pool of its own to httpcore: one of many looks at all of them, with
+two calls of the kernel for each, whenever a request begins and whenever one ends.
+
 Hazards, each reproduced on httpcore 1.0.9: requests that are cancelled while they
-queue in its pool lose its slots for good (so none queues there: ApiClient has a
-gate of its own, and a PoolTimeout throws the pool away); its timeouts are for each
+queue in its pool lose its slots for good (so none queues there: a connection is one
+request's at a time, and a PoolTimeout throws it away); its timeouts are for each
 read (so none is used); following a redirect may carry headers off the origin (so
 none is followed).
 """
@@ -30,7 +33,7 @@ from syncd.errors import ApiUnavailable, UnexpectedAnswer
 from syncd.sync.events import Purpose, Trouble
 from syncd.sync.ports import Permit
 
-MAX_AGE = 300.0  # seconds; then a new pool is begun, which looks up the name again
+MAX_AGE = 300.0  # seconds; then another connection is opened, which looks up the name again
 POOL_TIMEOUT = 5.0  # seconds in httpcore's own queue, which should always be empty
 
 OURS = (
@@ -48,14 +51,23 @@ def shared_ssl_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+@functools.cache
+def _unused_ssl_context() -> ssl.SSLContext:
+    """For where there is no TLS: it trusts nobody."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 @attrs.define(eq=False)
-class _Pool:
-    """One pool of connections, with those who still use it."""
+class _Line:
+    """One connection, or the place of one, and of one request at a time."""
 
     transport: httpx.AsyncHTTPTransport
     born: float
-    users: int = 0
-    retired: bool = False
+    since: float
+    """When it was given back the last time."""
+
+    lost: bool = False
+    """It takes no request any more."""
 
 
 class Signing(Protocol):
@@ -86,20 +98,19 @@ class Transport:
 
     base_url: str
     timeout: float
-    connections: int
-    """The pool's size; callers see to it that no more requests are made at once."""
-
     keepalive: float
     max_body: int
     ssl_context: ssl.SSLContext | None = None
     heard: Heard | None = None
     rebuilt: int = attrs.field(default=0, init=False)
-    """How often a pool was thrown away because it had lost its slots."""
+    """How often a connection was thrown away because httpcore had lost its slot."""
 
     under_way: Counter[Purpose] = attrs.field(factory=Counter, init=False)
     """Requests now on their way, by what they are for."""
 
-    _pool: _Pool | None = attrs.field(default=None, init=False)
+    _free: list[_Line] = attrs.field(factory=list, init=False)
+    """Those that no request has, the one that was given back last at the end."""
+
     _origin: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -135,11 +146,11 @@ class Transport:
         auth: httpx.Auth | None,
     ) -> Answer:
         ask = flight.ask
-        async with self._counted(ask.purpose), self._borrow() as pool:
+        async with self._counted(ask.purpose), self._borrow() as line:
             try:
                 with trio.fail_after(self.timeout) as flight.scope:
                     request = self._request(flight, url, headers, auth)
-                    response = await pool.transport.handle_async_request(request)
+                    response = await line.transport.handle_async_request(request)
                     async with aclosing(response):
                         flight.answering = True
                         told = {k.lower(): v for k, v in response.headers.items()}
@@ -154,7 +165,7 @@ class Transport:
             # UnicodeError: a host name that passes for one until IDNA looks at it.
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
                 if isinstance(error, httpx.PoolTimeout):
-                    self._retire(pool)
+                    line.lost = True
                     self.rebuilt += 1
                     self._tell(flight, None, "pool")
                 else:
@@ -181,8 +192,7 @@ class Transport:
             url,
             headers=[*(pair for pair in OURS if pair[0].lower() not in own), *headers],
             content=flight.ask.body,
-            # The whole exchange has a deadline of ours; a pool that makes anybody wait has lost
-            # slots.
+            # The whole exchange has a deadline of ours; what makes one wait has lost its slot.
             extensions={"trace": flight.trace, "timeout": {"pool": queued}},
         )
         return request if auth is None else next(auth.sync_auth_flow(request))
@@ -216,30 +226,29 @@ class Transport:
             self.under_way[purpose] -= 1
 
     @asynccontextmanager
-    async def _borrow(self) -> AsyncIterator[_Pool]:
-        pool = self._pool
-        if pool is None or trio.current_time() - pool.born >= MAX_AGE:
-            pool = await self._renew(pool)
-        pool.users += 1
+    async def _borrow(self) -> AsyncIterator[_Line]:
+        now = trio.current_time()
+        await self._close_old(now)
+        line = self._free.pop() if self._free else _Line(self._transport(), born=now, since=now)
         try:
-            yield pool
+            yield line
         finally:
-            pool.users -= 1
-            if pool.retired and pool.users == 0:
-                await _close(pool)  # noqa: ASYNC102 - shields itself
+            line.since = trio.current_time()
+            if line.lost:
+                await _close(line)  # noqa: ASYNC102 - shields itself
+            else:
+                self._free.append(line)
 
-    async def _renew(self, old: _Pool | None) -> _Pool:
-        self._pool = fresh = _Pool(transport=self._transport(), born=trio.current_time())
-        if old is not None:
-            old.retired = True
-            if old.users == 0:
-                await _close(old)
-        return fresh
+    async def _close_old(self, now: float) -> None:
+        """Those that have not been used for long, and those whose name is to be looked up again."""
+        old = [line for line in self._free if self._is_old(line, now)]
+        if old:
+            self._free = [line for line in self._free if line not in old]
+            for line in old:
+                await _close(line)
 
-    def _retire(self, pool: _Pool) -> None:
-        pool.retired = True
-        if self._pool is pool:
-            self._pool = None
+    def _is_old(self, line: _Line, now: float) -> bool:
+        return now - line.since > self.keepalive or now - line.born >= MAX_AGE
 
     def _transport(self) -> httpx.AsyncHTTPTransport:
         # An httpx client would keep cookies, follow redirects and log in anew; we want none of it.
@@ -248,9 +257,7 @@ class Transport:
             http1=True,
             http2=False,
             limits=httpx.Limits(
-                max_connections=self.connections,
-                max_keepalive_connections=self.connections,
-                keepalive_expiry=self.keepalive,
+                max_connections=1, max_keepalive_connections=1, keepalive_expiry=self.keepalive
             ),
             trust_env=False,
         )
@@ -258,18 +265,18 @@ class Transport:
     def _tls(self) -> ssl.SSLContext:
         if httpx.URL(self.base_url).scheme == "https":
             return shared_ssl_context()
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and trusts nobody
+        return _unused_ssl_context()
 
     async def aclose(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await _close(pool)
+        """Close all of them; no request may be under way any more."""
+        while self._free:
+            await _close(self._free.pop())
 
 
-async def _close(pool: _Pool) -> None:
-    # Also while we are being cancelled: sockets are closed, nothing is awaited for long.
+async def _close(line: _Line) -> None:
+    # Also while we are being cancelled: a socket is closed, nothing is awaited for long.
     with trio.move_on_after(2, shield=True):
-        await pool.transport.aclose()
+        await line.transport.aclose()
 
 
 def _headers(ask: Ask, signing: Signing | None) -> list[tuple[bytes, bytes]]:
@@ -340,7 +347,7 @@ class _Flight:
         host = f"{name}:{url.port}" if url.port else name
         match error:
             case httpx.PoolTimeout():
-                return self.lost("no connection was free in the pool; it is rebuilt")
+                return self.lost("no connection was free; another one is opened")
             case httpx.ConnectError() | httpx.ConnectTimeout():
                 return self.lost(f"cannot connect to {host}: {cause(error)}")
             case (

@@ -237,7 +237,7 @@ HTTP_REBUILT = Kind(
     "syncd_http_pool_rebuilds_total",
     "counter",
     SOURCE,
-    "How often the pool was thrown away because no connection came free in it.",
+    "How often a connection was thrown away because it took no request any more.",
 )
 
 # --- Postgres -----------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ import ssl
 import tracemalloc
 import warnings
 import zlib
+from contextlib import suppress
 from typing import NoReturn
 
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -306,16 +308,21 @@ async def test_after_five_minutes_the_name_is_looked_up_again(
     assert server.on == [1, 1, 2, 2]
 
 
-async def test_a_pool_that_lost_its_slots_is_thrown_away(
+async def test_a_connection_that_lost_its_slot_is_thrown_away(
     server: RawServer, permit: NotingPermit, jumping: trio.testing.MockClock
 ) -> None:
-    """Case 39: a PoolTimeout rebuilds the pool, so that not every later call is one."""
+    """Case 39: a PoolTimeout ends with its pool, so that not every later call is one."""
+    transport = Transport(base_url=server.url, timeout=1000.0, keepalive=1e6, max_body=1000)
+    await transport.exchange(GET, NotingPermit())
+    (line,) = transport._free
     server.will(hang)
-    transport = Transport(
-        base_url=server.url, timeout=1000.0, connections=1, keepalive=4.0, max_body=1000
-    )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(transport.exchange, GET, NotingPermit())
+
+        @nursery.start_soon
+        async def _() -> None:
+            with suppress(httpx.ReadError):  # it is cut
+                await line.transport.handle_async_request(httpx.Request("GET", server.url))
+
         await trio.testing.wait_all_tasks_blocked(0.01)
         with pytest.raises(ApiUnavailable, match="no connection was free") as caught:
             await transport.exchange(POST, permit)
@@ -327,12 +334,32 @@ async def test_a_pool_that_lost_its_slots_is_thrown_away(
     assert transport.rebuilt == 1
 
 
+async def test_connections_that_many_needed_once_are_not_kept(
+    server: RawServer, permit: NotingPermit, jumping: trio.testing.MockClock
+) -> None:
+    """drain: what is not used for `keepalive` is closed with the next request."""
+    transport = Transport(base_url=server.url, timeout=10.0, keepalive=4.0, max_body=1000)
+    go = trio.Event()
+    server.otherwise = after(go, ok())
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(transport.exchange, GET, NotingPermit())
+        while len(server.heads) < 3:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        go.set()
+    assert len(transport._free) == server.connections == 3
+    for _ in range(2):
+        await trio.sleep(3)
+        assert (await transport.exchange(GET, permit)).status == 200
+    assert (len(transport._free), server.connections) == (1, 3)
+    await transport.aclose()
+    assert not transport._free
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_certificates_are_read_where_there_is_tls_alone(scheme: str) -> None:
     """They cost a megabyte, and time before the first request; without TLS nobody is trusted."""
-    transport = Transport(
-        base_url=f"{scheme}://x", timeout=1.0, connections=1, keepalive=4.0, max_body=1000
-    )
+    transport = Transport(base_url=f"{scheme}://x", timeout=1.0, keepalive=4.0, max_body=1000)
     assert (transport._tls() is shared_ssl_context()) == (scheme == "https")
     assert transport._tls().verify_mode is ssl.CERT_REQUIRED
     assert (len(transport._tls().get_ca_certs()) > 0) <= (scheme == "https")
