@@ -10,7 +10,7 @@ from syncd.schedule import Schedule
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.sync.displaced import displaced
-from syncd.sync.model import Checkpoint, StreamId
+from syncd.sync.model import Checkpoint, PageCommit, StreamId
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -85,3 +85,22 @@ def must_stand(cursor: Cursor, checkpoint: Checkpoint) -> Checkpoint:
     if (now.seq, now.fence) != (checkpoint.seq, checkpoint.fence):
         raise displaced(checkpoint, now)
     return now
+
+
+def step(checkpoint: Checkpoint, page: PageCommit, many: int = 1) -> dict[str, object]:
+    """Its step over so many pages, of which this is the last: for the statements that take it."""
+    return {
+        "many": many,
+        "source": checkpoint.stream.source,
+        "stream": checkpoint.stream.stream,
+        "seq": checkpoint.seq,
+        "fence": checkpoint.fence,
+        "next_cursor": page.next_cursor,
+        "last_page": page.last_page,
+        "ends": page.next_cursor is None and not page.aside,
+        "aside": page.aside,
+        "rest": page.rest,
+        "extra_due": page.extra_due,
+        "high_seen": page.high_seen,
+        "api_clock": page.api_clock,
+    }

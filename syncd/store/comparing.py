@@ -14,7 +14,7 @@ import attrs
 import psycopg
 import trio
 
-from syncd.store import letters, pages, tables
+from syncd.store import cycles, letters, tables
 from syncd.store.connections import Connection, Connections, transaction, undone
 from syncd.store.differences import Reads, reads
 from syncd.store.findings import Findings, Missing
@@ -123,7 +123,7 @@ class PostgresComparing:
                 under_way=turned if goes_on else None,
                 paused=paused,
                 parked=parked,
-                past=tuple(pages.past(cursor, self.stream)) if self._knows_scans else (),
+                past=tuple(cycles.past(cursor, self.stream)) if self._knows_scans else (),
             )
 
     @property

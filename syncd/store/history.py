@@ -16,7 +16,7 @@ from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean
 from syncd.sync.befell import What
-from syncd.sync.model import StreamId
+from syncd.sync.model import Checkpoint, PageCommit, StreamId
 
 PURGE = 5000  # rows that leave in one transaction
 KEYS = 1_000_000  # of one stream's changed rows; older pages than those leave before their time
@@ -46,6 +46,16 @@ class Moment:
             "cycle": self.cycle,
             "page": self.page,
         }
+
+
+def moment_of(checkpoint: Checkpoint, page: PageCommit, at: datetime) -> Moment:
+    """When a page is written, and which of its cycle it is."""
+    return Moment(
+        stream=checkpoint.stream,
+        at=at,
+        cycle=checkpoint.cycle,
+        page=None if page.aside else checkpoint.pages + 1,
+    )
 
 
 def note_page(

@@ -10,12 +10,13 @@ import attrs
 import psycopg
 
 from syncd.errors import SchemaError
-from syncd.store import evolution, leases, migrate, pages, stories
+from syncd.store import evolution, leases, migrate, stories
 from syncd.store.connections import Connection, Connections, transaction
+from syncd.store.cycles import COUNTS, counts_of, past
 from syncd.store.sql import sql
 from syncd.sync import ranges
 from syncd.sync.drift import Drift
-from syncd.sync.model import Counts, StreamId, Table
+from syncd.sync.model import StreamId, Table
 from syncd.sync.picture import (
     SHOWN,
     Budget,
@@ -175,7 +176,7 @@ def _picture(
                 missing=missing,
                 drifts=drifts,
                 kept_out=kept_out,
-                usual=ranges.learned(pages.past(cursor, stream)) if last else ranges.Usual(),
+                usual=ranges.learned(past(cursor, stream)) if last else ranges.Usual(),
             )
         )
     cursor.execute(sql("look_at_leases"), {"sources": list(sources)})
@@ -264,11 +265,11 @@ def _cycles(cursor: Cursor, statement: str, values: dict[str, Any]) -> list[Cycl
     names = [f.name for f in attrs.fields(Cycle) if f.name not in ("stream", "totals")]
     found = []
     for number, source, stream, *rest in cursor:
-        counts = rest[-len(pages.COUNTS) :]
+        counts = rest[-len(COUNTS) :]
         found.append(
             Cycle(
                 stream=StreamId(source=source, stream=stream),
-                totals=Counts(**dict(zip(pages.COUNTS, counts, strict=True))),
+                totals=counts_of(counts),
                 **dict(zip(names, [number, *rest], strict=False)),
             )
         )

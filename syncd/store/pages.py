@@ -6,20 +6,19 @@ refused for what is in it is halved under savepoints until the bad records stand
 they become dead letters of the same transaction.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, LiteralString
 
 import attrs
 import psycopg
 
 from syncd.errors import StoreRefused
-from syncd.store import drifts, history, kept_out, known_pages, letters, scans
-from syncd.store.checkpoints import must_stand, standing
+from syncd.store import cycles, drifts, history, kept_out, known_pages, letters, scans, turns
+from syncd.store.checkpoints import standing, step
 from syncd.store.connections import Connection, transaction
 from syncd.store.halving import halved, must_not_be_all
-from syncd.store.history import Moment
+from syncd.store.history import Moment, moment_of
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, is_of_the_record, words
 from syncd.store.statements import as_page, statements
@@ -28,29 +27,16 @@ from syncd.sync.displaced import displaced
 from syncd.sync.drift import Drift
 from syncd.sync.keepout import dropped
 from syncd.sync.model import (
-    Block,
     Checkpoint,
     Committed,
-    Counts,
     DeadLetter,
     PageCommit,
     Row,
-    StreamId,
     Table,
     idempotency_key,
-    keys_of,
 )
 
-PURGE = 5000  # ledger rows that leave in one transaction
-GROUP_ROWS, GROUP_BYTES = 2500, 512 * 1024  # of pages that one statement writes, unless it is one
-MOMENT = timedelta(microseconds=1)  # between such pages, as `turning` spells it
-
-
 Cursor = psycopg.Cursor[tuple[Any, ...]]
-
-
-class _NotToldApartError(Exception):
-    """Of pages that were written by one statement nobody could tell what is whose."""
 
 
 def commit_pages(
@@ -60,7 +46,7 @@ def commit_pages(
     while True:
         try:
             return _commit_pages(connection, table, checkpoint, pages, forgotten)
-        except _NotToldApartError:
+        except turns.NotToldApartError:
             statements(table).apart = True
         except kept_out.Forgotten as found:
             # While the pages were under way; nothing of them was written.
@@ -81,7 +67,7 @@ def _commit_pages(
 ) -> list[Committed]:
     try:
         with transaction(connection, "begin_page") as cursor:
-            done = _together(cursor, table, checkpoint, pages, forgotten)
+            done = turns.together(cursor, table, checkpoint, pages, forgotten)
             at = done[-1].checkpoint if done else checkpoint
             return done + _each(cursor, table, at, pages[len(done) :], forgotten, _put)
     except (psycopg.Error, ValueError) as error:
@@ -128,164 +114,22 @@ def _each(
     return done
 
 
-def _is_one_statement(checkpoint: Checkpoint, page: PageCommit) -> bool:
-    """Whether a page is written by one statement, with nothing to do before the next one's."""
-    # What has been read may be another page's that is known.
-    reads = page.known is not None or (checkpoint.knows_pages and page.same is None)
-    return page.turns and not reads
-
-
-def _together(
-    cursor: Cursor,
-    table: Table,
-    checkpoint: Checkpoint,
-    pages: Sequence[PageCommit],
-    forgotten: Sequence[str],
-) -> list[Committed]:
-    """Those of the first pages, if there are several, of which nothing but rows is to be said.
-
-    All are sent before the first answer is awaited: Postgres need not wait for us.
-    """
-    pages = list(itertools.takewhile(lambda page: _is_one_statement(checkpoint, page), pages))
-    if len(pages) < 2:
-        return []
-    connection, groups = cursor.connection, grouped(table, pages)
-    with connection.pipeline():
-        sent, at = [connection.cursor() for _ in groups], checkpoint
-        for one, group in zip(sent, groups, strict=True):
-            one.execute(statements(table).turn, _of_turn(at, group))
-            many = len(group)
-            at = attrs.evolve(at, seq=at.seq + many, pages=at.pages + many)
-        answers = [one.fetchone() for one in sent]
-    done: list[Committed] = []
-    for group, answer in zip(groups, answers, strict=True):
-        for page, turned in zip(group, _turned(cursor, checkpoint, group, answer), strict=True):
-            done.append(turned)
-            checkpoint = turned.checkpoint
-            kept_out.recheck(cursor, checkpoint, page, forgotten)
-    if same := [page.same for page in pages if page.same is not None]:
-        known_pages.meet(cursor, checkpoint, same)
-    return done
-
-
-def grouped(table: Table, pages: Sequence[PageCommit]) -> list[list[PageCommit]]:
-    """Pages that one statement can write: to parse it and to plan it is half of a small one's work.
-
-    None of them may have a row of another one's, of which the last has to win.  What came as one
-    text has keys of which we know, as well as Postgres does, whether they are the same.
-    """
-    groups: list[list[PageCommit]] = []
-    keys: set[str] = set()
-    size = 0
-    for page in pages:
-        own, text = keys_of(page.rows), _text(table, page)
-        size += len(text or b"")
-        fits = text is not None and size <= GROUP_BYTES and len(keys) + len(own) <= GROUP_ROWS
-        if groups and fits and keys.isdisjoint(own):
-            groups[-1].append(page)
-        else:
-            groups.append([page])
-            keys, size = set(), GROUP_BYTES + 1 if text is None else len(text)
-        keys.update(own)
-    return groups
-
-
-def _text(table: Table, page: PageCommit) -> bytes | None:
-    """A page's rows as they came; None if it can't share a statement."""
-    if not page.rows:
-        return b""
-    # Of rows in which that alone has changed nobody could tell which page has written them.
-    apart = table.volatile or table.kept or statements(table).apart
-    if apart or not isinstance(page.rows, Block):
-        return None
-    return page.rows.text
-
-
 def _put(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
     if page.turns:
-        # In one statement, as there is nothing to say of the page but its rows.
-        cursor.execute(statements(table).turn, _of_turn(checkpoint, [page]))
-        return _turned(cursor, checkpoint, [page], cursor.fetchone())[0]
-    cursor.execute(
-        statements(table).commit, {**_move(checkpoint, page), "page": as_page(page.rows)}
-    )
+        return turns.turn(cursor, table, checkpoint, page)
+    cursor.execute(statements(table).commit, {**step(checkpoint, page), "page": as_page(page.rows)})
     moved, *wrote = cursor.fetchone() or (0,)
     if not moved:
         raise displaced(checkpoint, standing(cursor, checkpoint.stream))
     news = _finish(cursor, table, checkpoint, page, page.rows, _Written(*wrote), [])
     # Read before COMMIT: afterwards the answer could get lost a second time.
-    return attrs.evolve(_committed(cursor, checkpoint), drifts=news)
-
-
-def _of_turn(checkpoint: Checkpoint, pages: Sequence[PageCommit]) -> dict[str, object]:
-    asked = ("calls", "requests", "retried", "refused", "kept_out")
-    return {
-        **_move(checkpoint, pages[-1], len(pages)),
-        "pages": [as_page(page.rows) for page in pages],
-        "cycle": checkpoint.cycle,
-        "number": checkpoint.pages + 1,
-        "request": [clean(page.request) for page in pages],
-        "seen": [page.seen for page in pages],
-        "rows": [len(page.rows) + page.unread for page in pages],
-        "left_out": [page.left_out for page in pages],
-        "folded": [page.folded for page in pages],
-        **{name: sum(getattr(page, name) for page in pages) for name in asked},
-    }
-
-
-def _turned(
-    cursor: Cursor,
-    checkpoint: Checkpoint,
-    pages: Sequence[PageCommit],
-    row: tuple[Any, ...] | None,
-) -> list[Committed]:
-    """What that statement's answer says of each page."""
-    if row is None:
-        raise displaced(checkpoint, standing(cursor, checkpoint.stream))
-    mixed, each, *rest = row
-    at, next_start, paused, extra_due, question, version, clock, has_letters, *sums = rest
-    if mixed:
-        raise _NotToldApartError
-    moved = attrs.evolve(
-        checkpoint,
-        resumed=False,
-        next_start=next_start,
-        paused=paused,
-        extra_due=extra_due,
-        question=question,
-        kept_out_version=version,
-        clock=clock,
-    )
-    done = []
-    added = [
-        page.counted(written=written, unchanged=len(page.rows) + page.unread - written)
-        for page, written in zip(pages, each, strict=True)
-    ]
-    totals = Counts(**_counts(sums))
-    for counts in added:
-        totals -= counts
-    for number, (page, counts) in enumerate(zip(pages, added, strict=True)):
-        if has_letters:
-            moment = _moment(moved, page, at + number * MOMENT)
-            letters.resolve(cursor, moment, page.rows, (), page)
-        moved = attrs.evolve(
-            moved,
-            seq=moved.seq + 1,
-            pages=moved.pages + 1,
-            cursor=page.next_cursor,
-            last_page=page.last_page,
-            high_seen=page.high_seen,
-            api_clock=page.api_clock,
-        )
-        totals += counts
-        done.append(Committed(checkpoint=moved, totals=totals))
-    return done
+    return attrs.evolve(cycles.came_to(cursor, checkpoint), drifts=news)
 
 
 def _put_by_halves(
     cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit
 ) -> Committed:
-    cursor.execute(sql("move_checkpoint"), _move(checkpoint, page))
+    cursor.execute(sql("move_checkpoint"), step(checkpoint, page))
     moved = cursor.fetchone()
     if moved is None:
         raise displaced(checkpoint, standing(cursor, checkpoint.stream))
@@ -303,7 +147,7 @@ def _put_by_halves(
     bad = {id(row) for row, _ in refused}
     good = [row for row in rows if id(row) not in bad]
     news = _finish(cursor, table, checkpoint, page, good, halves.done, dead)
-    return attrs.evolve(_committed(cursor, checkpoint), refused=tuple(dead), drifts=news)
+    return attrs.evolve(cycles.came_to(cursor, checkpoint), refused=tuple(dead), drifts=news)
 
 
 def _refused(row: Row, reason: str, checkpoint: Checkpoint) -> DeadLetter:
@@ -365,7 +209,7 @@ def _finish(
     The drifts that were never noted before come back.
     """
     dead = [*page.dead, *refused]
-    moment = _moment(checkpoint, page, done.at)
+    moment = moment_of(checkpoint, page, done.at)
     letters.resolve(cursor, moment, rows, dead, page)
     letters.put_aside(cursor, dead, table, moment, tried=bool(page.letters))
     noted, keyless = scans.note(cursor, table, checkpoint, rows, page, refused)
@@ -410,15 +254,6 @@ def _finish(
     return news
 
 
-def _moment(checkpoint: Checkpoint, page: PageCommit, at: datetime) -> Moment:
-    return Moment(
-        stream=checkpoint.stream,
-        at=at,
-        cycle=checkpoint.cycle,
-        page=None if page.aside else checkpoint.pages + 1,
-    )
-
-
 def _mark_gone(
     cursor: Cursor, table: Table, moment: Moment, gone: Sequence[str], done: _Written
 ) -> None:
@@ -451,157 +286,14 @@ def _outcome(
         return "ok", ""
     cursor.execute(sql("cycle"), {"cycle": checkpoint.cycle})
     _, _, *counts = cursor.fetchone() or ()
-    before = Counts(**_counts(counts))
+    before = cycles.counts_of(counts)
     totals = attrs.evolve(before, seen=before.seen + page.seen, written=before.written + written)
-    known = past(cursor, checkpoint.stream)
+    known = cycles.past(cursor, checkpoint.stream)
     odd = ""
     if checkpoint.since is None:  # of what has changed, nothing is usual
         odd = ranges.unusual(known, totals, extra=checkpoint.follows is not None)
     reason = "; ".join(filter(None, [odd, page.moved]))
     return ("suspicious" if odd else "ok"), clean(reason)
-
-
-def past(cursor: Cursor, stream: StreamId) -> list[ranges.Past]:
-    """What its last whole cycles came to, for `sync.ranges`; the newest first."""
-    values = {"source": stream.source, "stream": stream.stream, "limit": ranges.LEARNED_FROM}
-    cursor.execute(sql("past"), values)
-    return [
-        ranges.Past(seen=seen, written=written, seconds=seconds)
-        for seen, written, seconds in cursor
-    ]
-
-
-def _move(checkpoint: Checkpoint, page: PageCommit, many: int = 1) -> dict[str, object]:
-    """The checkpoint's step over so many pages, of which this is the last."""
-    return {
-        "many": many,
-        "source": checkpoint.stream.source,
-        "stream": checkpoint.stream.stream,
-        "seq": checkpoint.seq,
-        "fence": checkpoint.fence,
-        "next_cursor": page.next_cursor,
-        "last_page": page.last_page,
-        "ends": page.next_cursor is None and not page.aside,
-        "aside": page.aside,
-        "rest": page.rest,
-        "extra_due": page.extra_due,
-        "high_seen": page.high_seen,
-        "api_clock": page.api_clock,
-    }
-
-
-# --- around the pages -----------------------------------------------------------------------
-
-
-def begin_cycle(
-    connection: Connection,
-    checkpoint: Checkpoint,
-    fingerprint: str,
-    abandon: str,
-    *,
-    extra: bool,
-    reconcile: float | None,
-    full: float | None,
-    next_start: float | None,
-) -> tuple[Checkpoint, Counts]:
-    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
-    with transaction(connection) as cursor:
-        now = must_stand(cursor, checkpoint)
-        kept_out.tidy_up(cursor, now)
-        if now.cycle is not None and not abandon:
-            cursor.execute(sql("unpark"), stream)
-            cursor.execute(sql("take_up_cycle"), {"cycle": now.cycle})
-            return attrs.evolve(now, resumed=True), Counts(**_counts(cursor.fetchone() or ()))
-        if now.cycle is not None:
-            cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": abandon})
-        cursor.execute(sql("forget_seen"), stream)
-        if now.fingerprint not in ("", fingerprint):
-            for anew in ("forget_missing", "learn_anew", "forget_mark"):
-                cursor.execute(sql(anew), stream)
-        values = {"extra": extra, "reconcile": reconcile, "full": full}
-        cursor.execute(sql("insert_cycle"), {**stream, **values})
-        (cycle,) = cursor.fetchone() or (0,)
-        cursor.execute(
-            sql("enter_cycle"),
-            {
-                **stream,
-                "cycle": cycle,
-                "fingerprint": fingerprint,
-                "next_start": next_start,
-                "seq": now.seq,
-                "fence": now.fence,
-            },
-        )
-        return standing(cursor, checkpoint.stream), Counts()
-
-
-def begin_aside(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:
-    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
-    with transaction(connection) as cursor:
-        now = must_stand(cursor, checkpoint)
-        cursor.execute(sql("begin_aside"), {**stream, "reason": clean(why)})
-        cycle, started = cursor.fetchone() or (0, "")
-        return attrs.evolve(now, cycle=cycle, started=started, follows=None, reconcile=False)
-
-
-def reset(connection: Connection, checkpoint: Checkpoint, why: str) -> Checkpoint:
-    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
-    with transaction(connection) as cursor:
-        now = must_stand(cursor, checkpoint)
-        if now.cycle is not None:
-            cursor.execute(sql("abandon_cycle"), {"cycle": now.cycle, "reason": clean(why)})
-        cursor.execute(sql("forget_missing"), stream)
-        known_pages.forget(cursor, checkpoint.stream)
-        cursor.execute(sql("reset_checkpoint"), stream)
-        return standing(cursor, checkpoint.stream)
-
-
-def purge_ledger(connection: Connection, stream: StreamId) -> tuple[bool, bool]:
-    """Let one batch of old calls go; whether there may be more, and whether there were any."""
-    with transaction(connection) as cursor:
-        cursor.execute(
-            sql("purge_ledger"),
-            {"source": stream.source, "stream": stream.stream, "batch": PURGE},
-        )
-        gone, there = cursor.fetchone() or (0, False)
-        return gone == PURGE, there
-
-
-def committed(connection: Connection, before: Checkpoint) -> Committed:
-    with transaction(connection) as cursor:
-        return _committed(cursor, before)
-
-
-def _committed(cursor: Cursor, before: Checkpoint) -> Committed:
-    now = standing(cursor, before.stream)
-    cursor.execute(sql("cycle"), {"cycle": before.cycle})
-    outcome, reason, *counts = cursor.fetchone() or (None, "")
-    return Committed(
-        checkpoint=now, totals=Counts(**_counts(counts)), outcome=outcome, reason=reason
-    )
-
-
-COUNTS = (
-    *("seen", "written", "unchanged", "left_out", "dead", "folded"),
-    *("calls", "requests", "retried", "refused", "kept_out"),
-)
-
-
-def _counts(values: "Sequence[Any]") -> dict[str, int]:
-    return dict(zip(COUNTS, values, strict=True))
-
-
-def note_trouble(
-    connection: Connection, checkpoint: Checkpoint, parked: bool, reason: str, counts: Counts
-) -> None:
-    stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
-    values = {**stream, "fence": checkpoint.fence, "cycle": checkpoint.cycle}
-    values |= {"reason": clean(reason), "calls": counts.calls, "requests": counts.requests}
-    values |= {"retried": counts.retried, "refused": counts.refused}
-    with transaction(connection) as cursor:
-        cursor.execute(sql("note_trouble"), values)
-        if parked:
-            cursor.execute(sql("park"), values)
 
 
 def differing(connection: Connection, table: Table, source: str, rows: Sequence[Row]) -> set[str]:

@@ -11,6 +11,7 @@ from syncd.errors import SchemaError, StoreUnavailable
 from syncd.schedule import Schedule
 from syncd.store import (
     checkpoints,
+    cycles,
     evolution,
     history,
     kept_out,
@@ -248,7 +249,7 @@ class PostgresStore:
         next_start: float | None = None,
     ) -> tuple[Checkpoint, Counts]:
         begun = await self.connections.run(
-            lambda c: pages.begin_cycle(
+            lambda c: cycles.begin(
                 c,
                 checkpoint,
                 fingerprint,
@@ -268,7 +269,7 @@ class PostgresStore:
             return
 
         def batch(connection: Connection) -> bool:
-            more, there = pages.purge_ledger(connection, stream)
+            more, there = tokens.purge_ledger(connection, stream)
             if not there:
                 self._without_calls.add(stream)
             return more
@@ -308,10 +309,10 @@ class PostgresStore:
         return await self.connections.run(lambda c: kept_out.read(c, stream, table))
 
     async def begin_aside(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
-        return await self.connections.run(lambda c: pages.begin_aside(c, checkpoint, why))
+        return await self.connections.run(lambda c: cycles.begin_aside(c, checkpoint, why))
 
     async def reset(self, checkpoint: Checkpoint, why: str) -> Checkpoint:
-        return await self.connections.run(lambda c: pages.reset(c, checkpoint, why))
+        return await self.connections.run(lambda c: cycles.reset(c, checkpoint, why))
 
     async def reconcile(
         self, table: Table, checkpoint: Checkpoint, cycle: int, *, moved: str, again: str = ""
@@ -340,13 +341,13 @@ class PostgresStore:
         return gone
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:
-        return await self.connections.run(lambda c: pages.committed(c, checkpoint))
+        return await self.connections.run(lambda c: cycles.committed(c, checkpoint))
 
     async def note_trouble(
         self, checkpoint: Checkpoint, *, parked: bool, reason: str, counts: Counts
     ) -> None:
         await self.connections.run(
-            lambda c: pages.note_trouble(c, checkpoint, parked, reason, counts)
+            lambda c: cycles.note_trouble(c, checkpoint, parked, reason, counts)
         )
 
     # --- what operators ask for -------------------------------------------------------------
@@ -475,7 +476,7 @@ def _standing(c: Connection, stream: StreamId) -> Standing:
     if row is None:
         return Standing()
     cycle, turned, outcome, reason, parked, *counts = row
-    totals = Counts(**dict(zip(pages.COUNTS, counts, strict=True)))
+    totals = cycles.counts_of(counts)
     return Standing(
         cycle=cycle, pages=turned, outcome=outcome, reason=reason, parked=parked, totals=totals
     )

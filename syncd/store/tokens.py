@@ -10,7 +10,7 @@ from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean, storable
 from syncd.sync.displaced import lost
-from syncd.sync.model import DRIFT, Intent, Lease, LedgerEntry
+from syncd.sync.model import DRIFT, Intent, Lease, LedgerEntry, StreamId
 from syncd.sync.ports import (
     BudgetState,
     Granted,
@@ -21,6 +21,8 @@ from syncd.sync.ports import (
     Want,
     until_free,
 )
+
+PURGE = 5000  # ledger rows that leave in one transaction
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -229,3 +231,14 @@ def _intent(intent: Intent | None) -> dict[str, object]:
 def _one(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
     assert row is not None  # noqa: S101 - each of these statements gives exactly one row
     return row
+
+
+def purge_ledger(connection: Connection, stream: StreamId) -> tuple[bool, bool]:
+    """Let one batch of old calls go; whether there may be more, and whether there were any."""
+    with transaction(connection) as cursor:
+        cursor.execute(
+            sql("purge_ledger"),
+            {"source": stream.source, "stream": stream.stream, "batch": PURGE},
+        )
+        gone, there = cursor.fetchone() or (0, False)
+        return gone == PURGE, there

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from syncd.errors import CheckpointMoved, SchemaError, StoreRefused, StoreUnavailable
-from syncd.store import connections, migrate, pages
+from syncd.store import connections, migrate, tokens
 from syncd.store.connections import Connections
 from syncd.store.postgres import PostgresStore, open_store
 from syncd.sync.model import Counts, PageCommit, Row, StreamId, Table
@@ -157,13 +157,13 @@ async def test_the_ledger_of_a_stream_without_calls_is_purged_once(
 ) -> None:
     """Until it makes one: then old calls leave again as soon as they may."""
     purges: list[tuple[bool, bool]] = []
-    purge = pages.purge_ledger
+    purge = tokens.purge_ledger
 
     def counted(*args: Any) -> tuple[bool, bool]:
         purges.append(purge(*args))
         return purges[-1]
 
-    monkeypatch.setattr(pages, "purge_ledger", counted)
+    monkeypatch.setattr(tokens, "purge_ledger", counted)
     stream = await opened(real.store)
     for _ in range(3):
         await stream.whole_cycle(row("1"))

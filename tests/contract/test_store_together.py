@@ -10,8 +10,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
-from syncd.store.pages import GROUP_BYTES, GROUP_ROWS, grouped
 from syncd.store.postgres import open_store
+from syncd.store.turns import GROUP_BYTES, GROUP_ROWS, grouped
 from syncd.sync.model import Block, Counts, PageCommit, Row, StreamId, Table
 from tests.contract.subjects import (
     ADS,
