@@ -48,6 +48,8 @@ def commit_pages(
             return _commit_pages(connection, table, checkpoint, pages, forgotten)
         except turns.NotToldApartError:
             statements(table).apart = True
+        except turns.NotNewError:
+            statements(table).met = True
         except kept_out.Forgotten as found:
             # While the pages were under way; nothing of them was written.
             forgotten += found.keys
@@ -71,6 +73,8 @@ def _commit_pages(
             at = done[-1].checkpoint if done else checkpoint
             return done + _each(cursor, table, at, pages[len(done) :], forgotten, _put)
     except (psycopg.Error, ValueError) as error:
+        if isinstance(error, psycopg.errors.UniqueViolation) and turns.are_new(table, checkpoint):
+            raise turns.NotNewError from error
         if not is_of_the_record(error) or not any(page.rows for page in pages):
             raise
     return _commit_by_halves(connection, table, checkpoint, pages, forgotten)

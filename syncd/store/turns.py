@@ -8,7 +8,7 @@ them has written it, by its moment.
 import itertools
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import attrs
 import psycopg
@@ -26,6 +26,10 @@ GROUP_ROWS, GROUP_BYTES = 2500, 512 * 1024  # of pages that one statement writes
 MOMENT = timedelta(microseconds=1)  # between such pages, as `turning` spells it
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+
+class NotNewError(Exception):
+    """In a stream's first cycle a row is there already."""
 
 
 class NotToldApartError(Exception):
@@ -57,7 +61,7 @@ def together(
     with connection.pipeline():
         sent, at = [connection.cursor() for _ in groups], checkpoint
         for one, group in zip(sent, groups, strict=True):
-            one.execute(statements(table).turn, _of_turn(at, group))
+            one.execute(_statement(table, at), _of_turn(at, group))
             many = len(group)
             at = attrs.evolve(at, seq=at.seq + many, pages=at.pages + many)
         answers = [one.fetchone() for one in sent]
@@ -74,9 +78,23 @@ def together(
 
 def turn(cursor: Cursor, table: Table, checkpoint: Checkpoint, page: PageCommit) -> Committed:
     """One such page."""
-    cursor.execute(statements(table).turn, _of_turn(checkpoint, [page]))
+    cursor.execute(_statement(table, checkpoint), _of_turn(checkpoint, [page]))
     (turned,) = _turned(cursor, checkpoint, [page], cursor.fetchone())
     return turned
+
+
+def are_new(table: Table, checkpoint: Checkpoint) -> bool:
+    """Whether no row of the stream can be there, as far as we know.
+
+    That is so in its first cycle: all that its checkpoint has moved over is this cycle's begin,
+    and its pages.  Another one may have left rows in the table, and a list may have a record twice.
+    """
+    return checkpoint.seq == checkpoint.pages + 1 and not statements(table).met
+
+
+def _statement(table: Table, checkpoint: Checkpoint) -> LiteralString:
+    known = statements(table)
+    return known.first_turn if are_new(table, checkpoint) else known.turn
 
 
 def grouped(table: Table, pages: Sequence[PageCommit]) -> list[list[PageCommit]]:

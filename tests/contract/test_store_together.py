@@ -11,7 +11,8 @@ from psycopg.conninfo import make_conninfo
 
 from syncd.errors import CheckpointMoved, StoreRefused, StoreWentBack
 from syncd.store.postgres import open_store
-from syncd.store.turns import GROUP_BYTES, GROUP_ROWS, grouped
+from syncd.store.statements import statements
+from syncd.store.turns import GROUP_BYTES, GROUP_ROWS, are_new, grouped
 from syncd.sync.model import Block, Counts, PageCommit, Row, StreamId, Table
 from tests.contract.subjects import (
     ADS,
@@ -287,6 +288,48 @@ async def test_contained_a_small_page_that_is_refused_costs_itself(real: Postgre
     assert set(await real.rows(PLAIN)) == {"1", "2", "3", "5"}
     assert [len(one.refused) for one in done] == [0, 1, 0]
     assert done[-1].totals == Counts(seen=5, written=4, dead=1, requests=2)
+
+
+async def test_accounted_in_a_first_cycle_rows_that_are_there_are_found(
+    real: PostgresSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked for from then on; till then no row can be there, and none is."""
+    table = attrs.evolve(PLAIN, name="not_empty")
+    monkeypatch.setattr(statements(table), "met", False)  # what is learned of a table stays
+    stream = await running(real.store, table=table)
+    new = (await real.store.commit_pages(table, stream.at, [small("1", "2"), small("3")]))[-1]
+    assert are_new(table, new.checkpoint)
+    await real.select(
+        sql.SQL(
+            "INSERT INTO not_empty (id, name, _syncd_source, _syncd_changed_at) "
+            "SELECT '4', 'old', _syncd_source, _syncd_changed_at FROM not_empty WHERE id = '1'"
+        )
+    )
+    pages = [small("5"), small("4", "6", name="new"), small("1", name="new"), small("2")]
+    done = await real.store.commit_pages(table, new.checkpoint, pages)
+    found = await real.rows(table)
+    assert {of: each["name"] for of, each in found.items()} == {
+        **dict.fromkeys("235", ""),
+        **dict.fromkeys("146", "new"),
+    }
+    totals = Counts(seen=8, written=7, unchanged=1, requests=done[-1].totals.requests)
+    assert done[-1].totals == totals
+    assert not are_new(table, done[-1].checkpoint), "another lost transaction"
+
+
+async def test_resume_no_row_is_taken_for_new_after_the_first_cycle(subject: Subject) -> None:
+    """Whatever has moved the checkpoint beside its pages: a start, an end, a reset."""
+    table = attrs.evolve(PLAIN, name="never_met")
+    stream = await running(subject.store, table=table)
+    assert are_new(table, stream.at)
+    await stream.commit(small("1"))
+    assert are_new(table, stream.at)
+    await stream.commit(page(next_cursor=None))
+    await stream.begin()
+    assert not are_new(table, stream.at)
+    stream.at = await stream.store.reset(stream.at, "asked")
+    await stream.begin()
+    assert not are_new(table, stream.at)
 
 
 async def test_accounted_where_a_trigger_may_change_rows_each_page_has_its_own_statement(

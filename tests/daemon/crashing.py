@@ -205,7 +205,8 @@ def _name(query: Any) -> str | None:
     """The step that a statement of the page's transaction is."""
     if not getattr(committing, "ours", False):
         return None
-    if query in (committing.rows.commit, committing.rows.turn, committing.rows.upsert):
+    rows = committing.rows
+    if query in (rows.commit, rows.turn, rows.first_turn, rows.upsert):
         return f"{committing.prefix}rows"
     name = PAGE_STATEMENTS.get(query) if isinstance(query, str) else None
     if name == "rollback":
