@@ -44,7 +44,7 @@ IDLE = 5.0  # seconds without a request, and for one's head to arrive
 LATE = 0.5  # seconds at most until one who has taken longer is cut
 MOST = 1200  # connections
 FEW = 3  # who are spoken to the first time, until the next is let in
-MOMENT = 0.05  # seconds that it waits for them at most: they may be slow, or say nothing
+MOMENT = 0.01  # seconds for which one of them counts: it may say nothing, or be slow to answer
 TIDYING = 5.0  # seconds between two looks whether that is to be done
 CROWD = 100  # connections at once, after which memory is tidied up
 DESCRIPTORS = 4096  # that this process may open, if the system lets it
@@ -183,35 +183,40 @@ class Conversation(TCPServer):
 
 @attrs.define(eq=False)
 class Lobby:
-    """Who has come in and was not answered yet: a few, so that a crowd comes one after the other.
+    """Who has just come in and was not answered yet: a few, so that a crowd comes one by one.
 
     A conversation takes its memory until its client is answered or listens, and who comes in as
-    fast as the kernel has them finds all of a crowd in conversation at once.
+    fast as the kernel has them finds all of a crowd in conversation at once.  Who takes longer
+    than a moment holds nobody up.
     """
 
-    _within: set[Connection] = attrs.field(factory=set, init=False)
+    _within: dict[Connection, float] = attrs.field(factory=dict, init=False)
+    """Who, and since when; the first comes first."""
+
     _fewer: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def room(self) -> None:
-        """Return when there is room for one more, or a moment later."""
-        if len(self._within) >= FEW:
-            with trio.move_on_after(MOMENT):
+        """Return when there is room for one more."""
+        while len(self._within) >= FEW:
+            first, since = next(iter(self._within.items()))
+            with trio.move_on_at(since + MOMENT):
                 await self._fewer.wait()
+            if trio.current_time() >= since + MOMENT:
+                self._within.pop(first, None)
 
     def enter(self, connection: Connection) -> None:
-        self._within.add(connection)
+        self._within[connection] = trio.current_time()
 
     def leave(self, connection: Connection) -> None:
         """Once it was answered, and in any case when it is over."""
-        if connection in self._within:
-            self._within.remove(connection)
+        if self._within.pop(connection, None) is not None:
             self._fewer.set()
             self._fewer = trio.Event()
 
 
 @attrs.define(eq=False)
 class _Paced(trio.abc.Listener[trio.SocketStream]):
-    """Lets nobody in for whom there is no room."""
+    """Lets the next one in when the lobby has room."""
 
     _listener: trio.SocketListener
     _lobby: Lobby

@@ -1,9 +1,9 @@
-"""In which order are a bearer, a pool slot and a token taken for one request?
+"""In which order are a bearer, a connection and a token taken for one request?
 
 The token last: auth first (a login has a connection of its own, so that it never
-waits for those who wait for it), then the pool slot, then `permit.spend()`, then a
-look whether the bearer still holds after that wait.  `Transport` confirms the
-token when the first byte is about to be written.
+waits for those who wait for it), then its place among the connections, then
+`permit.spend()`, then a look whether the bearer still holds after that wait.
+`Transport` confirms the token when the first byte is about to be written.
 
 An ApiClient belongs to one source and is shared by its streams.
 """
@@ -47,7 +47,7 @@ class Statistics:
 
     in_flight: int
     waiting: int
-    """Requests that wait for a pool slot."""
+    """Requests that wait for a connection."""
 
     under_way: Mapping[Purpose, int]
     """Requests on their way to the API or back; of `in_flight` some still wait for a token."""

@@ -67,7 +67,7 @@ class _Line:
     """When it was given back the last time."""
 
     lost: bool = False
-    """It takes no request any more."""
+    """It may take no request any more."""
 
 
 class Signing(Protocol):
@@ -94,7 +94,10 @@ class _IdledError(Exception):
 
 @attrs.define(eq=False)
 class Transport:
-    """Sends requests to one origin."""
+    """Sends requests to one origin.
+
+    Each that is under way has a connection: how many there may be is for the callers to see to.
+    """
 
     base_url: str
     timeout: float
@@ -111,6 +114,7 @@ class Transport:
     _free: list[_Line] = attrs.field(factory=list, init=False)
     """Those that no request has, the one that was given back last at the end."""
 
+    _closed: bool = attrs.field(default=False, init=False)
     _origin: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -165,7 +169,6 @@ class Transport:
             # UnicodeError: a host name that passes for one until IDNA looks at it.
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
                 if isinstance(error, httpx.PoolTimeout):
-                    line.lost = True
                     self.rebuilt += 1
                     self._tell(flight, None, "pool")
                 else:
@@ -232,12 +235,20 @@ class Transport:
         line = self._free.pop() if self._free else _Line(self._transport(), born=now, since=now)
         try:
             yield line
+        except BaseException:
+            # It is of no use: closed, or cancelled at a moment that httpcore does not survive.
+            line.lost = True
+            raise
         finally:
-            line.since = trio.current_time()
-            if line.lost:
-                await _close(line)  # noqa: ASYNC102 - shields itself
-            else:
-                self._free.append(line)
+            await self._give_back(line)  # noqa: ASYNC102 - only closes, which shields itself
+
+    async def _give_back(self, line: _Line) -> None:
+        line.since = trio.current_time()
+        if line.lost or self._closed:
+            await _close(line)
+            return
+        self._free.append(line)
+        await self._close_old(line.since)
 
     async def _close_old(self, now: float) -> None:
         """Those that have not been used for long, and those whose name is to be looked up again."""
@@ -268,7 +279,8 @@ class Transport:
         return _unused_ssl_context()
 
     async def aclose(self) -> None:
-        """Close all of them; no request may be under way any more."""
+        """Close all of them; those that requests have, when these are over."""
+        self._closed = True
         while self._free:
             await _close(self._free.pop())
 

@@ -288,7 +288,7 @@ async def test_who_says_nothing_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch
         silent = []
 
         def come(address: tuple[str, int]) -> None:
-            for _ in range(LISTENERS):
+            for _ in range(2 * CROWD):
                 sock = stack.enter_context(closing(socket.create_connection(address)))
                 sock.send(ASKING[:10])
                 silent.append(Client(sock))
@@ -298,9 +298,62 @@ async def test_who_says_nothing_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch
             sock = stack.enter_context(closing(socket.create_connection(address)))
             sock.send(HEALTH)
             assert (await Client(sock).stream.receive_some()).startswith(b"HTTP/1.1 200")
-            assert trio.current_time() - began < serving.IDLE - 0.5
+            assert trio.current_time() - began < serving.IDLE - 0.5, "when they are cut"
             for client in silent:
                 assert await client.piece() == b""
+
+
+async def test_who_is_slow_to_be_answered_keeps_nobody_out() -> None:
+    """contained: as many ask for what Postgres does not tell."""
+    told = trio.Event()
+
+    async def app(scope: Any, _: Any, send: Any, *__: Any) -> None:
+        if scope["path"] == "/slow":
+            await told.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with listening(AdminSettings(listen="127.0.0.1:0")) as sock, ExitStack() as stack:
+        address = sock.getsockname()
+
+        def ask(path: bytes) -> Client:
+            client = stack.enter_context(closing(socket.create_connection(address)))
+            client.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+            return Client(client)
+
+        async with trio.open_nursery() as nursery:
+            slow = [ask(b"/slow") for _ in range(CROWD)]
+            quick = ask(b"/quick")
+            nursery.start_soon(serving.Server(app, _raise, ()).run, sock)
+            with trio.fail_after(CROWD * serving.MOMENT):
+                assert (await quick.stream.receive_some()).startswith(b"HTTP/1.1 200")
+            told.set()
+            for client in slow:
+                assert (await client.stream.receive_some()).startswith(b"HTTP/1.1 200")
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_an_answer_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accounted: neither for the first one, nor for one that was asked for meanwhile."""
+    monkeypatch.setattr(serving, "IDLE", 0.1)
+
+    async def app(_: Any, __: Any, send: Any, *___: Any) -> None:
+        await trio.sleep(serving.IDLE + 2 * serving.LATE)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with (
+        listening(AdminSettings(listen="127.0.0.1:0")) as sock,
+        closing(socket.create_connection(sock.getsockname())) as client,
+    ):
+        client.send(2 * HEALTH)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serving.Server(app, _raise, ()).run, sock)
+            stream = Client(client).stream
+            for _ in range(2):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 204")
+            assert await stream.receive_some() == b"", "it is idle now"
+            nursery.cancel_scope.cancel()
 
 
 async def test_an_answer_leaves_no_deadline_behind() -> None:

@@ -21,6 +21,7 @@ from syncd.api.exchange import Ask
 from syncd.api.transport import (
     MAX_AGE,
     Transport,
+    _Flight,
     refuses_our_certificate,
     shared_ssl_context,
 )
@@ -100,7 +101,7 @@ async def test_a_connection_that_idled_in_a_budget_wait_is_not_written_to(
 async def test_an_error_in_confirm_comes_out_and_costs_no_slot(
     server: RawServer, permit: NotingPermit, error: Exception
 ) -> None:
-    """Httpcore closes that connection; nothing was written, and the pool goes on."""
+    """Httpcore closes that connection; nothing was written, and another one serves."""
     permit.confirm_raises = error
     async with ApiClient(server.source(connections=1)) as client:
         for _ in range(5):
@@ -334,6 +335,30 @@ async def test_a_connection_that_lost_its_slot_is_thrown_away(
     assert transport.rebuilt == 1
 
 
+# Its socket nobody but the garbage collector closes.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_request_that_is_cut_while_it_connects_spoils_no_other(
+    server: RawServer, permit: NotingPermit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 39: httpcore takes such a connection neither for closed nor for one that is free."""
+    transport = Transport(base_url=server.url, timeout=10.0, keepalive=4.0, max_body=1000)
+    cut, trace = trio.CancelScope(), _Flight.trace
+
+    async def traced(flight: _Flight, event: str, what: object) -> None:
+        await trace(flight, event, what)
+        if event == "connection.connect_tcp.complete":
+            cut.cancel()
+            await trio.lowlevel.checkpoint()
+
+    with monkeypatch.context() as patch, cut:
+        patch.setattr(_Flight, "trace", traced)
+        await transport.exchange(GET, NotingPermit())
+    assert cut.cancelled_caught
+    assert (await transport.exchange(GET, permit)).status == 200
+    assert transport.rebuilt == 0
+    await transport.aclose()
+
+
 async def test_connections_that_many_needed_once_are_not_kept(
     server: RawServer, permit: NotingPermit, jumping: trio.testing.MockClock
 ) -> None:
@@ -348,9 +373,12 @@ async def test_connections_that_many_needed_once_are_not_kept(
             await trio.testing.wait_all_tasks_blocked(0.01)
         go.set()
     assert len(transport._free) == server.connections == 3
-    for _ in range(2):
+    await trio.sleep(3)
+    server.otherwise = after(late := trio.Event(), ok())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.exchange, GET, permit)
         await trio.sleep(3)
-        assert (await transport.exchange(GET, permit)).status == 200
+        late.set()
     assert (len(transport._free), server.connections) == (1, 3)
     await transport.aclose()
     assert not transport._free
