@@ -66,13 +66,15 @@ class Desk:
         async with self._place:
             return await work()
 
-    async def do(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def do(self, work: Callable[[], Awaitable[T]], doubt: str = "") -> T:
         """Do it, and raise what it raises.
+
+        doubt: what is to be said as well to who waited in vain.
 
         Raises StoreUnavailable as well if it takes too long: it may be done all the same, as
         what has begun in Postgres is never cancelled.  Crowded if too many wait.
         """
-        result: T = await self._done(self._begun(work))
+        result: T = await self._done(self._begun(work), doubt)
         return result
 
     def _begun(self, work: Callable[[], Awaitable[Any]]) -> _Errand:
@@ -85,12 +87,12 @@ class Desk:
         self._nursery.start_soon(self._see_to, errand)
         return errand
 
-    async def _done(self, errand: _Errand) -> Any:
+    async def _done(self, errand: _Errand, doubt: str = "") -> Any:
         if not errand.done.is_set():  # trio would remember the deadline until it is over
             with trio.move_on_after(PATIENCE):
                 await errand.done.wait()
         if not errand.done.is_set():
-            raise StoreUnavailable(f"Postgres has not answered within {PATIENCE:.0f} s")
+            raise StoreUnavailable(f"Postgres has not answered within {PATIENCE:.0f} s{doubt}")
         if errand.error is not None:
             raise errand.error
         return errand.result

@@ -153,6 +153,7 @@ class Door:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.feed.keep_up)
             nursery.start_soon(self._audience.run)
+            nursery.start_soon(self._entry.tell_on)
             server = Server(guard, telling.failed, self._audience.listeners)  # type: ignore[arg-type]  # starlette's types of ASGI are wider
             nursery.start_soon(server.run, sock)
 

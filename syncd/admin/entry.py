@@ -31,6 +31,8 @@ READING = 10.0  # seconds for a body to come
 CLOSE = {"Connection": "close"}
 LONGEST = 200  # characters of what a client says of itself
 TOLD = 60.0  # seconds between two entries about the same kind of refusal
+WRONG = "wrong token"
+ELSEWHERE = ("many places", "for several reasons")
 
 
 class Refused(Exception):
@@ -71,13 +73,27 @@ class Entry:
     )
     """By the name that was asked for, and the token that came."""
 
+    async def tell_on(self) -> None:
+        """Tell of who came again and then no more, until cancelled."""
+        while True:
+            await trio.sleep(TOLD)
+            for what, times in self._thinned.untold(trio.current_time()):
+                here, why = what or ELSEWHERE
+                stranger = Asker(who="nobody known", origin=here)
+                self.note(Deed(asker=stranger, what="refused", ok=False, answer=_again(why, times)))
+                if why == WRONG:
+                    self.tell(here, times)
+
     def host(self, request: Request) -> None:
-        """Refuse a name that is none of ours: its page may be anybody's (DNS rebinding)."""
+        """Refuse a name that is none of ours: its page may be anybody's (DNS rebinding).
+
+        A browser always names one; a health check by HTTP/1.0 may not.
+        """
         settings = self.settings()
         if settings.socket is not None or not settings.local:
             return  # a browser can't come through the one, and brings no token to the other
         ours = LOOPBACK | {_bracketed(settings.address[0]), *settings.hosts}
-        if _name(request) not in ours:
+        if "host" in request.headers and _name(request) not in ours:
             raise Refused(
                 403,
                 "this name is none that the side door answers to; ask for the address in "
@@ -145,12 +161,12 @@ class Entry:
         if _right(given, token):
             return Asker(who=f"the token from {token.origin}", origin=origin(request))
         stranger = _stranger(request)
-        self._refused(stranger, request, "wrong token", aloud=True)
+        self._refused(stranger, request, WRONG, aloud=True)
         wait = self._wrong.spend(trio.current_time())
         if wait:
             raise Refused(429, "wrong token, and too many of them", _later(wait))
         challenge = 'Bearer realm="syncd", error="invalid_token"'
-        raise Refused(401, "wrong token", {"WWW-Authenticate": challenge})
+        raise Refused(401, WRONG, {"WWW-Authenticate": challenge})
 
     def _refused(self, asker: Asker, request: Request, why: str, *, aloud: bool = False) -> None:
         # By where it comes from, not by what it says of that.
@@ -159,8 +175,8 @@ class Entry:
         if not times:
             return
         what = f"{request.method} {request.url.path}"[:LONGEST]
-        again = f" ({times} times since the last entry)" if times > 1 else ""
-        self.note(Deed(asker=asker, what="refused", subject=what, ok=False, answer=why + again))
+        answer = why if times == 1 else _again(why, times)
+        self.note(Deed(asker=asker, what="refused", subject=what, ok=False, answer=answer))
         if aloud:
             self.tell(asker.origin, times)
 
@@ -226,6 +242,10 @@ def _host(request: Request) -> str:
 def _name(request: Request) -> str:
     """The host's name without its port."""
     return PORT.sub("", _host(request))
+
+
+def _again(why: str, times: int) -> str:
+    return f"{why} ({times} times since the last entry)"
 
 
 def _stranger(request: Request) -> Asker:

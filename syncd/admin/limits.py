@@ -31,6 +31,7 @@ class Thinned:
 
     every: float
     _told: dict[tuple[str, ...], tuple[float, int]] = attrs.field(factory=dict, init=False)
+    """Of each when it was told the last time, and how often it came since; of many others by ()."""
 
     def happened(self, now: float, *what: str) -> int:
         """How often, if it is to be told now; 0 if not."""
@@ -42,6 +43,17 @@ class Thinned:
             return 0
         self._told[key] = (now, 0)
         return since + 1
+
+    def untold(self, now: float) -> list[tuple[tuple[str, ...], int]]:
+        """What came again and was not told, for long enough: told now, with how often."""
+        found = [
+            (what, since)
+            for what, (told, since) in self._told.items()
+            if since and now - told >= self.every
+        ]
+        for what, _ in found:
+            self._told[what] = (now, 0)
+        return found
 
     def _forget(self, now: float) -> None:
         if len(self._told) < KINDS:

@@ -218,6 +218,6 @@ DISCARDED = _object(requests=_list(WHOLE), discarded=WHOLE, unknown=_list(WHOLE)
 
 # Of what is sent: a key that is not here is refused.
 NOTHING: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
-KEYS: Schema = {**NOTHING, "properties": {"keys": _list(TEXT)}}
+KEYS: Schema = {**NOTHING, "properties": {"keys": {**_list(TEXT), "minItems": 1}}}
 IDS: Schema = {**_object(ids={**_list(WHOLE), "minItems": 1}), "additionalProperties": False}
 RETRY: Schema = {**IDS, "properties": {**IDS["properties"], "repeat": FLAG}}

@@ -25,6 +25,7 @@ from syncd.views.letters import MAY_BE_TWICE, may_be_twice
 from syncd.views.streams import configured
 
 MOST = 500  # keys or letters of one request
+DOUBT = "; what was asked may be carried out all the same: look before you ask again"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -71,7 +72,7 @@ class Writing:
         asker, body = self._admitted(request)
         _only(body, "ids")
         ids = _ids(body)
-        gone = await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker))
+        gone = await self.desk.do(lambda: self._ask.discard(ids, asked_by=asker), DOUBT)
         unknown = sorted(set(ids) - set(gone))
         return Json({"requests": [], "discarded": len(gone), "unknown": unknown}, 202)
 
@@ -79,7 +80,9 @@ class Writing:
         asker, body = self._admitted(request)
         _only(body)
         source = next(iter(self.settings().sources))
-        number = await self.desk.do(lambda: self._ask.ask("reload", source, None, asked_by=asker))
+        number = await self.desk.do(
+            lambda: self._ask.ask("reload", source, None, asked_by=asker), DOUBT
+        )
         return Json({"requests": [number]}, 202)
 
     def _admitted(self, request: Request) -> tuple[Asker, dict[str, Any]]:
@@ -113,7 +116,8 @@ class Writing:
         return await self.desk.do(
             lambda: self._ask.ask(
                 kind, stream.source, stream.stream, asked_by=asker, subjects=subjects
-            )
+            ),
+            DOUBT,
         )
 
     @property
@@ -134,10 +138,16 @@ def _only(body: dict[str, Any], *known: str) -> None:
 
 
 def _keys(body: dict[str, Any]) -> list[str]:
-    keys = body.get("keys", [])
+    if "keys" not in body:
+        return []
+    keys = body["keys"]
     good = isinstance(keys, list) and all(isinstance(k, str) and k.strip() for k in keys)
-    if not good or len(keys) > MOST:
-        raise Refused(400, f"keys: it must be a list of up to {MOST} texts, none of them empty")
+    if not good or not keys or len(keys) > MOST:
+        raise Refused(
+            400,
+            f"keys: it must be a list of 1 to {MOST} texts, none of them empty; without it the "
+            "whole stream is synced",
+        )
     return list(keys)
 
 

@@ -188,6 +188,7 @@ async def test_who_has_no_right_to_write_does_not(syncd: Syncd, postgres: str) -
         for path, body in (
             (f"{STREAM}/sync", {"keys": "camp_1"}),
             (f"{STREAM}/sync", {"keys": [" "]}),
+            (f"{STREAM}/sync", {"keys": []}),
             ("/api/dead/retry", {"ids": []}),
             ("/api/dead/retry", {"ids": [True]}),
             ("/api/dead/retry", {"ids": [2**70]}),
@@ -223,6 +224,10 @@ async def test_a_name_that_is_not_ours_is_not_answered(syncd: Syncd, postgres: s
             assert answer.status_code in (400, 403), name
         for name in (f"localhost:{port}", "LOCALHOST", f"127.0.0.1:{port}", "[::1]:1"):
             assert (await door.get("/api/status", headers={"host": name})).status_code == 200
+        async with await trio.open_tcp_stream(*door.address) as stream:
+            # No browser leaves it out, but a load balancer's check may.
+            await stream.send_all(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
         for name in ("syncd.example.com", "SYNCD.example.com:443"):
             # Who comes by it comes from wherever the proxy lets them in.
             assert (await door.get("/api/status", headers={"host": name})).status_code == 401

@@ -211,8 +211,8 @@ async def test_nobody_waits_for_ever_at_the_desk(
     nursery.start_soon(serve)
     await trio.testing.wait_all_tasks_blocked()
     began = trio.current_time()
-    with pytest.raises(StoreUnavailable, match="has not answered within"):
-        await desk.do(trio.sleep_forever)
+    with pytest.raises(StoreUnavailable, match="has not answered within 10 s; look at it"):
+        await desk.do(trio.sleep_forever, "; look at it")
     assert trio.current_time() - began == pytest.approx(PATIENCE)
 
     async def leave() -> None:

@@ -21,6 +21,18 @@ def test_a_flood_is_told_once_in_a_while_with_its_number() -> None:
     assert thinned.happened(61.0, "x", "wrong") == 60
 
 
+def test_a_flood_that_ends_is_told_whole() -> None:
+    """accounted: nothing has to come again for the rest to be counted."""
+    thinned = Thinned(every=60.0)
+    for n in range(25):
+        thinned.happened(float(n), "x", "wrong")
+    thinned.happened(3.0, "y", "wrong")
+    assert thinned.untold(59.0) == []
+    assert thinned.untold(60.0) == [(("x", "wrong"), 24)]
+    assert thinned.untold(130.0) == []
+    assert thinned.happened(130.0, "x", "wrong") == 1
+
+
 def test_a_flood_of_many_kinds_takes_no_more_memory() -> None:
     """contained: what is beyond the first hundred is counted together."""
     thinned = Thinned(every=60.0)
