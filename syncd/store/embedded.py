@@ -133,7 +133,10 @@ async def _one_at_a_time(where: Place) -> AsyncIterator[None]:
             while not _is_ours_alone(descriptor):  # noqa: ASYNC110 - the kernel's lock
                 await trio.sleep(PAUSE)
         if patience.cancelled_caught:
-            raise StoreUnavailable(f"another syncd has been starting {where.home} for too long")
+            raise StoreUnavailable(
+                f"the embedded Postgres under {where.home} has been starting or stopping for too "
+                f"long, for this syncd or another; see {where.log}"
+            )
         yield
 
 
