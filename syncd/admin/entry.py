@@ -79,10 +79,7 @@ class Entry:
             await trio.sleep(TOLD)
             for what, times in self._thinned.untold(trio.current_time()):
                 here, why = what or ELSEWHERE
-                stranger = Asker(who="nobody known", origin=here)
-                self.note(Deed(asker=stranger, what="refused", ok=False, answer=_again(why, times)))
-                if why == WRONG:
-                    self.tell(here, times)
+                self._remember(_nobody(here), why, times)
 
     def host(self, request: Request) -> None:
         """Refuse a name that is none of ours: its page may be anybody's (DNS rebinding).
@@ -161,23 +158,24 @@ class Entry:
         if _right(given, token):
             return Asker(who=f"the token from {token.origin}", origin=origin(request))
         stranger = _stranger(request)
-        self._refused(stranger, request, WRONG, aloud=True)
+        self._refused(stranger, request, WRONG)
         wait = self._wrong.spend(trio.current_time())
         if wait:
             raise Refused(429, "wrong token, and too many of them", _later(wait))
         challenge = 'Bearer realm="syncd", error="invalid_token"'
         raise Refused(401, WRONG, {"WWW-Authenticate": challenge})
 
-    def _refused(self, asker: Asker, request: Request, why: str, *, aloud: bool = False) -> None:
+    def _refused(self, asker: Asker, request: Request, why: str) -> None:
         # By where it comes from, not by what it says of that.
         here = str(request.scope["state"]["connection"].origin)
         times = self._thinned.happened(trio.current_time(), here, why)
-        if not times:
-            return
-        what = f"{request.method} {request.url.path}"[:LONGEST]
-        answer = why if times == 1 else _again(why, times)
-        self.note(Deed(asker=asker, what="refused", subject=what, ok=False, answer=answer))
-        if aloud:
+        if times:
+            self._remember(asker, why, times, f"{request.method} {request.url.path}"[:LONGEST])
+
+    def _remember(self, asker: Asker, why: str, times: int, subject: str = "") -> None:
+        answer = f"{why} ({times} times since the last entry)" if times > 1 else why
+        self.note(Deed(asker=asker, what="refused", subject=subject, ok=False, answer=answer))
+        if why == WRONG:
             self.tell(asker.origin, times)
 
 
@@ -244,12 +242,12 @@ def _name(request: Request) -> str:
     return PORT.sub("", _host(request))
 
 
-def _again(why: str, times: int) -> str:
-    return f"{why} ({times} times since the last entry)"
-
-
 def _stranger(request: Request) -> Asker:
-    return Asker(who="nobody known", origin=origin(request))
+    return _nobody(origin(request))
+
+
+def _nobody(here: str) -> Asker:
+    return Asker(who="nobody known", origin=here)
 
 
 def _bracketed(host: str) -> str:

@@ -19,7 +19,6 @@ import resource
 import socket
 from collections.abc import Awaitable, Callable, Sized
 from contextlib import suppress
-from typing import Any
 
 import attrs
 import h11
@@ -113,10 +112,6 @@ class Conversation(TCPServer):
 
     _over = False
     """The client has ended it."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        del self.idle_task
 
     async def run(self) -> None:
         # As in the parent, but for what concerns TLS and HTTP/2.
@@ -298,7 +293,7 @@ class Server:
 
     async def _talk(self, stream: trio.SocketStream, connection: Connection) -> None:
         state = ConnectionState({"connection": connection})
-        conversation = Conversation(self._wrapped, self._config, self._context, state, stream)
+        conversation = Conversation(self._wrapped, self._config, self._context, state, stream)  # type: ignore[arg-type]  # it says SSL, and serves both
         try:
             await connection.talk(conversation)
         finally:

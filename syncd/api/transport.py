@@ -58,16 +58,13 @@ def _unused_ssl_context() -> ssl.SSLContext:
 
 
 @attrs.define(eq=False)
-class _Line:
+class _Connection:
     """One connection, or the place of one, and of one request at a time."""
 
     transport: httpx.AsyncHTTPTransport
     born: float
     since: float
     """When it was given back the last time."""
-
-    lost: bool = False
-    """It may take no request any more."""
 
 
 class Signing(Protocol):
@@ -111,7 +108,7 @@ class Transport:
     under_way: Counter[Purpose] = attrs.field(factory=Counter, init=False)
     """Requests now on their way, by what they are for."""
 
-    _free: list[_Line] = attrs.field(factory=list, init=False)
+    _free: list[_Connection] = attrs.field(factory=list, init=False)
     """Those that no request has, the one that was given back last at the end."""
 
     _closed: bool = attrs.field(default=False, init=False)
@@ -150,11 +147,11 @@ class Transport:
         auth: httpx.Auth | None,
     ) -> Answer:
         ask = flight.ask
-        async with self._counted(ask.purpose), self._borrow() as line:
+        async with self._counted(ask.purpose), self._borrow() as connection:
             try:
                 with trio.fail_after(self.timeout) as flight.scope:
                     request = self._request(flight, url, headers, auth)
-                    response = await line.transport.handle_async_request(request)
+                    response = await connection.transport.handle_async_request(request)
                     async with aclosing(response):
                         flight.answering = True
                         told = {k.lower(): v for k, v in response.headers.items()}
@@ -229,37 +226,38 @@ class Transport:
             self.under_way[purpose] -= 1
 
     @asynccontextmanager
-    async def _borrow(self) -> AsyncIterator[_Line]:
+    async def _borrow(self) -> AsyncIterator[_Connection]:
         now = trio.current_time()
         await self._close_old(now)
-        line = self._free.pop() if self._free else _Line(self._transport(), born=now, since=now)
+        connection = (
+            self._free.pop() if self._free else _Connection(self._transport(), born=now, since=now)
+        )
         try:
-            yield line
+            yield connection
         except BaseException:
             # It is of no use: closed, or cancelled at a moment that httpcore does not survive.
-            line.lost = True
+            await _close(connection)  # noqa: ASYNC102 - shields itself
             raise
-        finally:
-            await self._give_back(line)  # noqa: ASYNC102 - only closes, which shields itself
+        await self._give_back(connection)
 
-    async def _give_back(self, line: _Line) -> None:
-        line.since = trio.current_time()
-        if line.lost or self._closed:
-            await _close(line)
+    async def _give_back(self, connection: _Connection) -> None:
+        connection.since = trio.current_time()
+        if self._closed:
+            await _close(connection)
             return
-        self._free.append(line)
-        await self._close_old(line.since)
+        self._free.append(connection)
+        await self._close_old(connection.since)
 
     async def _close_old(self, now: float) -> None:
         """Those that have not been used for long, and those whose name is to be looked up again."""
-        old = [line for line in self._free if self._is_old(line, now)]
+        old = [connection for connection in self._free if self._is_old(connection, now)]
         if old:
-            self._free = [line for line in self._free if line not in old]
-            for line in old:
-                await _close(line)
+            self._free = [connection for connection in self._free if connection not in old]
+            for connection in old:
+                await _close(connection)
 
-    def _is_old(self, line: _Line, now: float) -> bool:
-        return now - line.since > self.keepalive or now - line.born >= MAX_AGE
+    def _is_old(self, connection: _Connection, now: float) -> bool:
+        return now - connection.since > self.keepalive or now - connection.born >= MAX_AGE
 
     def _transport(self) -> httpx.AsyncHTTPTransport:
         # An httpx client would keep cookies, follow redirects and log in anew; we want none of it.
@@ -285,10 +283,10 @@ class Transport:
             await _close(self._free.pop())
 
 
-async def _close(line: _Line) -> None:
+async def _close(connection: _Connection) -> None:
     # Also while we are being cancelled: a socket is closed, nothing is awaited for long.
     with trio.move_on_after(2, shield=True):
-        await line.transport.aclose()
+        await connection.transport.aclose()
 
 
 def _headers(ask: Ask, signing: Signing | None) -> list[tuple[bytes, bytes]]:

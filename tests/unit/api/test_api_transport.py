@@ -315,14 +315,14 @@ async def test_a_connection_that_lost_its_slot_is_thrown_away(
     """Case 39: a PoolTimeout ends with its pool, so that not every later call is one."""
     transport = Transport(base_url=server.url, timeout=1000.0, keepalive=1e6, max_body=1000)
     await transport.exchange(GET, NotingPermit())
-    (line,) = transport._free
+    (connection,) = transport._free
     server.will(hang)
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def _() -> None:
             with suppress(httpx.ReadError):  # it is cut
-                await line.transport.handle_async_request(httpx.Request("GET", server.url))
+                await connection.transport.handle_async_request(httpx.Request("GET", server.url))
 
         await trio.testing.wait_all_tasks_blocked(0.01)
         with pytest.raises(ApiUnavailable, match="no connection was free") as caught:
