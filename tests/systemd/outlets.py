@@ -93,6 +93,16 @@ def come(box: Box, path: str) -> list[dict[str, Any]]:
     return [e for e in entries if e["path"].startswith(path)]
 
 
+def texts(box: Box, path: str) -> list[str]:
+    """The texts that have come there."""
+    return [base64.b64decode(entry["body"]).decode() for entry in come(box, path)]
+
+
+def told(box: Box, path: str, *words: str) -> bool:
+    """Has a message with all these words come there?"""
+    return any(all(word in text for word in words) for text in texts(box, path))
+
+
 def asked(box: Box, script: str) -> dict[str, str]:
     """What the side door answers to a script's questions."""
     done = box.run("/opt/mock/bin/python", "-c", ASK + script)
@@ -113,8 +123,7 @@ def the_audit(box: Box) -> Iterator[tuple[str, str]]:
 def the_webhooks(box: Box) -> Iterator[tuple[str, str]]:
     """But for the address, which the receiver knows, and the signature."""
     for way in ("/hook", "/slack"):
-        bodies = [base64.b64decode(e["body"]).decode() for e in come(box, way)]
-        yield f"the webhooks at {way}", "\n".join(bodies)
+        yield f"the webhooks at {way}", "\n".join(texts(box, way))
 
 
 def the_heartbeats(box: Box) -> Iterator[tuple[str, str]]:
