@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -195,18 +195,20 @@ class Box:
         The `many`-th since the beginning, or since the cursor `after`.
         """
         since = ["--after-cursor", after] if after else ["--no-tail"]
-        follow = ["journalctl", "-q", "--all", "-o", "json", "-f", *since, *matches]
+        # Given the fields, journalctl 252 passes over the first entry after the cursor that has
+        # them, if it was there already; so they are looked for here.
+        follow = ["journalctl", "-q", "--all", "-o", "json", "-f", *since]
+        wanted = dict(match.split("=", 1) for match in matches)
         deadline = time.monotonic() + within
         while (left := deadline - time.monotonic()) > 0:
             # Seen on a busy machine: one that follows has slept through the entry.
             words = ["timeout", f"{min(left, ANEW):g}", *follow]
-            if (found := self._line(many, *words)) is not None:
-                entry: dict[str, Any] = json.loads(found)
-                return entry
+            if (found := self._followed(wanted, many, *words)) is not None:
+                return found
         raise AssertionError(f"no {matches} within {within:.0f} s\n{self.tail()}")
 
-    def _line(self, many: int, *words: str) -> str | None:
-        """The `many`-th line that a command says, as soon as it does."""
+    def _followed(self, wanted: Mapping[str, str], many: int, *words: str) -> dict[str, Any] | None:
+        """The `many`-th entry with these fields that a command says, as soon as it does."""
         with subprocess.Popen(
             [COMMAND, "-n", self.name, "run", *words],
             stdin=subprocess.DEVNULL,
@@ -215,8 +217,11 @@ class Box:
             cwd="/",
         ) as process:
             assert process.stdout is not None
+            whole = (line for line in process.stdout if line.endswith("\n"))
+            entries: Iterator[dict[str, Any]] = map(json.loads, whole)
+            found = (entry for entry in entries if wanted.items() <= entry.items())
             try:
-                return next(itertools.islice(process.stdout, many - 1, None), None)
+                return next(itertools.islice(found, many - 1, None), None)
             finally:
                 process.terminate()
 
