@@ -1,4 +1,4 @@
-"""How does a cycle begin, how is it given up, and what has it come to?"""
+"""How does a cycle begin, how is it given up, what has it come to, when is it forgotten?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +13,9 @@ from syncd.store.sql import sql
 from syncd.store.sqlstate import clean
 from syncd.sync import ranges
 from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
+
+PURGE = 5000  # rows that leave in one transaction
+KEPT = 10_000  # of one stream; older ones leave before their time
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -125,3 +128,15 @@ def past(cursor: Cursor, stream: StreamId) -> list[ranges.Past]:
         ranges.Past(seen=seen, written=written, seconds=seconds)
         for seen, written, seconds in cursor
     ]
+
+
+def purge(connection: Connection, stream: StreamId, keep: float) -> bool:
+    """Let one batch of those that ended over `keep` seconds ago go; whether there may be more.
+
+    Those stay by which something is decided still: see the statement.
+    """
+    values = {"source": stream.source, "stream": stream.stream, "keep": keep, "batch": PURGE}
+    with transaction(connection) as cursor:
+        learned = ranges.LEARNED_FROM
+        cursor.execute(sql("purge_cycles"), {**values, "kept": KEPT, "learned": learned})
+        return cursor.rowcount == PURGE

@@ -338,6 +338,7 @@ class PostgresStore:
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
         gone = await self.connections.run(lambda c: letters.purge(c, stream, keep))
         await self._purge(lambda c: history.purge(c, stream, keep))
+        await self._purge(lambda c: cycles.purge(c, stream, keep))
         return gone
 
     async def committed(self, checkpoint: Checkpoint) -> Committed:

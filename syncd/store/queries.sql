@@ -440,9 +440,10 @@ FROM (
                  AND follows IS NULL AND outcome IN ('ok', 'suspicious')) END AS follows,
            reconcile_due OR coalesce(%(reconcile)s::float8 < extract(epoch FROM clock_timestamp()
                                      - coalesce(reconciled_at, 'epoch')), false) AS reconcile,
-           (SELECT max(started_at) FROM syncd.cycle
+           (SELECT started_at FROM syncd.cycle
             WHERE source = %(source)s AND stream = %(stream)s AND NOT aside
-              AND follows IS NULL AND since IS NULL AND outcome = 'ok') AS whole
+              AND follows IS NULL AND since IS NULL AND outcome = 'ok'
+            ORDER BY id DESC LIMIT 1) AS whole
     FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s) AS k
 RETURNING id;
 
@@ -628,6 +629,33 @@ DELETE FROM syncd.event WHERE id IN (
     WHERE source = %(source)s AND stream = %(stream)s
       AND at < clock_timestamp() - make_interval(secs => %(keep)s)
     LIMIT %(batch)s);
+
+-- name: purge_cycles
+-- What ended too long ago, and what comes before the newest so many: in batches.  Those that
+-- something still hangs on stay, however many have come after them: the first one (is it known from
+-- the beginning on?), the last good ones, by which the next start and its mark are told, and those
+-- that what is usual is learned from.
+WITH c AS NOT MATERIALIZED (
+    SELECT * FROM syncd.cycle WHERE source = %(source)s AND stream = %(stream)s
+), in_turn AS NOT MATERIALIZED (
+    SELECT * FROM c WHERE NOT aside AND follows IS NULL AND outcome IN ('ok', 'suspicious')
+), kept AS (
+    (SELECT id FROM c ORDER BY id LIMIT 1)
+    UNION ALL
+    (SELECT id FROM in_turn ORDER BY id DESC LIMIT 1)
+    UNION ALL
+    (SELECT id FROM in_turn WHERE outcome = 'ok' ORDER BY id DESC LIMIT 1)
+    UNION ALL
+    (SELECT id FROM in_turn WHERE outcome = 'ok' AND since IS NULL ORDER BY id DESC LIMIT 1)
+    UNION ALL
+    (SELECT id FROM in_turn WHERE since IS NULL AND seen > 0 ORDER BY id DESC LIMIT %(learned)s)
+)
+DELETE FROM syncd.cycle WHERE id IN (
+    SELECT id FROM c
+    WHERE ended_at IS NOT NULL AND id NOT IN (SELECT id FROM kept)
+      AND (ended_at < clock_timestamp() - make_interval(secs => %(keep)s)
+           OR id <= (SELECT id FROM c ORDER BY id DESC OFFSET %(kept)s LIMIT 1))
+    ORDER BY id LIMIT %(batch)s);
 
 -- name: count_page
 -- The cycle's sums; with its last page also how it ended.
@@ -1214,9 +1242,10 @@ SELECT k.cycle IS NOT NULL, k.pages, k.fingerprint, k.paused_at IS NOT NULL,
 FROM (
     SELECT *, reconcile_due OR coalesce(%(reconcile)s::float8 < extract(epoch FROM
                   clock_timestamp() - coalesce(reconciled_at, 'epoch')), false) AS due,
-           (SELECT max(started_at) FROM syncd.cycle
+           (SELECT started_at FROM syncd.cycle
             WHERE source = %(source)s AND stream = %(stream)s AND NOT aside
-              AND follows IS NULL AND since IS NULL AND outcome = 'ok') AS whole
+              AND follows IS NULL AND since IS NULL AND outcome = 'ok'
+            ORDER BY id DESC LIMIT 1) AS whole
     FROM syncd.checkpoint WHERE source = %(source)s AND stream = %(stream)s) AS k
 LEFT JOIN syncd.cycle c ON c.id = k.cycle;
 

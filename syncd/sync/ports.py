@@ -525,7 +525,7 @@ class Store(TokenStore, Protocol):
     async def purge_letters(self, stream: StreamId, keep: float) -> int:
         """Let those go that were put aside the last time more than `keep` seconds ago.
 
-        With them what is remembered of single records for as long.
+        With them what is remembered for as long of single records, and of cycles.
         """
 
     def hurry(self) -> None:
