@@ -12,7 +12,7 @@ REFUSALS = {
     "anybody": (403,),
     "reader": (400, 401, 403, 404, 429, 503),
     "records": (400, 401, 403, 404, 429, 503),
-    "keyholder": (401, 403, 429, 503),
+    "keyholder": (400, 401, 403, 429, 503),
     "writer": (400, 401, 403, 404, 413, 415, 429, 503),
 }
 """Statuses with which each kind of route may answer `{"error": sentence}`."""

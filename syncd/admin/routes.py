@@ -12,6 +12,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
 from syncd.admin import shapes
+from syncd.admin.entry import Refused
 from syncd.admin.reading import Reading
 from syncd.admin.shapes import Parameter, Schema
 from syncd.admin.writing import Writing
@@ -19,6 +20,8 @@ from syncd.admin.writing import Writing
 Who = Literal["anybody", "reader", "records", "keyholder", "writer"]
 """anybody: it says nothing of what is synced; records: it shows whole ones; keyholder: who has the
 token, also to read."""
+
+LONGEST = 40  # characters of a wrong parameter that are said again
 
 STREAM = Parameter("stream", "SOURCE.STREAM", where="path")
 
@@ -212,6 +215,23 @@ def routed(route: Route, admit: Callable[[Who, Request], None]) -> StarletteRout
 
     async def endpoint(request: Request) -> ASGIApp:
         admit(route.who, request)
+        _must_be_known(request, route)
         return await route.answer(request)
 
     return StarletteRoute(route.path, endpoint, methods=[route.method])
+
+
+def _must_be_known(request: Request, route: Route) -> None:
+    """Refuse what would be ignored: `?strem=…` asks for something else than all of them.
+
+    Of the API alone: what scrapes figures or looks after health may say what it likes.
+    """
+    if route.who == "anybody" or not route.path.startswith("/api/"):
+        return
+    taken = [parameter.name for parameter in route.parameters if parameter.where == "query"]
+    allowed = f"this takes {', '.join(taken)}" if taken else "this takes none"
+    for name in request.query_params:
+        if name not in taken:
+            raise Refused(400, f"there is no parameter {name[:LONGEST]!r}: {allowed}")
+        if len(request.query_params.getlist(name)) > 1:
+            raise Refused(400, f"{name}: it is given more than once")

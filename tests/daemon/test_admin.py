@@ -300,6 +300,13 @@ async def test_too_much_is_refused(syncd: Syncd, postgres: str) -> None:
         assert (await door.get("/api/cycles?limit=0")).status_code == 400
         assert (await door.get("/api/cycles?limit=1e9")).status_code == 400
         assert (await door.get("/api/dead?kind=x")).status_code == 400
+        answer = await door.get("/api/cycles?strem=shop.orders")
+        words = "there is no parameter 'strem': this takes stream, limit"
+        assert (answer.status_code, answer.json()) == (400, {"error": words})
+        answer = await door.post("/api/reload?now=1")
+        assert "there is no parameter 'now': this takes none" in answer.text
+        assert "more than once" in (await door.get("/api/cycles?limit=1&limit=2")).text
+        assert (await door.get("/healthz?at=1")).status_code == 200
         assert (await door.get(f"/api/dead/{2**70}", headers=HOLDS)).status_code == 404
         head = b"Host: localhost\r\nContent-Length: 500000000\r\n\r\n"
         for path in (b"/api/reload", b"/nothing"):
