@@ -38,7 +38,7 @@ from syncd.sync.ports import PLAIN, Permit, Price, Quota
 
 AHEAD = 300.0  # seconds before its end that a bearer is replaced …
 AHEAD_SHARE = 0.1  # … but no more than this part of its life
-REMEMBERED = 3  # bearers that are struck out of what is shown
+REMEMBERED = 3  # bearers, and refresh tokens, that are struck out of what is shown
 LOOK_AGAIN = 0.5  # seconds between two looks whether another has logged in
 GIVING_BACK = 5.0  # seconds that giving a claim back may take
 DOUBT = 60.0  # seconds; a bearer this young is not to blame for a refusal
@@ -126,7 +126,8 @@ class Bought:
     _bearer: Bearer | None = attrs.field(default=None, init=False)
     _doubted: Bearer | None = attrs.field(default=None, init=False)
     _denied: AccessDenied | None = attrs.field(default=None, init=False)
-    _values: list[str] = attrs.field(factory=list, init=False, repr=False)
+    _bearers: list[str] = attrs.field(factory=list, init=False, repr=False)
+    _refreshes: list[str] = attrs.field(factory=list, init=False, repr=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _tries: int = attrs.field(default=0, init=False)
     _refused: str | None = attrs.field(default=None, init=False, repr=False)
@@ -190,11 +191,18 @@ class Bought:
         self._tries += 1
         self._failure = None
         self._bearer = bearer
-        # Answers on their way may still echo the last ones; those before are forgotten.
-        self._values.append(bearer.value)
-        forgotten, self._values = self._values[:-REMEMBERED], self._values[-REMEMBERED:]
-        self._redactor.replace(forgotten, self._values)
+        self._strike_out(self._bearers, bearer.value)
         return bearer
+
+    def _strike_out(self, last: list[str], value: str) -> None:
+        """Show it nowhere.  Answers on their way may echo the last ones; older ones are forgotten."""
+        if value in last:
+            last.remove(value)
+        last.append(value)
+        forgotten = last[:-REMEMBERED]
+        del last[:-REMEMBERED]
+        stay = (*self.settings.secrets(), *self._bearers, *self._refreshes)
+        self._redactor.replace(forgotten, stay)
 
     async def _log_in(self, permit: Permit) -> Bearer:
         purchase = await self._buy(permit, None)
@@ -279,6 +287,8 @@ class Bought:
         return Price(path=self.settings.price_path, cost=self.settings.cost)
 
     async def _login(self, permit: Permit, refresh: str | None) -> "_Purchase":
+        if refresh is not None:
+            self._strike_out(self._refreshes, refresh)  # another process may have been given it
         kind, spends = login_kind(self.settings), self.settings.spends
         ask = kind.ask(refresh)
         if spends:
@@ -307,7 +317,7 @@ class Bought:
         if granted.refresh is None:
             granted = attrs.evolve(granted, refresh=refresh)
         else:
-            self._redactor.add(granted.refresh)
+            self._strike_out(self._refreshes, granted.refresh)
         return _Purchase(granted=granted, bought=bought)
 
 

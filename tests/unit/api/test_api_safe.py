@@ -141,6 +141,28 @@ async def test_a_refresh_token_is_replaced_by_its_successor(
     assert [bearer_in(h) for h in server.heads] == ["a1", "a2", "a3", "a4"]
 
 
+async def test_no_refresh_token_is_shown_and_none_but_the_last_are_remembered(
+    server: RawServer, vault: MemoryVault, permit: NotingPermit
+) -> None:
+    """no-secret-out: whoever bought it; and a login an hour makes 8,760 of them in a year."""
+    many = 9
+    server.logins.extend(ok(gives(f"a{n}", f"canary-r{n}", life=1)) for n in range(1, many))
+    server.will(*[ok(b"{}")] * (many - 1))
+    async with client_of(server, vault) as client:
+        for _ in range(1, many):
+            await client.send(GET, permit)
+            vault.places["s"].ends = trio.current_time()
+            await trio.sleep(2)
+        shown = client.redactor.text(" ".join(f"canary-r{n}" for n in range(many)))
+        # The config's is one of its secrets for as long as that is in force.
+        assert shown == "*** canary-r1 canary-r2 canary-r3 canary-r4 canary-r5 *** *** ***"
+    # Another life has it from the safe, and hears it back from a server that refuses it.
+    server.logins.append(answer(400, b"what is canary-r8? and canary-client?"))
+    async with client_of(server, vault) as client:
+        with pytest.raises(AccessDenied, match=r"what is \*\*\*\? and \*\*\*\?"):
+            await client.send(GET, permit)
+
+
 async def test_what_was_bought_is_kept_before_it_is_used(
     server: RawServer, vault: MemoryVault, permit: NotingPermit
 ) -> None:
