@@ -47,6 +47,18 @@ SETTINGS = {
     "log_timezone": "'UTC'",
     "timezone": "'UTC'",
 }
+"""Of a cluster that is made."""
+
+QUIET = {
+    # What Postgres refuses is told where it was asked for.  Here each try of a bad record would
+    # leave its statement, whole: 20 kB a cycle, with values in it that nobody forgets or hides.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_checkpoints": "off",
+}
+"""Of each start, also of a cluster that was made before."""
+
+LARGEST = 10 * 2**20  # bytes of Postgres's own log; a start makes a new one, and keeps that one
 
 
 @attrs.define(eq=False)
@@ -214,8 +226,7 @@ async def _start(where: Place, chosen: Path, conninfo: str) -> None:
                     process.returncode = 0  # it outlives this object, and that is meant
                 return
             if process is None and not _runs(where, _pid(where)):
-                written = where.log.stat().st_size if where.log.exists() else 0
-                process = _launch(where, chosen)
+                process, written = _launch(where, chosen)
             elif process is not None and process.poll() is not None:
                 process = None
                 last = _said(where, since=written)
@@ -228,14 +239,19 @@ async def _start(where: Place, chosen: Path, conninfo: str) -> None:
     raise EmbeddedFailed(f"the embedded Postgres under {where.home} did not start: {last}")
 
 
-def _launch(where: Place, chosen: Path) -> "subprocess.Popen[bytes]":
+def _launch(where: Place, chosen: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    """The server, and how long its log was before."""
+    quiet = [word for name, value in QUIET.items() for word in ("-c", f"{name}={value}")]
     try:
+        if where.log.exists() and where.log.stat().st_size > LARGEST:
+            where.log.replace(where.log.with_suffix(".log.1"))
         with where.log.open("ab") as log:
             if where.user is not None:
                 os.chown(where.log, where.user.pw_uid, where.user.pw_gid)
+            before = os.fstat(log.fileno()).st_size
             # trio.Process would tie its life to ours: it is to outlive a kill -9 of syncd.
-            return subprocess.Popen(  # noqa: S603 - our own command line
-                [chosen / "postgres", "-D", where.data],
+            process = subprocess.Popen(  # noqa: S603 - our own command line
+                [chosen / "postgres", "-D", where.data, *quiet],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -243,6 +259,7 @@ def _launch(where: Place, chosen: Path) -> "subprocess.Popen[bytes]":
                 start_new_session=True,
                 **where.as_user,
             )
+            return process, before
     except OSError as error:
         raise EmbeddedFailed(f"{chosen / 'postgres'} can't be run: {error}") from None
 

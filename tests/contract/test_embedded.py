@@ -316,6 +316,31 @@ async def test_embedded_that_does_not_start_shows_its_log(
     assert servers_in(state) == []
 
 
+async def test_embedded_log_holds_no_record_that_was_refused(state: Path) -> None:
+    """no-secret-out: a bad record comes in each cycle, and its log would hold it each time."""
+    log = state / "postgres" / "postgres.log"
+    async with embedded_postgres(state) as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            for bad in ("c4n4ry", "\\u0000c4n4ry"):
+                with pytest.raises(psycopg.Error):
+                    connection.execute("SELECT (%s::jsonb ->> 0)::bigint", (f'["{bad}"]',))
+    assert "c4n4ry" not in log.read_text("utf-8")
+
+
+async def test_embedded_log_that_has_grown_large_makes_room_at_a_start(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before is kept, and no other."""
+    log = state / "postgres" / "postgres.log"
+    monkeypatch.setattr(embedded, "LARGEST", 1000)
+    for said in ("the first", "the second"):
+        log.write_text(said + "." * 1000, encoding="utf-8")
+        async with embedded_postgres(state):
+            assert log.with_suffix(".log.1").read_text("utf-8").startswith(said)
+            assert "ready to accept connections" in log.read_text("utf-8")
+            assert said not in log.read_text("utf-8")
+
+
 async def test_embedded_is_stopped_although_its_user_is_cancelled(state: Path) -> None:
     """Leaving takes its time, also where everything else was cancelled."""
     with trio.move_on_after(PATIENCE) as scope:

@@ -195,7 +195,7 @@ class Bought:
         return bearer
 
     def _strike_out(self, last: list[str], value: str) -> None:
-        """Show it nowhere.  Answers on their way may echo the last ones; older ones are forgotten."""
+        """Show it nowhere.  Answers on their way may echo the last ones; older are forgotten."""
         if value in last:
             last.remove(value)
         last.append(value)
