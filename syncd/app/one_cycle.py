@@ -47,5 +47,7 @@ async def one_cycle(
                     progress.watch(runner.stream)
                 control.start_soon(progress.run)
                 await supervisor.run(forever=False)
+                if not supervisor.waits.ended:
+                    await app.purging.look()
                 control.cancel_scope.cancel()
             return supervisor

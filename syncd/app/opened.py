@@ -18,6 +18,7 @@ from syncd.app import database, wiring
 from syncd.config.hosts import server_of
 from syncd.config.settings import AuthSettings, Settings, SourceSettings, StreamSettings
 from syncd.daemon.posting import Posting
+from syncd.daemon.purging import Purging
 from syncd.daemon.reload import Change, Plan, plan
 from syncd.daemon.runner import Runner
 from syncd.daemon.supervisor import RENEW, Supervisor
@@ -77,6 +78,7 @@ class App:
 
     rng: random.Random = attrs.field(factory=random.Random)
     supervisor: Supervisor = attrs.field(init=False)
+    purging: Purging = attrs.field(init=False)
     _waits: Waits = attrs.field(factory=Waits, init=False)
     _budgets: dict[str, wiring.Part] = attrs.field(factory=dict, init=False)
     _limits: dict[str, Limits] = attrs.field(factory=dict, init=False)
@@ -100,6 +102,11 @@ class App:
             waits=self._waits,
             drain=self.settings.drain,
             sources=set(self.settings.sources),
+        )
+        self.purging = Purging(
+            store=self.store,
+            sources=lambda: self.supervisor.leases,
+            keep=lambda: self.settings.keep_dead_letters,
         )
 
     # --- the start ----------------------------------------------------------------------------
@@ -160,7 +167,6 @@ class App:
             breaker=self._breaker(stream.source),
             waits=waits,
             report=self.report,
-            keep=settings.keep_dead_letters,
             reconcile=of_stream.reconcile,
             full=0.0 if of_stream.incremental is None else of_stream.incremental.full,
             close=shared.leave,

@@ -206,6 +206,7 @@ class _Daemon:
             async with trio.open_nursery() as control:
                 control.start_soon(self._hear, signals, control)
                 control.start_soon(inbox.run)
+                control.start_soon(self._app.purging.run)
                 control.start_soon(self._door.work, self._app)
                 await supervisor.run(forever=True)
                 with trio.move_on_after(LAST_ANSWERS):

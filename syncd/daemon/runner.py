@@ -38,7 +38,6 @@ PAUSE_CAP = 900.0  # seconds
 SLICE = 60.0  # seconds; so often who waits for a time of day looks at the store's clock
 GRAIN = 0.001  # seconds; what is left of a rest below this is rounding
 STEPPED = 5.0  # seconds by which the store's clock differs from what it should show
-PURGING = 3600.0  # seconds between two looks for letters that have lain for so long as is kept
 CLOSING = 5.0  # seconds that the end of a stream's client may take
 
 T = TypeVar("T")
@@ -73,9 +72,6 @@ class Runner:
 
     _found: float | None = attrs.field(default=None, init=False)
     """The start of its schedule that it begins for, in epoch seconds."""
-
-    _purged: Stopwatch | None = attrs.field(default=None, init=False)
-    """Since the letters were looked through for old ones."""
 
     _failures: int = attrs.field(default=0, init=False)
     _next: StreamContext | None = attrs.field(default=None, init=False)
@@ -231,11 +227,8 @@ class Runner:
             await self._look_after_letters()
 
     async def _look_after_letters(self) -> None:
-        """After a cycle: try again the calls that were put aside, and let old letters go."""
+        """After a cycle: try again the calls that were put aside."""
         stream = self.stream
-        if self._purged is None or self._purged.elapsed >= PURGING:
-            await self._through_outages(lambda: stream.store.purge_letters(stream.id, stream.keep))
-            self._purged = Stopwatch()
         if stream.halt or not stream.source.has_call or self._at is None:
             return
         due = await self._through_outages(lambda: stream.store.due_letters(stream.id))

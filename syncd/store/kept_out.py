@@ -105,11 +105,13 @@ def forget_spendings(cursor: Cursor, stream: StreamId, keys: Sequence[str]) -> i
 
 def tidy_up(cursor: Cursor, at: Checkpoint) -> None:
     """Nothing is under way: calls that were answered after they were forgotten go now."""
-    if at.kept_out_version:
-        cursor.execute(sql("forget_late_calls"), _names(at.stream))
-        named = {**_names(at.stream), "name": str(at.stream)}
-        cursor.execute(sql("forget_late_spendings"), named)
-        cursor.execute(sql("let_pass"), _names(at.stream))
+    if not at.kept_out_version:
+        return
+    named = {**_names(at.stream), "name": str(at.stream)}
+    cursor.execute(sql("begin_to_tidy_up"), named)
+    if cursor.rowcount:
+        for late in ("forget_late_calls", "forget_late_spendings", "let_pass"):
+            cursor.execute(sql(late), named)
 
 
 def _names(stream: StreamId) -> dict[str, object]:

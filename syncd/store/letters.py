@@ -162,8 +162,7 @@ def count(connection: Connection, stream: StreamId) -> int:
     return int(found)
 
 
-def purge(connection: Connection, stream: StreamId, keep: float) -> int:
+def purge(connection: Connection, stream: StreamId, keep: float) -> None:
     values = {"source": stream.source, "stream": stream.stream, "keep": keep}
     with transaction(connection) as cursor:
         cursor.execute(sql("purge_letters"), values)
-        return cursor.rowcount

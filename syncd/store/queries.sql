@@ -611,6 +611,17 @@ FROM syncd.missing
 WHERE source = %(source)s AND stream = %(stream)s AND cycle = %(cycle)s
 HAVING count(*) > 0;
 
+-- name: streams_to_purge
+-- All that sources of ours ever had, whether the config has them still or not; and those of sources
+-- that nobody runs, if none of their cycles has begun for as long as is kept.
+SELECT k.source, k.stream FROM syncd.checkpoint k
+WHERE k.source = ANY (%(sources)s)
+   OR (NOT EXISTS (SELECT FROM syncd.lease l
+                   WHERE l.source = k.source AND l.expires_at > clock_timestamp())
+       AND NOT EXISTS (SELECT FROM syncd.cycle c WHERE c.source = k.source
+                       AND c.started_at > clock_timestamp() - make_interval(secs => %(keep)s)))
+ORDER BY k.source, k.stream;
+
 -- name: purge_pages
 -- What is too old, and what comes before the newest so many keys: in batches.
 WITH counted AS (
@@ -1506,6 +1517,11 @@ WHERE k.lasting OR k.version > %(version)s;
 -- Their answers came after they were forgotten.
 DELETE FROM syncd.call
 WHERE source = %(source)s AND stream = %(stream)s AND record_key = ANY (%(keys)s);
+
+-- name: begin_to_tidy_up
+-- Once after each change: what comes after that was sifted by it.
+UPDATE syncd.checkpoint SET tidied_version = kept_out_version
+WHERE source = %(source)s AND stream = %(stream)s AND tidied_version <> kept_out_version;
 
 -- name: forget_late_calls
 -- Of pages that never were committed: what of the ledger is of records that were forgotten.

@@ -163,4 +163,8 @@ def abandon(connection: Connection, leases: Sequence[Lease], text: str) -> None:
     with transaction(connection) as cursor:
         sources = [lease.source for lease in leases]
         cursor.execute(sql("abandon_requests"), {"sources": sources, "answer": text})
+
+
+def purge(connection: Connection) -> None:
+    with transaction(connection) as cursor:
         cursor.execute(sql("purge_requests"))

@@ -94,9 +94,6 @@ class StreamContext:
 
     waits: Waits
     report: events.Report = events.nobody
-    keep: float = float("inf")
-    """Seconds for which dead letters are kept."""
-
     reconcile: float | None = None
     """Seconds after which a cycle looks again for what is gone; None: only when asked."""
 

@@ -522,11 +522,20 @@ class Store(TokenStore, Protocol):
         At once the first time, then ever later, and no more than `LETTER_TRIES` times.
         """
 
-    async def purge_letters(self, stream: StreamId, keep: float) -> int:
-        """Let those go that were put aside the last time more than `keep` seconds ago.
+    async def streams_to_purge(self, sources: Collection[str], keep: float) -> Sequence[StreamId]:
+        """Every stream that these sources ever had, and those of sources that nobody runs.
+
+        Of them nothing has begun for `keep` seconds.
+        """
+
+    async def purge(self, stream: StreamId, keep: float) -> None:
+        """Let dead letters go that were put aside the last time more than `keep` seconds ago.
 
         With them what is remembered for as long of single records, and of cycles.
         """
+
+    async def purge_requests(self) -> None:
+        """Let requests go that were made a month ago."""
 
     def hurry(self) -> None:
         """From now on wait no longer than a moment for any answer: syncd has to leave."""

@@ -37,6 +37,9 @@ class Requests(Kept):
     ) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def purge_requests(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def wait_for_requests(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
             await self._news.wait()

@@ -1,6 +1,6 @@
 """The dead letters of the store in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
@@ -32,14 +32,21 @@ class Letters(Kept):
             ours = [f for f in self.put_aside.values() if f.stream == stream]
             return {f.id: f.letter for f in ours if f.next_try is not None and f.next_try <= now}
 
-    async def purge_letters(self, stream: StreamId, keep: float) -> int:
-        async with self._at("purge_letters"):
+    async def streams_to_purge(
+        self,
+        sources: Collection[str],
+        keep: float,  # noqa: ARG002 - who is not ours has gone with his own life
+    ) -> Sequence[StreamId]:
+        async with self._at("streams_to_purge"):
+            return [stream for stream in self.checkpoints if stream.source in sources]
+
+    async def purge(self, stream: StreamId, keep: float) -> None:
+        async with self._at("purge"):
             before = self._now() - keep
             ours = [f for f in self.put_aside.values() if f.stream == stream]
             old = [f.id for f in ours if f.last_at < before]
             for number in old:
                 self._letter_leaves(number)
-            return len(old)
 
     def _letter_leaves(self, number: int) -> None:
         self.put_aside = {k: f for k, f in self.put_aside.items() if f.id != number}

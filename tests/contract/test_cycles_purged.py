@@ -5,6 +5,7 @@ from psycopg import sql
 
 from syncd.store import cycles
 from syncd.store.looking import Looking
+from syncd.sync.model import StreamId
 from syncd.sync.picture import Look
 from syncd.sync.ranges import LEARNED_FROM
 from tests.contract.subjects import ADS, OTHER, PostgresSubject, opened, row
@@ -34,10 +35,10 @@ async def test_old_cycles_go_but_for_the_first_and_those_learned_from(
         await stream.whole_cycle(row("1"))
     await aged(real, many)
     await stream.begin()
-    await real.store.purge_letters(ADS, YEAR)
+    await real.store.purge(ADS, YEAR)
     newest = list(range(many - LEARNED_FROM + 1, many + 1))
     assert await ids(real) == [1, *newest, many + 1]
-    await real.store.purge_letters(ADS, YEAR)
+    await real.store.purge(ADS, YEAR)
     assert len(await ids(real)) == LEARNED_FROM + 2  # and no more go another time
 
 
@@ -55,7 +56,7 @@ async def test_what_the_next_start_and_its_mark_hang_on_stays_behind_any_number_
     await aged(real, last)
     looking: Look = Looking(real.store.connections)
     before = (await looking.picture([ADS], ["ads"], [])).streams[0]
-    await real.store.purge_letters(ADS, YEAR)
+    await real.store.purge(ADS, YEAR)
     assert await ids(real) == [1, 2, 3, *range(5, last + 1)]
     after = (await looking.picture([ADS], ["ads"], [])).streams[0]
     assert (after.whole, after.last) == (before.whole, before.last)
@@ -72,7 +73,7 @@ async def test_one_that_was_followed_by_nothing_good_is_still_the_last(
     for _ in range(3):
         assert (await stream.whole_cycle()).outcome == "suspicious"
     await aged(real, 4)
-    await real.store.purge_letters(ADS, YEAR)
+    await real.store.purge(ADS, YEAR)
     assert await ids(real) == [1, 4]
 
 
@@ -83,7 +84,7 @@ async def test_one_that_runs_stays(real: PostgresSubject, monkeypatch: pytest.Mo
     await stream.whole_cycle(row("1"))
     await stream.begin()
     await real.select(sql.SQL("UPDATE syncd.cycle SET started_at = 'epoch'"))
-    await real.store.purge_letters(ADS, YEAR)
+    await real.store.purge(ADS, YEAR)
     assert await ids(real) == [1, 2]
 
 
@@ -99,5 +100,25 @@ async def test_of_a_stream_that_never_rests_the_newest_cycles_stay(
     stream = await opened(real.store)
     for _ in range(6):
         await stream.whole_cycle(row("1"))  # 6 to 11
-    await real.store.purge_letters(ADS, YEAR)
+    await real.store.purge(ADS, YEAR)
     assert await ids(real) == [1, 2, 3, 4, 5, 6, 9, 10, 11]
+
+
+# --- whose past is looked through ----------------------------------------------------------------
+
+GONE = StreamId(source="gone", stream="orders")
+OTHERS = StreamId(source="others", stream="orders")
+
+
+async def test_streams_that_left_the_config_are_looked_through_by_who_runs_their_source(
+    real: PostgresSubject,
+) -> None:
+    """And those of a source that nobody runs, but not before it has been left for as long."""
+    for stream in (OTHER, ADS, GONE, OTHERS):
+        await (await opened(real.store, stream)).whole_cycle(row("1"))
+    await real.store.release_leases([await real.store.acquire_lease("gone")])
+    assert await real.store.streams_to_purge(["ads"], YEAR) == [OTHER, ADS]
+    await aged(real, 4)
+    # Another syncd holds the lease of one.
+    assert await real.store.streams_to_purge(["ads"], YEAR) == [OTHER, ADS, GONE]
+    assert await real.store.streams_to_purge([], YEAR) == [GONE]

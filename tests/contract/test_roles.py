@@ -124,7 +124,7 @@ async def whole_life(store: PostgresStore, table: Table) -> Stream:
     await store.calls(ADS)
     await store.dead_letter_count(ADS)
     assert len(await store.table_rows(table, ADS.source)) == 2
-    await store.purge_letters(ADS, 1000.0)
+    await store.purge(ADS, 1000.0)
     assert (await Looking(store.connections).story(ADS, table, "1")).known
     await store.release_leases([stream.lease])
     return stream

@@ -221,3 +221,20 @@ async def test_a_scan_has_lost_nothing_when_a_row_is_forgotten(subject: Subject)
     found = await subject.store.reconcile(TABLE, stream.at, cycle, moved="")
     assert (found.broken, found.missing) == ("", 1)
     assert set(await subject.rows()) == {"1", "2"}
+
+
+async def test_what_came_late_is_looked_for_once_after_each_change(real: PostgresSubject) -> None:
+    """Each cycle that begins would hash all calls and tokens, for ever after one `forget`."""
+    stream = await running(real.store)
+    late = Settlement(intent=intent("7", 1), outcome="done", kept=b"{}")
+    number = late.intent.idempotency_key
+    for _ in range(2):
+        await forget(real, keep_out=True)
+        await real.store.settle_calls([late])
+        await stream.begin()
+        assert await real.store.ledger([number]) == {}
+        # What nobody makes, since its page was sifted: it shows that nobody looks.
+        await real.store.settle_calls([late])
+        await stream.begin()
+        assert list(await real.store.ledger([number])) == [number]
+        await let_in(real)

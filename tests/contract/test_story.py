@@ -255,7 +255,7 @@ async def test_history_ages_out_in_batches_and_by_its_size(
     for name in ("a", "b", "c"):
         await stream.whole_cycle(row("1", name=name), row("2"), dead=(letter("3"),))
     monkeypatch.setattr(history, "KEYS", 2)
-    await stream.store.purge_letters(ADS, 1000.0)
+    await stream.store.purge(ADS, 1000.0)
     tale = await told(real, settings)
     assert [c.words for c in tale.past] == [
         "Written by page 1 of cycle 2",
@@ -265,7 +265,7 @@ async def test_history_ages_out_in_batches_and_by_its_size(
     assert "a page that is not remembered any more" in lost.past[0].words
     monkeypatch.setattr(history, "PURGE", 1)
     async with open_store(real.conninfo) as again:
-        await again.purge_letters(ADS, -1.0)
+        await again.purge(ADS, -1.0)
     left = "SELECT (SELECT count(*) FROM syncd.page), (SELECT count(*) AS e FROM syncd.event)"
     assert [tuple(r.values()) for r in await real.select(sql.SQL(left))] == [(0, 0)]
     assert "by a page of which nothing is known" in (await told(real, settings)).past[-1].words
