@@ -82,7 +82,7 @@ class App:
     _waits: Waits = attrs.field(factory=Waits, init=False)
     _budgets: dict[str, wiring.Part] = attrs.field(factory=dict, init=False)
     _limits: dict[str, Limits] = attrs.field(factory=dict, init=False)
-    """By source; they outlive a reload, which changes them."""
+    """By source that the config has; they outlive a reload, which changes them."""
 
     _breakers: dict[str, Breaker] = attrs.field(factory=dict, init=False)
     """By source; they outlive a reload, as what they know of the API does."""
@@ -264,6 +264,7 @@ class App:
         for breaker in self._breakers.values():
             breaker.hurry()  # as below
         self.clients = {s: c for s, c in self.clients.items() if s in new.sources}
+        self._limits = {s: of for s, of in self._limits.items() if s in new.sources}
         clients: dict[str, _Shared] = {}
         for change in planned.changes:
             self._apply(change, new, clients)
