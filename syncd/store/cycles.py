@@ -6,13 +6,13 @@ from typing import Any
 import attrs
 import psycopg
 
-from syncd.store import kept_out, known_pages
+from syncd.store import kept_out, known_pages, tables
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
 from syncd.store.sqlstate import clean
 from syncd.sync import ranges
-from syncd.sync.model import Checkpoint, Committed, Counts, StreamId
+from syncd.sync.model import Checkpoint, Committed, Counts, StreamId, Table
 
 PURGE = 5000  # rows that leave in one transaction
 KEPT = 10_000  # of one stream; older ones leave before their time
@@ -41,10 +41,13 @@ def begin(
     reconcile: float | None,
     full: float | None,
     next_start: float | None,
+    table: Table | None,
 ) -> tuple[Checkpoint, Counts]:
     stream = {"source": checkpoint.stream.source, "stream": checkpoint.stream.stream}
     with transaction(connection) as cursor:
         now = must_stand(cursor, checkpoint)
+        if table is not None:
+            tables.must_still_fit(cursor, table)
         kept_out.tidy_up(cursor, now)
         if now.cycle is not None and not abandon:
             cursor.execute(sql("unpark"), stream)

@@ -247,6 +247,7 @@ class PostgresStore:
         reconcile: float | None = None,
         full: float | None = 0.0,
         next_start: float | None = None,
+        table: Table | None = None,
     ) -> tuple[Checkpoint, Counts]:
         begun = await self.connections.run(
             lambda c: cycles.begin(
@@ -258,6 +259,7 @@ class PostgresStore:
                 reconcile=reconcile,
                 full=full,
                 next_start=next_start,
+                table=table,
             )
         )
         if begun[0].cycle != checkpoint.cycle:

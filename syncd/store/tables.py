@@ -133,9 +133,26 @@ def _spelled(of: str) -> str:
     return SPELLED.get(of, of)
 
 
-def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
+def must_still_fit(cursor: Cursor, table: Table) -> None:
+    """Raise StoreRefused if somebody has given a column another type since the stream was opened.
+
+    Postgres would cast what is written, and round it: nothing but a look at the table tells.  A
+    column, a key, or a table that is gone is told by the first page.
+    """
+    cursor.execute(queries.sql("table_columns"), {"schema": table.schema, "table": table.name})
+    there = {str(name): str(of) for name, of in cursor}
+    if there:
+        _compare(table, _wanted(table) | there, [{SOURCE, *table.key}])
+
+
+def _wanted(table: Table) -> dict[str, str]:
     wanted = {name: _spelled(of) for name, of in table.columns.items()}
-    wanted |= {SOURCE: "text", CHANGED: SPELLED["timestamptz"], DELETED: SPELLED["timestamptz"]}
+    times = SPELLED["timestamptz"]
+    return wanted | {SOURCE: "text", CHANGED: times, DELETED: times}
+
+
+def _compare(table: Table, there: dict[str, str], keys: list[set[str]]) -> None:
+    wanted = _wanted(table)
     wrong = [
         f"column {name!r} is {there[name]}, not {of}" if name in there else f"no column {name!r}"
         for name, of in wanted.items()

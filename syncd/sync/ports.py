@@ -421,6 +421,7 @@ class Store(TokenStore, Protocol):
         reconcile: float | None = None,
         full: float | None = 0.0,
         next_start: float | None = None,
+        table: Table | None = None,
     ) -> tuple[Checkpoint, Counts]:
         """Begin a cycle, or take up the running one (then with its counts so far).
 
@@ -433,6 +434,7 @@ class Store(TokenStore, Protocol):
         for the whole list again; until then from the high-water mark on.  None: never again.
         next_start: with a cycle that is begun, when the next is due, in epoch seconds of the
         store's clock; None: as it was.
+        table: what the rows are written to; StoreRefused if it has other columns by now.
         """
 
     async def differing(self, table: Table, source: str, rows: Sequence[Row]) -> set[str]:

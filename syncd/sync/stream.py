@@ -301,6 +301,7 @@ async def _begin(
             reconcile=stream.reconcile,
             full=stream.full,
             next_start=None if schedule is None or extra else following(schedule, checkpoint, due),
+            table=stream.table,
         )
         late = None if schedule is None or extra else missed(schedule, checkpoint)
         return *begun, abandon, None if begun[0].resumed else late

@@ -141,6 +141,7 @@ class FakeStore(Tokens, Letters, Requests, Drifting, Forgetting, Known):
         reconcile: float | None = None,
         full: float | None = 0.0,
         next_start: float | None = None,
+        table: Table | None = None,  # noqa: ARG002 - nobody else has this one's tables
     ) -> tuple[Checkpoint, Counts]:
         async with self._at("begin_cycle"):
             now = self._unmoved(checkpoint)

@@ -478,6 +478,25 @@ async def test_names_of_any_kind_arrive_quoted(real: PostgresSubject, name: str)
     assert await real.store.missing_table(table) == []
 
 
+@pytest.mark.parametrize("running_already", [False, True])
+async def test_a_table_that_has_become_another_is_refused_before_anything_is_asked_for(
+    real: PostgresSubject, running_already: bool
+) -> None:
+    """no-blind-repeat, accounted: what is written would be rounded, and its call made each time."""
+    stream = await opened(real.store)
+    if running_already:
+        await stream.begin()
+        await stream.commit(page(row("1", budget="4913.71")))
+    await real.select(
+        sql.SQL("ALTER TABLE campaigns ALTER budget TYPE integer USING round(budget)")
+    )
+    with pytest.raises(StoreRefused, match="column 'budget' is integer, not numeric"):
+        await real.store.begin_cycle(stream.at, fingerprint="f", table=TABLE)
+    await real.select(sql.SQL("ALTER TABLE campaigns ALTER budget TYPE numeric"))
+    begun, _ = await real.store.begin_cycle(stream.at, fingerprint="f", table=TABLE)
+    assert begun.resumed == running_already
+
+
 async def test_a_table_that_is_another_is_refused(real: PostgresSubject) -> None:
     """Nothing is altered; the refusal names each column that is not as it should be."""
     await run(real, "CREATE TABLE campaigns (id integer, name text)")
