@@ -143,6 +143,8 @@ async def _open(
                 # Nothing is open yet: whatever stands in the file now, it can be followed.
                 settings = await _reread_before_the_start(settings, reread, teller, receivers, door)
                 break
+    connections = app.store.connections
+    connections.on_silence, connections.on_answer = logs.postgres_silent, logs.postgres_answered
     logs.postgres_back()
     teller.reached()
     receivers.postgres_back()

@@ -50,6 +50,8 @@ _recent = Recent()
 
 SPANS = Words(starts=kinds.SPANS_LOST, lasts=kinds.SPANS_STILL_LOST, ends=kinds.SPANS_TAKEN)
 _spans = Troubles(time.monotonic, every=600.0)
+SILENCE = Words(starts=kinds.SILENT, lasts=kinds.STILL_SILENT, ends=kinds.ANSWERED)
+_silence = Troubles(time.monotonic)
 
 
 def configure(level: str = "INFO", *, shape: Shape = "auto", secrets: Iterable[str] = ()) -> None:
@@ -97,6 +99,16 @@ def postgres_away(reason: str, seconds: float) -> None:
 def postgres_back() -> None:
     """Log that it is there, if it was told to be away."""
     _say(_teller.back())
+
+
+def postgres_silent(waited: float, most: float) -> None:
+    """Log, thinned, that a statement is without an answer, which `most` seconds are waited for."""
+    _say_of(_silence.happened("", SILENCE, waited=round(waited, 1), most=round(most)))
+
+
+def postgres_answered() -> None:
+    """Log that nothing is any more, if that was told."""
+    _say_of(_silence.ended("", SILENCE))
 
 
 def leaving() -> None:
@@ -168,15 +180,15 @@ def no_traces(reason: str) -> None:
 def spans_lost(exporter: str, reason: str) -> None:
     """Log, thinned, that spans are lost.  Called in a thread of each exporter's own."""
     told = _spans.happened(exporter, SPANS, exporter=exporter, reason=reason)
-    _say_of_spans(told)
+    _say_of(told)
 
 
 def spans_taken(exporter: str) -> None:
     """Log that they are not any more, if that was told."""
-    _say_of_spans(_spans.ended(exporter, SPANS))
+    _say_of(_spans.ended(exporter, SPANS))
 
 
-def _say_of_spans(told: Told | None) -> None:
+def _say_of(told: Told | None) -> None:
     if told is not None:
         kind, fields = told
         _log(kind, **fields)

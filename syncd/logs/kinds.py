@@ -95,6 +95,21 @@ STILL_AWAY = Kind(
     "postgres-still-away", "WARNING", "Postgres is still away", "835ab53d8d0f4fdd85469359bbcacc1c"
 )
 BACK = Kind("postgres-back", "INFO", "Postgres is back", "8ef88b2e81974b73a4b9d1e275b9e3e2")
+SILENT = Kind(
+    "postgres-silent",
+    "WARNING",
+    "Postgres has not answered yet",
+    "aa4a28adb94148ee9e9b812e5d1accd8",
+)
+STILL_SILENT = Kind(
+    "postgres-still-silent",
+    "WARNING",
+    "Postgres has still not answered",
+    "c12d7a6820864ee19e52758798f84472",
+)
+ANSWERED = Kind(
+    "postgres-answered", "INFO", "Postgres has answered", "9590ba05e06f4bdda726e89ba0c734f0"
+)
 WENT_BACK = Kind(
     "postgres-went-back",
     "WARNING",

@@ -43,6 +43,7 @@ Work = Callable[[Connection], T]
 
 SIZE = 4  # connections; a stream seldom does two things at once, so a few serve many
 SILENCE = 45.0  # seconds without an answer; Postgres itself gives a statement up after 30
+WORTH_A_WORD = 8.0  # seconds without an answer; a lock is waited for no longer than 10
 HURRY = 3.0  # seconds without an answer, once syncd has to leave
 LOOK = 1.0  # seconds between two looks whether it has
 NO_SUCH_VALUE = r'invalid \w+ value: "|weak sslmode'  # libpq's words for `sslmode=verify`
@@ -68,6 +69,9 @@ class _Watch:
 
     limit: Callable[[], float]
     """For so many seconds an answer is waited for."""
+
+    waited: Callable[["_Watch", float], None]
+    """Hears each second for how many nothing has come; less than 0: nothing is waited for."""
 
     silent: bool = attrs.field(default=False, init=False)
     """Whether the connection was closed because nothing came."""
@@ -105,7 +109,9 @@ class _Watch:
     async def run(self) -> None:
         """End the wait for an answer that does not come."""
         while not self.silent:
-            left = self._since + self.limit() - time.monotonic()
+            since = time.monotonic() - self._since
+            self.waited(self, since)
+            left = self.limit() - since
             if left <= 0:
                 self._close()
             else:
@@ -170,6 +176,15 @@ class Connections:
         factory=lambda: trio.CapacityLimiter(math.inf), init=False
     )
     """Bounds nothing: who is in a thread has passed the other one."""
+
+    on_silence: Callable[[float, float], None] | None = attrs.field(default=None, init=False)
+    """Hears, each second, for how many a statement has been without an answer, and of how many."""
+
+    on_answer: Callable[[], None] | None = attrs.field(default=None, init=False)
+    """Hears that none is any more."""
+
+    _silent: set[_Watch] = attrs.field(factory=set, init=False)
+    """Those whose statement has been without an answer for long."""
 
     _waits: int = attrs.field(default=0, init=False)
     _waited: float = attrs.field(default=0.0, init=False)
@@ -257,10 +272,13 @@ class Connections:
             # What has begun is finished, and what it has done is told.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    watch = _Watch(lambda: self._silence)
+                    watch = _Watch(lambda: self._silence, self._waited_for)
                     nursery.start_soon(watch.run)
                     await trio.to_thread.run_sync(captured, watch, limiter=self._threads)
                     nursery.cancel_scope.cancel()
+        self._silent.discard(watch)
+        if results and not self._silent and self.on_answer is not None:
+            self.on_answer()
         if not errors:
             return results[0]
         if watch.silent and isinstance(errors[0], psycopg.Error):
@@ -268,6 +286,14 @@ class Connections:
                 f"Postgres: no answer within {self._silence:.0f} s; the connection is given up"
             ) from errors[0]
         raise errors[0]
+
+    def _waited_for(self, watch: _Watch, seconds: float) -> None:
+        if seconds < WORTH_A_WORD:
+            self._silent.discard(watch)
+            return
+        self._silent.add(watch)
+        if self.on_silence is not None:
+            self.on_silence(seconds, self._silence)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -290,6 +316,11 @@ class Connections:
                 f"Postgres: {words(error)} ({len(PAUSES) + 1} times)",
                 hint="look for locks that are held (pg_stat_activity), a bloated table, "
                 "a slow disk",
+            )
+        if error.sqlstate == "55P03":
+            return StoreUnavailable(
+                f"Postgres: {words(error)} (55P03, {len(PAUSES) + 1} times): somebody holds a lock "
+                "that syncd needs (pg_locks and pg_blocking_pids() tell who)"
             )
         # What has no translation is a bug, and is raised as it is.
         return translated(error) or error

@@ -316,6 +316,40 @@ async def test_a_peer_that_lives_and_says_nothing_is_given_up(
     await assert_given_up(postgres, work)
 
 
+async def test_a_long_silence_is_told_and_so_is_its_end(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That others are answered meanwhile is no end of it."""
+    monkeypatch.setattr(connections, "WORTH_A_WORD", 0.2)
+    monkeypatch.setattr(connections, "LOOK", 0.05)
+    pool = Connections(postgres)
+    heard: list[str] = []
+    told = trio.Event()
+
+    def silent(waited: float, most: float) -> None:
+        assert 0.2 <= waited < most == connections.SILENCE
+        heard.append("silent")
+        told.set()
+
+    pool.on_silence, pool.on_answer = silent, lambda: heard.append("answered")
+
+    def locked(connection: Connection) -> None:
+        with transaction(connection) as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(42)")
+
+    with psycopg.connect(postgres) as holder, trio.fail_after(PATIENCE):
+        holder.execute("SELECT pg_advisory_lock(42)")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.run, locked)
+            await told.wait()
+            await pool.run(pid_of)
+            assert set(heard) == {"silent"}
+            holder.execute("SELECT pg_advisory_unlock(42)")
+    assert heard[-1] == "answered"
+    assert heard.count("answered") == 1
+    pool.close()
+
+
 async def test_a_peer_that_falls_silent_among_several_statements_is_given_up(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,8 +160,10 @@ async def test_a_lock_on_the_table_is_waited_for(place: Path) -> None:
         with connected(under.server) as holder:
             holder.execute("BEGIN")
             holder.execute("LOCK TABLE campaigns IN ACCESS EXCLUSIVE MODE")
-            await under.daemon.until("lock timeout")
+            await under.daemon.until("Postgres has not answered yet")
+            await under.daemon.until("somebody holds a lock that syncd needs")
             holder.execute("ROLLBACK")
+        await under.daemon.until("Postgres has answered")
 
 
 @pytest.mark.long
