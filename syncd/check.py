@@ -137,10 +137,11 @@ class Check:
         name, kept_out = str(of), KeptOut()
         try:
             missing = await store.missing_table(database.table(stream))
-            there = "will be made" if missing else "is there and fits"
-            self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
             api.follow(await store.evolution(database.table(stream)))
             kept_out = await store.kept_out(of, database.table(stream))
+            await store.must_be_usable(database.table(stream))
+            there = "will be made" if missing else "is there and fits"
+            self.good(f"{name}: table {stream.schema}.{stream.table} {there}")
         except SyncdError as error:
             self.bad(name, error)
 

@@ -394,6 +394,10 @@ class PostgresStore:
         """The SQL that would make a user's table; StoreRefused if it is another one."""
         return await self.connections.run(lambda c: tables.missing(c, evolution.widened(c, table)))
 
+    async def must_be_usable(self, table: Table) -> None:
+        """Raise StoreRefused, with the grants, if a table that is there may not be written to."""
+        await self.connections.run(lambda c: tables.must_be_usable(c, table))
+
     async def version(self) -> str:
         """The server's version in words, such as `15.18`; SchemaError if it is too old."""
         return await self.connections.run(_version)

@@ -1,0 +1,55 @@
+"""`syncd check` as a program: what a start would fail at is found, told, and ends with 1."""
+
+import psycopg
+import psycopg.conninfo
+import pytest
+import trio
+
+from mock_api.testing import running_mock
+from tests.daemon.conftest import Syncd, config
+
+SPEED = 100.0
+
+
+async def execute(conninfo: str, *statements: str) -> None:
+    def run() -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    await trio.to_thread.run_sync(run)
+
+
+@pytest.mark.parametrize(
+    ("taken", "grants"),
+    [
+        ("REVOKE ALL ON campaigns FROM", "GRANT SELECT, INSERT, UPDATE ON"),
+        ("REVOKE UPDATE ON campaigns FROM", "GRANT UPDATE ON"),
+    ],
+)
+async def test_a_table_that_the_role_may_not_write_to(
+    postgres: str, syncd: Syncd, taken: str, grants: str
+) -> None:
+    """Its columns fit, but rights were taken away: which, of whom, and the GRANT are told."""
+    async with running_mock(speed=SPEED, campaigns=12, fail_every=0, hang_every=0) as mock:
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None))
+        assert (await syncd.command("once")).returncode == 0
+        roles = (await syncd.command("schema", "--roles")).stdout
+        await execute(postgres, roles, "CREATE ROLE may_not LOGIN IN ROLE syncd_writer")
+        try:
+            writer = psycopg.conninfo.make_conninfo(postgres, user="may_not")
+            syncd.write(config(mock.base_url, writer, speed=SPEED, call=None))
+            fits = await syncd.command("check")
+            await execute(postgres, f"{taken} syncd_writer")
+            done = await syncd.command("check")
+        finally:
+            await execute(postgres, "DROP OWNED BY may_not", "DROP ROLE may_not")
+    assert fits.returncode == 0, fits.stdout
+    assert "table public.campaigns is there and fits" in fits.stdout
+    assert done.returncode == 1
+    assert "is there and fits" not in done.stdout
+    assert (
+        "FAIL  adplatform.campaigns: role may_not may not use table public.campaigns as it has to. "
+        f'as its owner run: {grants} "public"."campaigns" TO "may_not";'
+    ) in done.stdout
+    assert "ok    adplatform.campaigns: first page has 10" in done.stdout
