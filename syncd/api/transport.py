@@ -153,7 +153,7 @@ class Transport:
                     request = self._request(flight, url, headers, auth)
                     response = await connection.transport.handle_async_request(request)
                     async with aclosing(response):
-                        flight.answering = True
+                        flight.status = response.status_code
                         told = {k.lower(): v for k, v in response.headers.items()}
                         encoding = told.get("content-encoding", "")
                         body = await read_body(response.aiter_raw(), encoding, self.max_body)
@@ -162,7 +162,7 @@ class Transport:
                         return Answer(status=response.status_code, headers=told, body=body)
             except trio.TooSlowError:
                 self._tell(flight, None, "timeout")
-                raise flight.lost(f"no answer within {self.timeout:g} s") from None
+                raise flight.late(self.timeout) from None
             # UnicodeError: a host name that passes for one until IDNA looks at it.
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
                 if isinstance(error, httpx.PoolTimeout):
@@ -318,7 +318,8 @@ class _Flight:
     """When its first byte was about to be written; before that, when it was begun."""
 
     writing: bool = attrs.field(default=False, init=False)
-    answering: bool = attrs.field(default=False, init=False)
+    status: int | None = attrs.field(default=None, init=False)
+    """The answer's, from when its head has come."""
 
     async def trace(self, event: str, _: object) -> None:
         """Called by httpcore at each step; what is raised here closes the connection."""
@@ -351,6 +352,11 @@ class _Flight:
             stale_connection=stale,
         )
 
+    def late(self, timeout: float) -> ApiUnavailable:
+        if self.status is None:
+            return self.lost(f"no answer within {timeout:g} s")
+        return self.lost(f"the answer ({self.status}) was not complete within {timeout:g} s")
+
     def translated(self, error: Exception, url: httpx.URL) -> Exception:
         """The one table from httpx's errors to ours."""
         name = url.raw_host.decode("ascii", "replace")
@@ -371,7 +377,7 @@ class _Flight:
                     hint="Check base_url, path and headers",
                     refused=True,
                 )
-            case _ if self.answering:
+            case _ if self.status is not None:
                 return self.lost(f"the answer broke off ({cause(error)})")
             case _ if self.writing and not self.reused and refuses_our_certificate(error):
                 # In TLS 1.3 that is told after we have begun to write; nothing of it was read.

@@ -129,8 +129,8 @@ TROUBLES: dict[str, tuple[Behaviour, str]] = {
     "no HTTP at all": (raw(b"220 ready for mail\r\n\r\n"), "lost before an answer came"),
     "endless headers": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000), "lost before an answer"),
     "no answer": (hang, "no answer within 15 s"),
-    "silence in the body": (raw(PART), "no answer within 15 s"),
-    "a slow drip": (drip, "no answer within 15 s"),
+    "silence in the body": (raw(PART), r"the answer \(200\) was not complete within 15 s"),
+    "a slow drip": (drip, r"the answer \(200\) was not complete within 15 s"),
 }
 
 
