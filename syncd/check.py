@@ -16,7 +16,7 @@ import trio
 
 from syncd.app import database, wiring
 from syncd.config.settings import BudgetSettings, Settings, SourceSettings, StreamSettings
-from syncd.errors import ConfigError, SyncdError, TryAgain
+from syncd.errors import ApiUnavailable, ConfigError, SyncdError, TryAgain
 from syncd.store.postgres import PostgresStore
 from syncd.sync.keepout import KeptOut
 from syncd.sync.limits import Limits
@@ -165,7 +165,8 @@ class Check:
             self.bad(name, SyncdError(f"no first page within {seconds(PATIENCE)}; see above"))
             return
         except TryAgain as error:
-            self.bad(name, SyncdError(f"{error}. That may pass; try again"))
+            lasts = isinstance(error, ApiUnavailable) and error.untrusted
+            self.bad(name, error if lasts else SyncdError(f"{error}. That may pass; try again"))
             return
         except SyncdError as error:
             self.bad(name, error)

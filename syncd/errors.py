@@ -74,7 +74,8 @@ class ApiUnavailable(TryAgain):
     `sent` tells what is known of the request itself: "no" when not a byte of it
     can have been acted on, "refused" when an answer said that it was not carried
     out, "unknown" otherwise.  A POST with "unknown" must not be repeated blindly.
-    `stale_connection` marks a kept-alive connection that the server had closed.
+    `stale_connection` marks a kept-alive connection that the server had closed,
+    `untrusted` a server whose certificate was refused: a person has to act, here or there.
     """
 
     def __init__(
@@ -84,10 +85,12 @@ class ApiUnavailable(TryAgain):
         hint: float | None = None,
         sent: Literal["no", "refused", "unknown"] = "unknown",
         stale_connection: bool = False,
+        untrusted: bool = False,
     ) -> None:
         super().__init__(reason, hint=hint)
         self.sent = sent
         self.stale_connection = stale_connection
+        self.untrusted = untrusted
 
 
 class NotNow(ApiUnavailable):

@@ -345,11 +345,14 @@ class _Flight:
         if waited > self.patience or (self.signing is not None and not self.signing.holds):
             raise _IdledError
 
-    def lost(self, reason: str, *, stale: bool = False, unread: bool = False) -> ApiUnavailable:
+    def lost(
+        self, reason: str, *, stale: bool = False, unread: bool = False, untrusted: bool = False
+    ) -> ApiUnavailable:
         return ApiUnavailable(
             f"{self.ask}: {reason}",
             sent="unknown" if self.writing and not unread else "no",
             stale_connection=stale,
+            untrusted=untrusted,
         )
 
     def late(self, timeout: float) -> ApiUnavailable:
@@ -365,7 +368,13 @@ class _Flight:
             case httpx.PoolTimeout():
                 return self.lost("no connection was free; another one is opened")
             case httpx.ConnectError() | httpx.ConnectTimeout():
-                return self.lost(f"cannot connect to {host}: {cause(error)}")
+                refused = refused_certificate(error)
+                unknown = refused is not None and refused.verify_code in UNKNOWN_ISSUER
+                todo = "; to trust it, name its CA in `tls.ca`" if unknown else ""
+                return self.lost(
+                    f"cannot connect to {host}: {cause(error)}{todo}",
+                    untrusted=refused is not None,
+                )
             case (
                 UnicodeError()
                 | httpx.InvalidURL()
@@ -408,10 +417,24 @@ def refuses_our_certificate(error: BaseException) -> bool:
     return False
 
 
+UNKNOWN_ISSUER = (2, 18, 19, 20, 21)
+"""OpenSSL's verify codes of a certificate that leads to none that we trust; 18 and 19 are the
+self-signed ones."""
+
+
+def refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Why the server's certificate was refused; None if it was not."""
+    found = (seen for seen in _chain(error) if isinstance(seen, ssl.SSLCertVerificationError))
+    return next(found, None)
+
+
 def cause(error: BaseException) -> str:
     """The root's own words: httpcore often raises without any."""
     words = str(error)
     for seen in _chain(error):
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            # As OpenSSL says it: those words are what people search for.
+            return f"TLS: certificate verify failed: {seen.verify_message.rstrip('.')}"
         if isinstance(seen, ssl.SSLError):
             return f"TLS: {seen.reason or seen.strerror or 'handshake failed'}"
         if isinstance(seen, OSError) and seen.strerror:

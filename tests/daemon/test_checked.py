@@ -1,9 +1,13 @@
 """`syncd check` as a program: what a start would fail at is found, told, and ends with 1."""
 
+import ssl
+from contextlib import suppress
+
 import psycopg
 import psycopg.conninfo
 import pytest
 import trio
+import trustme
 
 from mock_api.testing import running_mock
 from tests.daemon.conftest import Syncd, config
@@ -53,3 +57,28 @@ async def test_a_table_that_the_role_may_not_write_to(
         f'as its owner run: {grants} "public"."campaigns" TO "may_not";'
     ) in done.stdout
     assert "ok    adplatform.campaigns: first page has 10" in done.stdout
+
+
+async def test_a_certificate_that_is_refused_does_not_pass(
+    postgres: str, syncd: Syncd, nursery: trio.Nursery
+) -> None:
+    """A person has to act: it is told what is wrong with it, and where a CA of one's own goes."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with suppress(trio.BrokenResourceError, ssl.SSLError):
+            await stream.receive_some()
+
+    (open_,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    await nursery.start(trio.serve_listeners, serve, [trio.SSLListener(open_, context)])
+    url = f"https://localhost:{open_.socket.getsockname()[1]}"
+    syncd.write(config(url, postgres, speed=SPEED, call=None))
+    done = await syncd.command("check")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("FAIL  adplatform.campaigns: login: POST /auth/token: cannot connect to")
+    assert last.endswith(
+        "TLS: certificate verify failed: unable to get local issuer certificate; to trust it, "
+        "name its CA in `tls.ca`"
+    )

@@ -299,7 +299,9 @@ class Bought:
             answer = await self._exchange(ask, spending)
         except ApiUnavailable as error:
             # Whatever became of the login: the request itself was not sent.
-            raise ApiUnavailable(f"login: {error}", hint=error.hint, sent="no") from None
+            raise ApiUnavailable(
+                f"login: {error}", hint=error.hint, sent="no", untrusted=error.untrusted
+            ) from None
         if answer.status == 429:
             spending.refused()
         refuse_login(ask, answer, self.retry_after, self._redactor, self.settings)

@@ -4,7 +4,9 @@ import base64
 import json
 import ssl
 import urllib.parse
-from typing import Literal
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -299,3 +301,90 @@ async def test_both_sides_prove_who_they_are(
     for settings in (nobody, stranger, None):
         with pytest.raises(ApiUnavailable, match=r"TLS|connection was lost|answer broke"):
             await status(settings)
+
+
+EXPIRED = datetime(2020, 1, 1, tzinfo=UTC)
+TO_TRUST = "; to trust it, name its CA in `tls.ca`"
+
+
+@pytest.mark.parametrize(
+    ("issued", "trusted", "said"),
+    [
+        (
+            {"names": ("elsewhere.example.org",)},
+            True,
+            "Hostname mismatch, certificate is not valid for 'localhost'",
+        ),
+        (
+            {"names": ("localhost",), "until": EXPIRED},
+            True,
+            "certificate has expired",
+        ),
+        (
+            {"names": ("localhost",)},
+            False,
+            f"unable to get local issuer certificate{TO_TRUST}",
+        ),
+        (
+            {"names": ("localhost",), "with_root": True},
+            False,
+            f"self-signed certificate in certificate chain{TO_TRUST}",
+        ),
+    ],
+    ids=["hostname", "expired", "unknown-issuer", "self-signed"],
+)
+@pytest.mark.parametrize("login", [False, True])
+async def test_a_refused_certificate_is_told_in_openssls_words(
+    server: RawServer,
+    permit: NotingPermit,
+    authority: trustme.CA,
+    nursery: trio.Nursery,
+    *,
+    issued: dict[str, Any],
+    trusted: bool,
+    said: str,
+    login: bool,
+) -> None:
+    """Which of all things is wrong with it, and what to do where its issuer is nobody's."""
+    url = await serve_as(authority, nursery, **issued)
+    ca = authority if trusted else trustme.CA()
+    source = server.source(tls=TlsSettings(ca=secret(ca.cert_pem.bytes().decode())))
+    if login:
+        source = attrs.evolve(source, auth=token_auth(url=f"{url}/auth/token"))
+    else:
+        source = attrs.evolve(source, base_url=url)
+    async with ApiClient(source) as client:
+        with pytest.raises(ApiUnavailable) as caught:
+            await client.send(GET, permit)
+    what = "login: POST /auth/token" if login else "GET /list"
+    where = url.removeprefix("https://")
+    assert str(caught.value) == (
+        f"{what}: cannot connect to {where}: TLS: certificate verify failed: {said}"
+    )
+    assert caught.value.untrusted
+    assert caught.value.sent == "no"
+
+
+async def serve_as(
+    authority: trustme.CA,
+    nursery: trio.Nursery,
+    *,
+    names: tuple[str, ...],
+    until: datetime | None = None,
+    with_root: bool = False,
+) -> str:
+    """A server with such a certificate; its address."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued = authority.issue_cert(*names, not_after=until)
+    parts = [issued.private_key_pem, *issued.cert_chain_pems]
+    parts += [authority.cert_pem] if with_root else []
+    with trustme.Blob(b"".join(part.bytes() for part in parts)).tempfile() as path:
+        context.load_cert_chain(path)
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with suppress(trio.BrokenResourceError, ssl.SSLError):
+            await stream.receive_some()
+
+    (open_,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    await nursery.start(trio.serve_listeners, serve, [trio.SSLListener(open_, context)])
+    return f"https://localhost:{open_.socket.getsockname()[1]}"
