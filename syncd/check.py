@@ -23,7 +23,7 @@ from syncd.sync.limits import Limits
 from syncd.sync.model import Page, StreamId
 from syncd.sync.ports import Source
 from syncd.sync.waits import Waits
-from syncd.views.words import limit_words, plain, seconds
+from syncd.views.words import limit_words, plain, seconds, time_of_day
 from syncd.zones import zone
 
 Say = Callable[[str], None]
@@ -145,19 +145,21 @@ class Check:
         except SyncdError as error:
             self.bad(name, error)
 
+        until = trio.current_time() + PATIENCE
+
         async def attempt() -> Page:
             async with budget.permit(
                 lease=None,
                 spent_on=f"check of {name}",
                 waits=Waits(),
-                on_wait=lambda wait: self.note(f"{name}: next token in {seconds(wait)}"),
+                on_wait=lambda wait: self._wait(name, wait, until, held=budget.held),
             ) as permit:
                 return await api.fetch(None, permit)
 
         rng = random.Random()  # noqa: S311 - jitter is no secret
         retry = wiring.retry(source, budget, Waits(), rng, patience=0.0, retries=TRIES - 1)
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_at(until):
                 page = await retry.run(
                     attempt, lambda n, error, _: self.note(f"{name}: try {n} failed: {error}")
                 )
@@ -183,6 +185,20 @@ class Check:
             self.bad(name, SyncdError(f"{len(page.rejects) - 3} more records break theirs"))
         self._contract(stream, name, page)
         self._interval(source, stream, name, page.total, page.seen)
+
+    def _wait(self, name: str, wait: float, until: float, *, held: bool) -> None:
+        """Tell of a wait for the budget; SyncdError if it ends when we have no more patience."""
+        if trio.current_time() + wait <= until:
+            self.note(f"{name}: next token in {seconds(wait)}")
+            return
+        if held:
+            now = time.time()
+            ends = time_of_day(now + wait, now)
+            raise SyncdError(f"its budget is held until {ends}, because the API asked for it")
+        raise SyncdError(
+            f"no first page within {seconds(PATIENCE)}: its budget is spent, and the next token "
+            f"comes in {seconds(wait)}"
+        )
 
     def _contract(self, stream: StreamSettings, name: str, page: Page) -> None:
         """Say what the contract would do to the page."""

@@ -1,5 +1,6 @@
 """`syncd check` as a program: what a start would fail at is found, told, and ends with 1."""
 
+import re
 import ssl
 from contextlib import suppress
 
@@ -82,3 +83,42 @@ async def test_a_certificate_that_is_refused_does_not_pass(
         "TLS: certificate verify failed: unable to get local issuer certificate; to trust it, "
         "name its CA in `tls.ca`"
     )
+
+
+SOON = 20.0  # seconds; far less than a check has patience for
+HELD = (
+    r"FAIL  adplatform\.campaigns: its budget is held until .*\d\d:\d\d:\d\d UTC, because the API "
+)
+
+
+async def test_a_budget_that_is_held_for_long_is_not_waited_for(
+    postgres: str, syncd: Syncd
+) -> None:
+    """Whether the API asks for it now or has done so before: it is told when it ends, at once."""
+    async with running_mock(speed=SPEED) as mock:
+        refused = {"status": 429, "headers": {"Retry-After": "3600"}, "body": "no"}
+        await mock.faults({"path": "/api/campaigns", "on": [1], **refused})
+        syncd.write(config(mock.base_url, postgres, speed=SPEED, call=None))
+        for told in ("try 1 failed: ", ""):
+            done = await syncd.command("check", within=SOON)
+            assert done.returncode == 1
+            assert told in done.stdout
+            assert re.search(HELD, done.stdout), done.stdout
+        assert len([e for e in await mock.requests() if e["path"] == "/api/campaigns"]) == 1
+
+
+async def test_a_budget_that_is_spent_for_long_is_not_waited_for(
+    postgres: str, syncd: Syncd
+) -> None:
+    """Nobody has asked for that, so it is told how long it takes."""
+    async with running_mock(speed=SPEED) as mock:
+        text = config(mock.base_url, postgres, speed=SPEED, call=None)
+        syncd.write(re.sub(r"budget = \{.*\}", 'budget = { requests = 1, per = "1h" }', text))
+        assert (await syncd.command("check", within=SOON)).returncode == 0
+        done = await syncd.command("check", within=SOON)
+    assert done.returncode == 1
+    assert re.search(
+        r"FAIL  adplatform\.campaigns: no first page within 2 min: its budget is spent, and the "
+        r"next token comes in (59 min|1 h)",
+        done.stdout,
+    ), done.stdout
