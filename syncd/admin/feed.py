@@ -6,6 +6,7 @@ answer the last picture is shown, with since when it is the last one and why.
 
 import json
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sized
 from typing import Any
 
@@ -16,7 +17,7 @@ from syncd.admin.limits import Thinned
 from syncd.config.settings import Settings
 from syncd.errors import SchemaError, StoreUnavailable, StreamBroken
 from syncd.sync.model import StreamId
-from syncd.sync.picture import Look, Picture
+from syncd.sync.picture import Look, Picture, Taken
 from syncd.views.arrival import Listed
 from syncd.views.objects import as_object, to_look_at
 from syncd.views.streams import configured
@@ -45,6 +46,9 @@ class Feed:
     clock: Callable[[], float]
     """Seconds since the epoch."""
 
+    steady: Callable[[], float] = time.monotonic
+    """Seconds since whenever; nobody sets it."""
+
     safe: Callable[[str], str]
     """A text without any secret that is known."""
 
@@ -63,7 +67,9 @@ class Feed:
     version: int = attrs.field(default=0, init=False)
     """Grows when more has changed than the time."""
 
-    picture: Picture | None = attrs.field(default=None, init=False)
+    taken: Taken | None = attrs.field(default=None, init=False)
+    """The last picture."""
+
     trouble: str = attrs.field(default="", init=False)
     """Why there is no newer picture."""
 
@@ -85,6 +91,11 @@ class Feed:
     def body(self) -> bytes:
         """The newest object, as JSON on one line."""
         return self.event[len(HEAD) : -len(TAIL)] or b"{}"
+
+    @property
+    def picture(self) -> Picture | None:
+        """The last one."""
+        return self.taken.picture if self.taken is not None else None
 
     @property
     def over(self) -> bool:
@@ -130,9 +141,10 @@ class Feed:
         """Look at Postgres while somebody looks at us; for as long as the store is open."""
         while True:
             await self._somebody()
-            began = trio.current_time()
+            # From before the look: what it tells is never called younger than it is.
+            began, at = trio.current_time(), self.steady()
             try:
-                self.picture = await look()
+                self.taken = Taken(picture=await look(), at=at)
             except (StoreUnavailable, StreamBroken, SchemaError) as error:
                 self.trouble = self.safe(str(error))
             except Exception as bug:  # noqa: BLE001 - told, and thinned

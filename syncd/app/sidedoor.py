@@ -118,7 +118,7 @@ def side_door(settings: Settings) -> Iterator[SideDoor]:
             telling=Telling(refused=logs.door_refused, failed=logs.door_failed, safe=logs.hidden),
             clock=time.time,
         )
-        metrics = Metrics(settings=settings, picture=lambda: door.feed.picture)
+        metrics = Metrics(settings=settings, taken=lambda: door.feed.taken)
         door.show_metrics(metrics.render)
         logs.door_open(address(sock))
         yield SideDoor(door, metrics, sock)

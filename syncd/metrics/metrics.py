@@ -22,7 +22,7 @@ from syncd.metrics.inside import Inside
 from syncd.metrics.samples import Samples
 from syncd.metrics.tally import Tally
 from syncd.sync import events
-from syncd.sync.picture import Picture
+from syncd.sync.picture import Taken
 
 BEAT = 1.0  # seconds between two looks at how late the loop is …
 REMEMBERED = 60  # … and how many of them are remembered
@@ -34,12 +34,15 @@ class Metrics:
     """Everything that is measured of one process."""
 
     settings: Settings
-    picture: Callable[[], Picture | None] = lambda: None
-    """The last one that somebody took."""
+    taken: Callable[[], Taken | None] = lambda: None
+    """The last picture that somebody took."""
 
     inside: Callable[[], Inside] = Inside
     keep: float = KEEP
     """Seconds for which an answer answers again."""
+
+    clock: Callable[[], float] = time.monotonic
+    """By which pictures were taken."""
 
     _tally: Tally = attrs.field(factory=Tally, init=False)
     _registry: CollectorRegistry = attrs.field(init=False)
@@ -49,10 +52,6 @@ class Metrics:
     _late: deque[float] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED), init=False)
     _last: tuple[float, str, bytes] = attrs.field(default=(-math.inf, "", b""), init=False)
     """When it was made, its format, and the answer itself."""
-
-    _pictured: Picture | None = attrs.field(default=None, init=False)
-    _pictured_at: float = attrs.field(default=-math.inf, init=False)
-    """When we first saw that picture, on our clock: it is Postgres's that ages are told by."""
 
     def __attrs_post_init__(self) -> None:
         self._tally.follow(told.streams_of(self.settings))
@@ -86,8 +85,8 @@ class Metrics:
         """
         encode, content_type = choose_encoder(accept)
         made, kind, body = self._last
-        if kind != content_type or time.monotonic() - made >= self.keep:
-            made, body = time.monotonic(), encode(self._registry)
+        if kind != content_type or self.clock() - made >= self.keep:
+            made, body = self.clock(), encode(self._registry)
             self._last = made, content_type, body
         return body, content_type
 
@@ -102,8 +101,9 @@ class Metrics:
         samples = Samples()
         settings, open_now = self.settings, self.inside()
         told.tell_settings(samples, settings)
-        if (picture := self.picture()) is not None:
-            told.tell_picture(samples, settings, picture, self._age_of(picture), open_now)
+        if (taken := self.taken()) is not None:
+            age = max(0.0, self.clock() - taken.at)
+            told.tell_picture(samples, settings, taken.picture, age, open_now)
         told.tell_tally(samples, settings, self._tally)
         told.tell_inside(samples, settings, open_now, self._tally)
         samples.add(kinds.RELOAD_OK, not self._refused)
@@ -112,12 +112,6 @@ class Metrics:
         samples.add(kinds.LAG, max(self._late, default=0.0))
         samples.add(kinds.BUILD, 1, __version__)
         return samples.families()
-
-    def _age_of(self, picture: Picture) -> float:
-        now = time.monotonic()
-        if picture is not self._pictured:
-            self._pictured, self._pictured_at = picture, now
-        return now - self._pictured_at
 
 
 @attrs.frozen

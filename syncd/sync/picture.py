@@ -187,6 +187,15 @@ class Picture:
 
 
 @attrs.frozen(kw_only=True)
+class Taken:
+    """A picture, and when it was taken on the clock of who took it."""
+
+    picture: Picture
+    at: float
+    """As `time.monotonic` tells it: Postgres's clock does not say how old it has become."""
+
+
+@attrs.frozen(kw_only=True)
 class Letter:
     """A dead letter as it lies there."""
 

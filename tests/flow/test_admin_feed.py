@@ -45,6 +45,7 @@ def feed_of(bugs: list[BaseException] | None = None, around: dict[str, Any] | No
         settings=lambda: SETTINGS,
         around=lambda: around or {},
         clock=trio.current_time,
+        steady=trio.current_time,
         safe=lambda text: text.replace("hunter2", "***"),
         failed=(bugs if bugs is not None else []).append,
     )
@@ -123,6 +124,23 @@ async def test_an_old_picture_says_since_when_and_why(
     postgres_at.silent = True
     await trio.sleep(STALE + 2 * EVERY)
     assert b'"stale_reason":"Postgres does not answer"' in feed.body
+
+
+async def test_a_picture_keeps_when_it_was_taken_however_long_nobody_looks(
+    postgres_at: Postgres, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """contained: also where Postgres has fallen silent when somebody comes again."""
+    feed = feed_of()
+    nursery.start_soon(feed.keep_up)
+    nursery.start_soon(feed.look_on, postgres_at.look)
+    began = trio.current_time()
+    await feed.fresh()
+    await trio.sleep(3600)
+    assert feed.taken is not None
+    assert began + LINGER - EVERY <= feed.taken.at <= began + LINGER + EVERY
+    before, postgres_at.silent = feed.taken, True
+    await feed.fresh()
+    assert feed.taken is before
 
 
 async def test_what_changes_while_nobody_looks_makes_no_old_picture_a_new_one(

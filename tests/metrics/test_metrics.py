@@ -21,6 +21,7 @@ from syncd.metrics.metrics import Metrics
 from syncd.sync import events
 from syncd.sync.events import Purpose, Trouble
 from syncd.sync.model import Checkpoint, Counts, DeadLetterKind, StreamId
+from syncd.sync.picture import Picture, Taken
 from tests.metrics.sources import NOW, cycle, picture, settings
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -30,6 +31,10 @@ ORDERS = StreamId(source="shop", stream="orders")
 def measured(**given: Any) -> Metrics:
     """Metrics that are looked at again and again within a test."""
     return Metrics(keep=0.0, **given)
+
+
+def now(shown: Picture) -> Taken:
+    return Taken(picture=shown, at=time.monotonic())
 
 
 def samples(metrics: Metrics, name: str) -> list[Sample]:
@@ -96,7 +101,7 @@ def everything(stream: StreamId) -> Iterator[events.Event]:
 def full(*names: str) -> Metrics:
     """Everything that can be known of each source."""
     of = settings(*names)
-    made = measured(settings=of, picture=lambda: picture(of), inside=lambda: inside(*names))
+    made = measured(settings=of, taken=lambda: now(picture(of)), inside=lambda: inside(*names))
     for name in names:
         for event in everything(StreamId(source=name, stream="orders")):
             made.hear(event)
@@ -315,22 +320,32 @@ def test_a_picture_that_is_not_renewed_grows_old() -> None:
     last = picture(of)
     held = attrs.evolve(last.budgets[0], held_until=NOW + 4000.0)
     last = attrs.evolve(last, budgets=[held])
-    made = measured(settings=of, picture=lambda: last, inside=lambda: inside("shop"))
-    assert value(made, "syncd_picture_age_seconds") < 60
-    made._pictured_at -= 3600.0
-    assert value(made, "syncd_picture_age_seconds") == pytest.approx(3600, abs=60)
-    assert value(made, "syncd_stream_data_age_seconds") == pytest.approx(3720, abs=60)
-    assert value(made, "syncd_budget_held_seconds") == pytest.approx(400, abs=60)
+    clock = 100.0
+    made = measured(settings=of, taken=lambda: Taken(picture=last, at=100.0), clock=lambda: clock)
+    assert value(made, "syncd_picture_age_seconds") == 0
+    clock += 3600.0
+    assert value(made, "syncd_picture_age_seconds") == 3600
+    assert value(made, "syncd_stream_data_age_seconds") == 3720
+    assert value(made, "syncd_budget_held_seconds") == 400
+
+
+def test_the_first_scrape_tells_how_old_a_picture_is_that_another_had_taken() -> None:
+    """A health check looked, then nobody did, and Postgres fell silent."""
+    of = settings("shop")
+    taken = Taken(picture=picture(of), at=100.0)
+    made = measured(settings=of, taken=lambda: taken, clock=lambda: 156.0)
+    assert value(made, "syncd_picture_age_seconds") == 56
+    assert value(made, "syncd_stream_data_age_seconds") == 176
 
 
 def test_what_the_api_says_is_left_is_told_where_it_lowers_a_budget() -> None:
     of = settings("shop")
     last = picture(of)
-    made = measured(settings=of, picture=lambda: last)
+    made = measured(settings=of, taken=lambda: now(last))
     assert value(made, "syncd_budget_told_left") == 4
     silent = attrs.evolve(last.budgets[0], quota_left=None, quota_until=None)
     silence = attrs.evolve(last, budgets=[silent])
-    made = measured(settings=of, picture=lambda: silence)
+    made = measured(settings=of, taken=lambda: now(silence))
     assert not samples(made, "syncd_budget_told_left")
 
 
@@ -338,19 +353,20 @@ def test_a_cycle_runs_on_while_nobody_can_look_but_not_in_a_parked_stream() -> N
     of = settings("shop")
     (rests,) = picture(of).streams
     runs = attrs.evolve(rests, running=cycle(ORDERS, ago=30.0, took=None))
-    last, now = attrs.evolve(picture(of), streams=[runs]), [inside("shop")]
-    made = measured(settings=of, picture=lambda: last, inside=lambda: now[0])
-    assert value(made, "syncd_cycle_running_seconds") == pytest.approx(30, abs=20)
-    made._pictured_at -= 3600.0
-    assert value(made, "syncd_cycle_running_seconds") == pytest.approx(3630, abs=20)
-    now[0] = Inside(parked={ORDERS})
+    last = Taken(picture=attrs.evolve(picture(of), streams=[runs]), at=100.0)
+    has, clock = inside("shop"), 100.0
+    made = measured(settings=of, taken=lambda: last, inside=lambda: has, clock=lambda: clock)
+    assert value(made, "syncd_cycle_running_seconds") == 30
+    clock += 3600.0
+    assert value(made, "syncd_cycle_running_seconds") == 3630
+    has = Inside(parked={ORDERS})
     assert value(made, "syncd_cycle_running_seconds") == 0
 
 
 def test_a_parked_stream_shows_also_where_the_database_was_not_told() -> None:
     of = settings("shop")
     parked = Inside(parked={ORDERS})
-    made = measured(settings=of, picture=lambda: picture(of), inside=lambda: parked)
+    made = measured(settings=of, taken=lambda: now(picture(of)), inside=lambda: parked)
     states = {s.labels["state"]: s.value for s in samples(made, "syncd_stream_state")}
     assert states == {state: float(state == "parked") for state in kinds.STATES}
 
