@@ -115,6 +115,10 @@ class Door:
         """Answer `/metrics` with this."""
         self._reading.render = render
 
+    def heed(self, away: Callable[[], str]) -> None:
+        """Be ready only while this is empty; else it says why Postgres can't be worked with."""
+        self._reading.away = lambda: self.telling.safe(away())
+
     # --- what the daemon tells it -------------------------------------------------------------
 
     def hear(self, event: events.Event) -> None:

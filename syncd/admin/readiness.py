@@ -18,20 +18,31 @@ class Ourselves:
 
 
 def readiness(
-    picture: Picture | None, stale: str, sources: Sequence[str], ourselves: Ourselves, *, over: bool
+    picture: Picture | None,
+    stale: str,
+    sources: Sequence[str],
+    ourselves: Ourselves,
+    *,
+    away: str,
+    over: bool,
 ) -> dict[str, Any]:
-    """What `/readyz` answers."""
+    """What `/readyz` answers.
+
+    stale: why the picture is an old one; it says nothing of the sources then.
+    away: why Postgres is away for the daemon, as where it can be read but not written.
+    """
     holders = {h.source: h for h in picture.holders} if picture is not None and not stale else {}
     of_sources = [
         {"source": name, "ok": not reason, "reason": reason or None}
         for name in sources
         for reason in [stale or _trouble(holders.get(name), ourselves)]
     ]
-    ready = not (over or stale or any(not each["ok"] for each in of_sources))
+    gone = stale or away
+    ready = not (over or gone or any(not each["ok"] for each in of_sources))
     return {
         "ready": ready,
         "reason": LEAVING if over else None,
-        "database": {"ok": not stale, "reason": stale or None},
+        "database": {"ok": not gone, "reason": gone or None},
         "sources": of_sources,
     }
 

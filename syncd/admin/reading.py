@@ -66,6 +66,9 @@ class Reading:
     ask: Ask | None = attrs.field(default=None, init=False)
     render: Render | None = attrs.field(default=None, init=False)
     story: Stories | None = attrs.field(default=None, init=False)
+    away: Callable[[], str] = attrs.field(default=lambda: "", init=False)
+    """Why Postgres, which may answer who only reads, is away for the daemon; empty if it is not."""
+
     openapi: dict[str, Any] = attrs.field(factory=dict, init=False)
     _rendering: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(1), init=False
@@ -84,6 +87,7 @@ class Reading:
             self.feed.stale,
             list(self.settings().sources),
             self.ourselves,
+            away=self.away(),
             over=self.feed.over,
         )
         return Json(found, 200 if found["ready"] else 503)

@@ -61,8 +61,9 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
         Route(
             path="/readyz",
             answer=reading.readiness,
-            says="Whether it can do its job: Postgres answers, each source's lease is ours and "
-            "its API does not fail everybody. 503 if not, with the reasons.",
+            says="Whether it can do its job: Postgres answers and takes what is written, "
+            "each source's lease is ours and its API does not fail everybody. 503 if not, with the "
+            "reasons.",
             shape=shapes.READINESS,
             or_else=(503,),
         ),

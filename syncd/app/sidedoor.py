@@ -120,5 +120,6 @@ def side_door(settings: Settings) -> Iterator[SideDoor]:
         )
         metrics = Metrics(settings=settings, taken=lambda: door.feed.taken)
         door.show_metrics(metrics.render)
+        door.heed(metrics.postgres_away)
         logs.door_open(address(sock))
         yield SideDoor(door, metrics, sock)

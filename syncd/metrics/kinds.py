@@ -242,6 +242,7 @@ HTTP_REBUILT = Kind(
 
 # --- Postgres -----------------------------------------------------------------------------------
 
+UNTOLD = "the last statement did not reach Postgres, or was not carried out; the log has the reason"
 POSTGRES_UP = Kind(
     "syncd_postgres_up",
     "gauge",

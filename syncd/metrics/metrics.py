@@ -77,6 +77,10 @@ class Metrics:
         self._refused = True
         self._reloads["refused"] += 1
 
+    def postgres_away(self) -> str:
+        """Why `syncd_postgres_up` is 0; empty while it is 1."""
+        return told.postgres_away(self.inside(), self._tally)
+
     def render(self, accept: str) -> tuple[bytes, str]:
         """All of it, in the format that an Accept header asks for, and that format's name.
 

@@ -53,15 +53,15 @@ class StreamTally:
     calls: dict[str, int] = attrs.field(factory=lambda: {"done": 0, "failed": 0})
     call_durations: Durations = attrs.field(factory=lambda: Durations.of(kinds.CALL_DURATION))
     retries: int = 0
-    needs_postgres: bool = False
-    """It waits for a Postgres that is away."""
+    needs_postgres: str = ""
+    """Why it waits for a Postgres that is away; empty if it does not."""
 
     _totals: Counts = attrs.field(factory=Counts)
     """Of its running cycle, as far as they were counted."""
 
     def hear(self, event: events.Event) -> None:  # noqa: C901 - one case for each event
         if isinstance(event, events.NEEDS_POSTGRES + ENDS):
-            self.needs_postgres = False
+            self.needs_postgres = ""
         match event:
             case events.CycleStarted():
                 self._totals = event.totals
@@ -84,7 +84,7 @@ class StreamTally:
             case events.Parked():
                 self.interruptions["parked"] += 1
             case events.Waiting(why="database"):
-                self.needs_postgres = True
+                self.needs_postgres = event.reason or kinds.UNTOLD
 
     def _count(self, totals: Counts) -> None:
         before, self._totals = self._totals, totals

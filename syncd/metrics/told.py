@@ -117,6 +117,14 @@ def _tell_source(samples: Samples, source: str, tally: SourceTally) -> None:
     samples.add(kinds.BREAKER_OPENED, tally.openings, source)
 
 
+def postgres_away(inside: Inside, tally: Tally) -> str:
+    """Why Postgres does not do what it is asked for; empty if it does."""
+    for stream in list(tally.streams.values()):
+        if stream.needs_postgres:
+            return stream.needs_postgres
+    return kinds.UNTOLD if inside.store is None or inside.store.away else ""
+
+
 def tell_inside(samples: Samples, settings: Settings, inside: Inside, tally: Tally) -> None:
     """What this process has open."""
     for source, http in inside.http.items():
@@ -131,8 +139,7 @@ def tell_inside(samples: Samples, settings: Settings, inside: Inside, tally: Tal
         for purpose in dict.fromkeys((*usual, *http.under_way)):
             samples.add(kinds.IN_FLIGHT, http.under_way.get(purpose, 0), source, purpose)
     store = inside.store
-    waited_for = any(s.needs_postgres for s in list(tally.streams.values()))
-    samples.add(kinds.POSTGRES_UP, store is not None and not store.away and not waited_for)
+    samples.add(kinds.POSTGRES_UP, not postgres_away(inside, tally))
     if store is not None:
         samples.add(kinds.STORE_SIZE, store.size)
         samples.add(kinds.STORE_IN_USE, store.in_use)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import jsonschema
+import psycopg
 import pytest
 import trio
 
@@ -522,9 +523,44 @@ async def test_while_postgres_is_away_the_last_picture_is_shown(syncd: Syncd, pl
             assert (await door.post(f"{STREAM}/pause", token="wrong-wrong")).status_code == 401
             await server.revive()
             await until_status(door, stale=False)
-            assert (await door.get("/readyz")).status_code == 200
+            await until_ready(door)
             assert (await door.audit_is_there())["answer"] == "wrong token"
             await door.daemon.leave()
+
+
+@pytest.mark.long
+async def test_a_postgres_that_can_only_be_read_is_not_ready(syncd: Syncd, postgres: str) -> None:
+    """contained: a full disk, which hinders nobody who looks; as the metrics have it."""
+    async with knocking(syncd, postgres) as door:
+        await door.daemon.until(RESTS)
+        await until_ready(door)
+        with psycopg.connect(postgres, autocommit=True) as admin:
+            admin.execute(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN "
+                "RAISE EXCEPTION USING ERRCODE = ''53100'', MESSAGE = ''No space left on device''; "
+                "END'"
+            )
+            admin.execute(
+                "CREATE TRIGGER full_disk BEFORE INSERT ON syncd.cycle EXECUTE FUNCTION full_disk()"
+            )
+            await door.post(f"{STREAM}/sync")
+            await door.daemon.until("Postgres is away")
+            ready = await door.get("/readyz")
+            assert ready.status_code == 503
+            assert "No space left on device" in ready.json()["database"]["reason"]
+            assert [each["ok"] for each in ready.json()["sources"]] == [True]
+            assert "\nsyncd_postgres_up 0.0\n" in (await door.get("/metrics")).text
+            assert (await door.json("/api/status"))["stale_since"] is None
+            admin.execute("DROP TRIGGER full_disk ON syncd.cycle")
+        await door.daemon.until("Postgres is back")
+        await until_ready(door)
+
+
+async def until_ready(door: Door) -> None:
+    """Wait until the daemon says so: a stream that waited has reached Postgres again."""
+    with trio.fail_after(30):
+        while (await door.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - another process
+            await trio.sleep(0.05)
 
 
 async def stop(data: Path) -> None:

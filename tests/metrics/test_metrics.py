@@ -300,10 +300,28 @@ def test_postgres_is_away_until_it_has_answered_the_stream_that_waits() -> None:
     """Also where it answers others, but lacks the disk to write."""
     made = measured(settings=settings("shop"), inside=lambda: inside("shop"))
     assert value(made, "syncd_postgres_up") == 1
-    made.hear(events.Waiting(stream=ORDERS, why="database", seconds=1.0, in_need=True))
+    assert made.postgres_away() == ""
+    made.hear(
+        events.Waiting(stream=ORDERS, why="database", seconds=1.0, reason="disk full", in_need=True)
+    )
     assert value(made, "syncd_postgres_up") == 0
+    assert made.postgres_away() == "disk full"
+    made.hear(events.Waiting(stream=ORDERS, why="database", seconds=1.0))
+    assert value(made, "syncd_postgres_up") == 0
+    assert made.postgres_away() == kinds.UNTOLD
     made.hear(events.Resting(stream=ORDERS, seconds=9.0))
     assert value(made, "syncd_postgres_up") == 1
+    assert made.postgres_away() == ""
+
+
+def test_postgres_is_away_where_the_last_piece_of_work_was_lost() -> None:
+    """Also where no stream waits for it."""
+    has = inside("shop")
+    assert has.store is not None
+    lost = attrs.evolve(has, store=attrs.evolve(has.store, away=True))
+    made = measured(settings=settings("shop"), inside=lambda: lost)
+    assert value(made, "syncd_postgres_up") == 0
+    assert made.postgres_away() == kinds.UNTOLD
 
 
 def test_before_anything_is_open_the_door_can_be_asked() -> None:

@@ -17,7 +17,7 @@ def picture(*holders: Holder) -> Picture:
 
 def test_ready_with_each_lease_held_and_each_api_well() -> None:
     """contained: nothing else is asked for."""
-    found = readiness(picture(HELD), "", ["ads"], US, over=False)
+    found = readiness(picture(HELD), "", ["ads"], US, away="", over=False)
     assert found["ready"]
     assert found["sources"] == [{"source": "ads", "ok": True, "reason": None}]
 
@@ -34,17 +34,26 @@ def test_ready_with_each_lease_held_and_each_api_well() -> None:
 def test_not_ready_says_of_which_source_and_why(holders: list[Holder], said: str) -> None:
     """contained: one source is enough, and the database is well."""
     other = attrs.evolve(HELD, source="shop")
-    found = readiness(picture(other, *holders), "", ["shop", "ads"], US, over=False)
+    found = readiness(picture(other, *holders), "", ["shop", "ads"], US, away="", over=False)
     assert not found["ready"]
     assert found["database"]["ok"]
     assert [each["reason"] for each in found["sources"]] == [None, said]
 
 
+def test_not_ready_where_postgres_answers_but_takes_nothing() -> None:
+    """contained: its disk is full; that the leases are held is read all the same."""
+    full = "Postgres: No space left on device"
+    found = readiness(picture(HELD), "", ["ads"], US, away=full, over=False)
+    assert not found["ready"]
+    assert found["database"] == {"ok": False, "reason": full}
+    assert found["sources"] == [{"source": "ads", "ok": True, "reason": None}]
+
+
 def test_not_ready_without_postgres_or_while_leaving() -> None:
     """drain: and what was known before says nothing of now."""
-    away = readiness(picture(HELD), "Postgres: gone", ["ads"], US, over=False)
+    away = readiness(picture(HELD), "Postgres: gone", ["ads"], US, away="", over=False)
     assert (away["ready"], away["database"]["reason"]) == (False, "Postgres: gone")
     assert away["sources"][0]["reason"] == "Postgres: gone"
-    assert not readiness(None, "not yet", ["ads"], US, over=False)["ready"]
-    leaving = readiness(picture(HELD), "", ["ads"], US, over=True)
+    assert not readiness(None, "not yet", ["ads"], US, away="", over=False)["ready"]
+    leaving = readiness(picture(HELD), "", ["ads"], US, away="", over=True)
     assert (leaving["ready"], leaving["reason"]) == (False, "syncd is leaving")
