@@ -38,10 +38,11 @@ def readiness(
         for reason in [stale or _trouble(holders.get(name), ourselves)]
     ]
     gone = stale or away
-    ready = not (over or gone or any(not each["ok"] for each in of_sources))
+    reasons = [said for said in (LEAVING if over else "", gone) if said]
+    reasons += [f"{each['source']}: {each['reason']}" for each in of_sources if not each["ok"]]
     return {
-        "ready": ready,
-        "reason": LEAVING if over else None,
+        "ready": not reasons,
+        "reason": reasons[0] if reasons else None,
         "database": {"ok": not gone, "reason": gone or None},
         "sources": of_sources,
     }

@@ -62,8 +62,8 @@ def table(reading: Reading, writing: Writing) -> list[Route]:
             path="/readyz",
             answer=reading.readiness,
             says="Whether it can do its job: Postgres answers and takes what is written, "
-            "each source's lease is ours and its API does not fail everybody. 503 if not, with the "
-            "reasons.",
+            "each source's lease is ours and its API does not fail everybody. 503 if not: "
+            "`reason` is the first of the reasons, and each stands where it belongs.",
             shape=shapes.READINESS,
             or_else=(503,),
         ),

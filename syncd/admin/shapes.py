@@ -67,7 +67,9 @@ ERROR = _object(error=TEXT)
 HEALTH = _object(ok=FLAG, version=TEXT)
 READINESS = _object(
     ready=FLAG,
-    reason=_maybe(TEXT),
+    reason=_maybe(
+        {**TEXT, "description": "The first of the reasons; each stands where it belongs, too."}
+    ),
     database=_object(ok=FLAG, reason=_maybe(TEXT)),
     sources=_list(_object(source=TEXT, ok=FLAG, reason=_maybe(TEXT))),
 )

@@ -20,6 +20,7 @@ def test_ready_with_each_lease_held_and_each_api_well() -> None:
     found = readiness(picture(HELD), "", ["ads"], US, away="", over=False)
     assert found["ready"]
     assert found["sources"] == [{"source": "ads", "ok": True, "reason": None}]
+    assert found["reason"] is None
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def test_not_ready_says_of_which_source_and_why(holders: list[Holder], said: str
     assert not found["ready"]
     assert found["database"]["ok"]
     assert [each["reason"] for each in found["sources"]] == [None, said]
+    assert found["reason"] == f"ads: {said}"
 
 
 def test_not_ready_where_postgres_answers_but_takes_nothing() -> None:
@@ -46,6 +48,7 @@ def test_not_ready_where_postgres_answers_but_takes_nothing() -> None:
     found = readiness(picture(HELD), "", ["ads"], US, away=full, over=False)
     assert not found["ready"]
     assert found["database"] == {"ok": False, "reason": full}
+    assert found["reason"] == full
     assert found["sources"] == [{"source": "ads", "ok": True, "reason": None}]
 
 
@@ -54,6 +57,8 @@ def test_not_ready_without_postgres_or_while_leaving() -> None:
     away = readiness(picture(HELD), "Postgres: gone", ["ads"], US, away="", over=False)
     assert (away["ready"], away["database"]["reason"]) == (False, "Postgres: gone")
     assert away["sources"][0]["reason"] == "Postgres: gone"
-    assert not readiness(None, "not yet", ["ads"], US, away="", over=False)["ready"]
-    leaving = readiness(picture(HELD), "", ["ads"], US, away="", over=True)
+    assert away["reason"] == "Postgres: gone"
+    not_yet = readiness(None, "not yet", ["ads"], US, away="x", over=False)
+    assert (not_yet["ready"], not_yet["reason"]) == (False, "not yet")
+    leaving = readiness(picture(), "", ["ads"], US, away="x", over=True)
     assert (leaving["ready"], leaving["reason"]) == (False, "syncd is leaving")
