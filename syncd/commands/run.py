@@ -27,7 +27,8 @@ def run(options: Options, shape: logs.Shape) -> None:
         why = (
             "what was in flight was cut, since a second signal asked for it"
             if outcome.asked_twice
-            else f"a request had to be cut when the drain's {outcome.drain:.0f} s were over"
+            else "a request, or what Postgres did not answer, had to be cut when the drain's "
+            f"{outcome.drain:.0f} s were over"
         )
         click.echo(f"syncd: {why}", err=True)
         sys.exit(FAILED)

@@ -167,6 +167,7 @@ class Connections:
     _silence: float = attrs.field(factory=lambda: SILENCE, init=False)
     """Seconds for which an answer is waited for."""
 
+    _leaving: bool = attrs.field(default=False, init=False)
     _idle: list[_Watched] = attrs.field(factory=list, init=False)
     _guard: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
@@ -219,7 +220,7 @@ class Connections:
         else:
             self._away = False
             return result
-        if self._revive is not None:
+        if self._revive is not None and not self._leaving:
             await self._revive()
         raise away  # what was under way is not known; the next try will find a server
 
@@ -308,7 +309,7 @@ class Connections:
 
     def hurry(self) -> None:
         """Wait no longer than a moment for any answer: syncd has to leave."""
-        self._silence = HURRY
+        self._silence, self._leaving = HURRY, True
 
     def _ours(self, error: psycopg.Error) -> Exception:
         if error.sqlstate == "57014":
@@ -352,6 +353,8 @@ class Connections:
         try:
             said = conninfo_to_dict(self.conninfo)
             bounds: dict[str, Any] = {k: v for k, v in BOUNDS.items() if k not in said}
+            if self._leaving:
+                bounds["connect_timeout"] = math.ceil(HURRY)
             return _Watched.connect(
                 self.conninfo,
                 autocommit=True,

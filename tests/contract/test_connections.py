@@ -384,6 +384,25 @@ async def test_a_peer_that_falls_silent_at_listen_is_given_up(
             await pool.lasting(listen)
 
 
+async def test_who_leaves_waits_no_longer_for_a_connection_and_revives_nothing(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """drain: each last word is a few seconds, also to a server that hangs; and no start of it."""
+    monkeypatch.setattr(connections, "HURRY", 1.5)
+    revived = trio.Event()
+
+    async def revive() -> None:
+        revived.set()
+        await trio.sleep(60)
+
+    async with behind_a_proxy(postgres, Rule(do="black-hole"), connect_timeout=60) as (other, _):
+        pool = Connections(other.conninfo, revive)
+        pool.hurry()
+        with trio.fail_after(PATIENCE), pytest.raises(StoreUnavailable, match="timeout"):
+            await pool.run(pid_of)
+    assert not revived.is_set()
+
+
 async def test_a_peer_that_takes_the_connection_and_says_nothing_is_given_up(
     postgres: str,
 ) -> None:

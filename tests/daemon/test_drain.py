@@ -77,7 +77,7 @@ async def test_every_request_hangs(syncd: Syncd, postgres: str) -> None:
             began = trio.current_time()
             assert await left_within(process, DRAIN + AT_ONCE) == 1
             assert trio.current_time() - began >= DRAIN
-            said = await lines_until(process, "cut when the drain's 1 s were over")
+            said = await lines_until(process, "had to be cut when the drain's 1 s were over")
             assert said
         assert committed(postgres) == (1, 4)
 

@@ -118,6 +118,7 @@ class WatchedStore(FakeStore):
         reconcile: float | None = None,
         full: float | None = 0.0,
         next_start: float | None = None,
+        table: Table | None = None,
     ) -> tuple[Checkpoint, Counts]:
         begun = await super().begin_cycle(
             checkpoint,
@@ -127,6 +128,7 @@ class WatchedStore(FakeStore):
             reconcile=reconcile,
             full=full,
             next_start=next_start,
+            table=table,
         )
         cycle = begun[0].cycle or 0
         if begun[0].resumed:
