@@ -119,9 +119,13 @@ class Runner:
         if self.state == "ended":
             job.end("syncd does not run this stream any more", ok=False)
             return
-        self._jobs.append(job)
         if job.kind != "pause":
             self.stream.breaker.hurry()
+        if job.kind == "resume" and self.state == "running" and not self._jobs:
+            # No boundary is needed for nothing, and it may be an hour away: the budget is held.
+            job.end("it is not paused: a cycle is under way")
+            return
+        self._jobs.append(job)
         self.notice()
 
     def hold(self, lease: Lease) -> None:

@@ -267,6 +267,24 @@ async def test_what_failed_is_tried_again_by_itself_or_when_asked(
         assert trio.current_time() - began < 10
 
 
+async def test_who_resumes_what_runs_is_answered_at_once(
+    fleet: Fleet, autojump_clock: Clock
+) -> None:
+    """The next page may be an hour away, where the API has asked for that."""
+    fleet.apis[ADS].faults = hang
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS)
+        await trio.testing.wait_all_tasks_blocked()
+        job, pause, after = Job(kind="resume"), Job(kind="pause"), Job(kind="resume")
+        runner.ask(job)
+        assert job.done.is_set()
+        assert (job.ok, job.answer) == (True, "it is not paused: a cycle is under way")
+        # One that comes after a pause that is still to be done is no matter of now.
+        runner.ask(pause)
+        runner.ask(after)
+        assert not after.done.is_set()
+
+
 async def test_a_bug_ends_the_daemon_with_its_siblings_commits_finished(
     fleet: Fleet, autojump_clock: Clock
 ) -> None:
