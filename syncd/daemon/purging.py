@@ -15,6 +15,7 @@ from syncd.sync.ports import Store
 
 FIRST = 60.0  # seconds after the start, when all streams begin at once
 EVERY = 3600.0  # seconds
+PAUSE = 1.0  # seconds between two streams: a thousand in a row would keep a core for seconds
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -32,13 +33,14 @@ class Purging:
         """Now and then, until cancelled."""
         await trio.sleep(FIRST)
         while True:
-            await self.look()
+            await self.look(PAUSE)
             await trio.sleep(EVERY)
 
-    async def look(self) -> None:
-        """Once; what Postgres does not do now is done another time."""
+    async def look(self, pause: float = 0.0) -> None:
+        """Once, with a pause after each stream; what Postgres does not do is done another time."""
         keep = self.keep()
         with suppress(StoreUnavailable, StreamBroken):
             await self.store.purge_requests()
             for stream in await self.store.streams_to_purge(self.sources(), keep):
                 await self.store.purge(stream, keep)
+                await trio.sleep(pause)
