@@ -47,7 +47,7 @@ class Feed:
     """Seconds since the epoch."""
 
     steady: Callable[[], float] = time.monotonic
-    """Seconds since whenever; nobody sets it."""
+    """Seconds since whenever; it is never stepped."""
 
     safe: Callable[[str], str]
     """A text without any secret that is known."""

@@ -46,8 +46,6 @@ async def one_cycle(
                 for runner in supervisor.runners.values():
                     progress.watch(runner.stream)
                 control.start_soon(progress.run)
-                await supervisor.run(forever=False)
-                if not supervisor.waits.ended:
-                    await app.purging.look()
+                await supervisor.run(forever=False, afterwards=app.purging.look)
                 control.cancel_scope.cancel()
             return supervisor

@@ -105,8 +105,9 @@ class App:
         )
         self.purging = Purging(
             store=self.store,
-            sources=lambda: self.supervisor.leases,
+            leases=lambda: list(self.supervisor.leases.values()),
             keep=lambda: self.settings.keep_dead_letters,
+            waits=self._waits,
         )
 
     # --- the start ----------------------------------------------------------------------------

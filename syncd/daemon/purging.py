@@ -4,14 +4,16 @@ One stream after the other, so that pages never wait for more than one batch of 
 of streams that left the config, and of those that are parked or paused: nobody else would.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 
 import attrs
 import trio
 
 from syncd.errors import StoreUnavailable, StreamBroken
+from syncd.sync.model import Lease
 from syncd.sync.ports import Store
+from syncd.sync.waits import Waits
 
 FIRST = 60.0  # seconds after the start, when all streams begin at once
 EVERY = 3600.0  # seconds
@@ -23,11 +25,14 @@ class Purging:
     """Lets it go."""
 
     store: Store
-    sources: Callable[[], Collection[str]]
-    """Those that are ours."""
+    leases: Callable[[], list[Lease]]
+    """Of the sources that are ours."""
 
     keep: Callable[[], float]
     """Seconds for which it is kept."""
+
+    waits: Waits
+    """When they end, so does a look."""
 
     async def run(self) -> None:
         """Now and then, until cancelled."""
@@ -38,9 +43,12 @@ class Purging:
 
     async def look(self, pause: float = 0.0) -> None:
         """Once, with a pause after each stream; what Postgres does not do is done another time."""
-        keep = self.keep()
-        with suppress(StoreUnavailable, StreamBroken):
-            await self.store.purge_requests()
-            for stream in await self.store.streams_to_purge(self.sources(), keep):
-                await self.store.purge(stream, keep)
+        with suppress(StoreUnavailable):
+            with suppress(StreamBroken):
+                await self.store.purge_requests()
+            for stream in await self.store.streams_to_purge(self.leases()):
+                if self.waits.ended:
+                    return
+                with suppress(StreamBroken):  # what is refused of one is not of the others
+                    await self.store.purge(stream, self.keep())
                 await trio.sleep(pause)

@@ -121,9 +121,10 @@ class Runner:
             return
         if job.kind != "pause":
             self.stream.breaker.hurry()
-        if job.kind == "resume" and self.state == "running" and not self._jobs:
+        idle = not (self._jobs or self._paused)
+        if job.kind == "resume" and self.state == "running" and idle:
             # No boundary is needed for nothing, and it may be an hour away: the budget is held.
-            job.end("it is not paused: a cycle is under way")
+            job.end("it is not paused")
             return
         self._jobs.append(job)
         self.notice()

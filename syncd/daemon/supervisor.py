@@ -10,7 +10,7 @@ and committed, then it is raised.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -95,8 +95,13 @@ class Supervisor:
         if self._streams is not None:
             self._streams.start_soon(self._run_to_its_end, runner)
 
-    async def run(self, *, forever: bool) -> None:
-        """Run one cycle of each stream, or cycle after cycle; returns when all have ended."""
+    async def run(
+        self, *, forever: bool, afterwards: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Run one cycle of each stream, or cycle after cycle; returns when all have ended.
+
+        afterwards: done with what they leave, unless we were asked to leave.
+        """
         async with trio.open_nursery() as serving:
             self._serving = serving
             serving.start_soon(self._renew_leases)
@@ -113,6 +118,8 @@ class Supervisor:
                     run = self._run_to_its_end if forever else self._run_once
                     for runner in list(self.runners.values()):
                         streams.start_soon(run, runner)
+                if afterwards is not None and not self.waits.ended:
+                    await afterwards()
             # What still waits for Postgres is of no stream: a moment is enough for it.
             self.store.hurry()
             serving.cancel_scope.cancel()

@@ -103,7 +103,9 @@ def postgres_back() -> None:
 
 def postgres_silent(waited: float, most: float) -> None:
     """Log, thinned, that a statement is without an answer, which `most` seconds are waited for."""
-    _say_of(_silence.happened("", SILENCE, waited=round(waited, 1), most=round(most)))
+    # An answer that comes before the next statement can be told of is no end of it.
+    fields = {"waited": round(waited, 1), "most": round(most)}
+    _say_of(_silence.happened("", SILENCE, lasting=15.0, **fields))
 
 
 def postgres_answered() -> None:

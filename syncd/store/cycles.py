@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import psycopg
 
-from syncd.store import kept_out, known_pages, tables
+from syncd.store import history, kept_out, known_pages, tables
 from syncd.store.checkpoints import must_stand, standing
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
@@ -14,7 +14,6 @@ from syncd.store.sqlstate import clean
 from syncd.sync import ranges
 from syncd.sync.model import Checkpoint, Committed, Counts, StreamId, Table
 
-PURGE = 5000  # rows that leave in one transaction
 KEPT = 10_000  # of one stream; older ones leave before their time
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -138,8 +137,8 @@ def purge(connection: Connection, stream: StreamId, keep: float) -> bool:
 
     Those stay by which something is decided still: see the statement.
     """
-    values = {"source": stream.source, "stream": stream.stream, "keep": keep, "batch": PURGE}
+    values = {"source": stream.source, "stream": stream.stream, "keep": keep}
+    values |= {"kept": KEPT, "learned": ranges.LEARNED_FROM, "batch": history.PURGE}
     with transaction(connection) as cursor:
-        learned = ranges.LEARNED_FROM
-        cursor.execute(sql("purge_cycles"), {**values, "kept": KEPT, "learned": learned})
-        return cursor.rowcount == PURGE
+        cursor.execute(sql("purge_cycles"), values)
+        return cursor.rowcount == history.PURGE

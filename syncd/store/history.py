@@ -5,7 +5,7 @@ written.  All of it is noted in the transaction in which it happens.  A page tha
 nothing leaves nothing.  It is for people alone: nothing in syncd is decided by it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -72,15 +72,6 @@ def note(
     """Note what befell one record."""
     values = {"what": what, "kind": kind, "reason": clean(reason), "many": 1, "keys": [key]}
     cursor.execute(sql("note_event"), {**moment.values, **values})
-
-
-def streams_to_purge(
-    connection: Connection, sources: Collection[str], keep: float
-) -> list[StreamId]:
-    """See `ports.Store`."""
-    with transaction(connection) as cursor:
-        cursor.execute(sql("streams_to_purge"), {"sources": list(sources), "keep": keep})
-        return [StreamId(source=source, stream=stream) for source, stream in cursor]
 
 
 def purge(connection: Connection, stream: StreamId, keep: float) -> bool:

@@ -18,7 +18,7 @@ import attrs
 from syncd.errors import LeaseHeld
 from syncd.store.connections import Connection, transaction
 from syncd.store.sql import sql
-from syncd.sync.model import Lease
+from syncd.sync.model import Lease, StreamId
 from syncd.sync.ports import ApiFailing
 
 LASTS = 30.0  # seconds
@@ -95,6 +95,13 @@ def post_failing(connection: Connection, lease: Lease, failing: ApiFailing | Non
         told = {"since": failing.since, "reason": reason, "next_probe": failing.next_probe}
     with transaction(connection) as cursor:
         cursor.execute(sql("post_failing"), {**attrs.asdict(lease), **told})
+
+
+def streams(connection: Connection, leases: Sequence[Lease]) -> list[StreamId]:
+    """Every stream that their sources ever had, of those that are held still."""
+    with transaction(connection) as cursor:
+        cursor.execute(sql("streams_to_purge"), arrays(leases))
+        return [StreamId(source=source, stream=stream) for source, stream in cursor]
 
 
 def arrays(leases: Sequence[Lease]) -> dict[str, list[Any]]:

@@ -162,7 +162,14 @@ def count(connection: Connection, stream: StreamId) -> int:
     return int(found)
 
 
-def purge(connection: Connection, stream: StreamId, keep: float) -> None:
-    values = {"source": stream.source, "stream": stream.stream, "keep": keep}
+def purge(connection: Connection, stream: StreamId, keep: float) -> bool:
+    """Let one batch of those go that lay there for so long; whether there may be more."""
+    values = {
+        "source": stream.source,
+        "stream": stream.stream,
+        "keep": keep,
+        "batch": history.PURGE,
+    }
     with transaction(connection) as cursor:
         cursor.execute(sql("purge_letters"), values)
+        return cursor.rowcount == history.PURGE

@@ -1,6 +1,6 @@
 """The store on a real Postgres: `ports.Store`, one thread call for each method."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -337,11 +337,11 @@ class PostgresStore:
     async def due_letters(self, stream: StreamId) -> Mapping[int, DeadLetter]:
         return await self.connections.run(lambda c: letters.due(c, stream))
 
-    async def streams_to_purge(self, sources: Collection[str], keep: float) -> Sequence[StreamId]:
-        return await self.connections.run(lambda c: history.streams_to_purge(c, sources, keep))
+    async def streams_to_purge(self, held: Sequence[Lease]) -> Sequence[StreamId]:
+        return await self.connections.run(lambda c: leases.streams(c, held))
 
     async def purge(self, stream: StreamId, keep: float) -> None:
-        await self.connections.run(lambda c: letters.purge(c, stream, keep))
+        await self._purge(lambda c: letters.purge(c, stream, keep))
         await self._purge(lambda c: history.purge(c, stream, keep))
         await self._purge(lambda c: cycles.purge(c, stream, keep))
 

@@ -327,8 +327,9 @@ SET fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000
 WHERE source = %(source)s RETURNING fence;
 
 -- name: raise_fences
--- With a takeover, whatever the former holder has still under way can't be committed.
-UPDATE syncd.checkpoint SET fence = %(fence)s WHERE source = %(source)s;
+-- With a takeover, whatever the former holder has still under way can't be committed; calls of his
+-- may be settled all the same, so that once more is looked for those that were forgotten.
+UPDATE syncd.checkpoint SET fence = %(fence)s, tidied_version = 0 WHERE source = %(source)s;
 
 -- name: renew_leases
 UPDATE syncd.lease AS l SET expires_at = clock_timestamp() + make_interval(secs => %(lasts)s)
@@ -612,14 +613,10 @@ WHERE source = %(source)s AND stream = %(stream)s AND cycle = %(cycle)s
 HAVING count(*) > 0;
 
 -- name: streams_to_purge
--- All that sources of ours ever had, whether the config has them still or not; and those of sources
--- that nobody runs, if none of their cycles has begun for as long as is kept.
-SELECT k.source, k.stream FROM syncd.checkpoint k
-WHERE k.source = ANY (%(sources)s)
-   OR (NOT EXISTS (SELECT FROM syncd.lease l
-                   WHERE l.source = k.source AND l.expires_at > clock_timestamp())
-       AND NOT EXISTS (SELECT FROM syncd.cycle c WHERE c.source = k.source
-                       AND c.started_at > clock_timestamp() - make_interval(secs => %(keep)s)))
+-- All that sources of ours ever had, whether the config has them still or not.  Of others nobody
+-- here knows for how long they keep what they have.
+SELECT k.source, k.stream FROM syncd.checkpoint k JOIN syncd.lease l ON l.source = k.source
+WHERE (l.source, l.fence) IN (SELECT * FROM unnest(%(sources)s::text[], %(fences)s::bigint[]))
 ORDER BY k.source, k.stream;
 
 -- name: purge_pages
@@ -760,9 +757,11 @@ WHERE source = %(source)s AND stream = %(stream)s AND next_try <= clock_timestam
 ORDER BY next_try LIMIT %(limit)s;
 
 -- name: purge_letters
-DELETE FROM syncd.dead_letter
-WHERE source = %(source)s AND stream = %(stream)s
-  AND last_at < clock_timestamp() - make_interval(secs => %(keep)s);
+DELETE FROM syncd.dead_letter WHERE id IN (
+    SELECT id FROM syncd.dead_letter
+    WHERE source = %(source)s AND stream = %(stream)s
+      AND last_at < clock_timestamp() - make_interval(secs => %(keep)s)
+    LIMIT %(batch)s);
 
 -- name: note_trouble
 UPDATE syncd.cycle

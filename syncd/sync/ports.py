@@ -524,11 +524,8 @@ class Store(TokenStore, Protocol):
         At once the first time, then ever later, and no more than `LETTER_TRIES` times.
         """
 
-    async def streams_to_purge(self, sources: Collection[str], keep: float) -> Sequence[StreamId]:
-        """Every stream that these sources ever had, and those of sources that nobody runs.
-
-        Of them nothing has begun for `keep` seconds.
-        """
+    async def streams_to_purge(self, held: Sequence[Lease]) -> Sequence[StreamId]:
+        """Every stream that a source of these leases ever had, of those that are held still."""
 
     async def purge(self, stream: StreamId, keep: float) -> None:
         """Let dead letters go that were put aside the last time more than `keep` seconds ago.

@@ -1,10 +1,10 @@
 """The dead letters of the store in memory."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from syncd.sync.model import LETTER_LATER, LETTER_TRIES, DeadLetter, StreamId
+from syncd.sync.model import LETTER_LATER, LETTER_TRIES, DeadLetter, Lease, StreamId
 from syncd.testing.kept import Kept
 from syncd.testing.rows import FakeDeadLetter
 
@@ -32,13 +32,10 @@ class Letters(Kept):
             ours = [f for f in self.put_aside.values() if f.stream == stream]
             return {f.id: f.letter for f in ours if f.next_try is not None and f.next_try <= now}
 
-    async def streams_to_purge(
-        self,
-        sources: Collection[str],
-        keep: float,  # noqa: ARG002 - who is not ours has gone with his own life
-    ) -> Sequence[StreamId]:
+    async def streams_to_purge(self, held: Sequence[Lease]) -> Sequence[StreamId]:
         async with self._at("streams_to_purge"):
-            return [stream for stream in self.checkpoints if stream.source in sources]
+            ours = {x.source for x in held if self.leases[x.source].fence == x.fence}
+            return [stream for stream in self.checkpoints if stream.source in ours]
 
     async def purge(self, stream: StreamId, keep: float) -> None:
         async with self._at("purge"):

@@ -3,12 +3,14 @@
 import pytest
 from psycopg import sql
 
-from syncd.store import cycles
+from syncd.daemon.purging import Purging
+from syncd.store import cycles, history
 from syncd.store.looking import Looking
 from syncd.sync.model import StreamId
 from syncd.sync.picture import Look
 from syncd.sync.ranges import LEARNED_FROM
-from tests.contract.subjects import ADS, OTHER, PostgresSubject, opened, row
+from syncd.sync.waits import Waits
+from tests.contract.subjects import ADS, OTHER, PostgresSubject, letter, opened, page, row
 
 LONG_AGO = "UPDATE syncd.cycle SET started_at = 'epoch', ended_at = 'epoch' WHERE id <= %s"
 YEAR = 365 * 86400.0
@@ -28,7 +30,7 @@ async def test_old_cycles_go_but_for_the_first_and_those_learned_from(
     real: PostgresSubject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table that grows with each cycle for ever would fill the disk."""
-    monkeypatch.setattr(cycles, "PURGE", 2)  # so that it takes several batches
+    monkeypatch.setattr(history, "PURGE", 2)  # so that it takes several batches
     stream = await opened(real.store)
     many = LEARNED_FROM + 6
     for _ in range(many):
@@ -106,19 +108,40 @@ async def test_of_a_stream_that_never_rests_the_newest_cycles_stay(
 
 # --- whose past is looked through ----------------------------------------------------------------
 
-GONE = StreamId(source="gone", stream="orders")
 OTHERS = StreamId(source="others", stream="orders")
 
 
 async def test_streams_that_left_the_config_are_looked_through_by_who_runs_their_source(
     real: PostgresSubject,
 ) -> None:
-    """And those of a source that nobody runs, but not before it has been left for as long."""
-    for stream in (OTHER, ADS, GONE, OTHERS):
-        await (await opened(real.store, stream)).whole_cycle(row("1"))
-    await real.store.release_leases([await real.store.acquire_lease("gone")])
-    assert await real.store.streams_to_purge(["ads"], YEAR) == [OTHER, ADS]
-    await aged(real, 4)
-    # Another syncd holds the lease of one.
-    assert await real.store.streams_to_purge(["ads"], YEAR) == [OTHER, ADS, GONE]
-    assert await real.store.streams_to_purge([], YEAR) == [GONE]
+    """By nobody else: for how long another keeps what he has only he knows."""
+    lost = await opened(real.store, ADS)
+    await lost.whole_cycle(row("1"))
+    mine = await opened(real.store, OTHER)
+    await mine.whole_cycle(row("1"))
+    await (await opened(real.store, OTHERS)).whole_cycle(row("1"))
+    await aged(real, 3)
+    assert await real.store.streams_to_purge([mine.lease]) == [OTHER, ADS]
+    assert await real.store.streams_to_purge([lost.lease]) == []  # taken over since
+    assert await real.store.streams_to_purge([]) == []
+
+
+async def test_what_is_refused_of_one_stream_goes_of_the_others(real: PostgresSubject) -> None:
+    """And of all but dead letters that lie there for less long."""
+    first, second = await opened(real.store, OTHER), await opened(real.store, ADS)
+    await second.begin()
+    await second.commit(page(dead=(letter("1"),), next_cursor=None))
+    await real.select(sql.SQL("UPDATE syncd.dead_letter SET last_at = 'epoch'"))
+    refused = """
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE insufficient_privilege; END $$;
+        CREATE TRIGGER no BEFORE DELETE ON syncd.event FOR EACH ROW
+            WHEN (OLD.stream = 'adsets') EXECUTE FUNCTION no();
+        INSERT INTO syncd.event (source, stream, at, what, many, keys)
+        VALUES ('ads', 'adsets', 'epoch', 'put-aside', 0, '{}')"""
+    await real.select(sql.SQL(refused))
+    leases = [second.lease]
+    purging = Purging(store=real.store, leases=lambda: leases, keep=lambda: YEAR, waits=Waits())
+    assert await real.store.streams_to_purge(leases) == [first.id, second.id]
+    await purging.look()
+    assert await real.dead() == []

@@ -264,7 +264,7 @@ def some_answers(seed: int) -> list[Rule]:
 async def seeded_answers(seed: int, postgres: str, folder: Path) -> None:
     own = await copied(postgres, f"{psycopg.conninfo.conninfo_to_dict(postgres)['dbname']}_{seed}")
     # Enough of them fail for the breaker to open, now and then more than once.
-    syncd = Syncd(folder / f"{seed}.toml", module="tests.daemon.impatient")
+    syncd = Syncd(folder / f"{seed}.toml", module="tests.daemon.probing")
     found, said = await once_through_api_proxy(syncd, own, some_answers(seed))
     found.assert_equal(records=RECORDS, pages=PAGES, said=said)
 

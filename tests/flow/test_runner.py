@@ -23,6 +23,7 @@ from syncd.sync import clocks, events
 from syncd.sync.model import StreamId
 from syncd.testing import FakeStore
 from syncd.testing.api import Asked, hang
+from syncd.testing.kept import Trouble
 from tests.flow.fleet import Fleet
 
 Clock = trio.abc.Clock
@@ -278,11 +279,28 @@ async def test_who_resumes_what_runs_is_answered_at_once(
         job, pause, after = Job(kind="resume"), Job(kind="pause"), Job(kind="resume")
         runner.ask(job)
         assert job.done.is_set()
-        assert (job.ok, job.answer) == (True, "it is not paused: a cycle is under way")
+        assert (job.ok, job.answer) == (True, "it is not paused")
         # One that comes after a pause that is still to be done is no matter of now.
         runner.ask(pause)
         runner.ask(after)
         assert not after.done.is_set()
+
+
+async def test_who_resumes_what_is_being_paused_is_heard(
+    fleet: Fleet, autojump_clock: Clock
+) -> None:
+    """Between two jobs it runs still, and is paused already."""
+    async with fleet.life("ads") as life:
+        runner = life.start(ADS)
+        await fleet.until(lambda e: isinstance(e, events.CycleStarted))
+        runner.ask(Job(kind="pause"))
+        runner.ask(Job(kind="reset"))
+        fleet.store.troubles = lambda method: Trouble(before=1.0 * (method == "reset"))
+        await fleet.becomes(lambda: runner._paused)
+        resume = Job(kind="resume")
+        runner.ask(resume)
+        assert await asked(resume) == (True, "goes on")
+        await fleet.cycles(ADS, 1)
 
 
 async def test_a_bug_ends_the_daemon_with_its_siblings_commits_finished(
@@ -572,7 +590,7 @@ async def test_too_many_dead_letters_park_the_stream(fleet: Fleet, autojump_cloc
 
 
 async def test_old_dead_letters_go(fleet: Fleet, autojump_clock: Clock) -> None:
-    """accounted: by age; of streams that rest, are parked, or left the config as well."""
+    """accounted: by age, whatever the stream does: this one is paused."""
     api = fleet.apis[ADS]
 
     async def refuse(one: Asked) -> None:
@@ -580,8 +598,13 @@ async def test_old_dead_letters_go(fleet: Fleet, autojump_clock: Clock) -> None:
             raise CallFailed("call-failed", "no")
 
     api.faults = refuse
-    purging = Purging(store=fleet.store, sources=lambda: ["ads"], keep=lambda: 86400.0)
     async with fleet.life("ads") as life, trio.open_nursery() as nursery:
+        purging = Purging(
+            store=fleet.store,
+            leases=lambda: list(life.supervisor.leases.values()),
+            keep=lambda: 86400.0,
+            waits=life.waits,
+        )
         nursery.start_soon(purging.run)
         runner = life.start(ADS, every=7200.0)
         await fleet.until(lambda e: isinstance(e, events.Resting))

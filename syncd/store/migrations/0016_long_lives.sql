@@ -1,5 +1,8 @@
 -- What a stream that has run for years needs, so that no cycle is slower for those before it.
 
+-- A syncd that has run for years has millions of cycles.
+SET LOCAL statement_timeout = 0;
+
 -- The last good cycles, however many that were not stand after them.
 CREATE INDEX cycle_good ON syncd.cycle (source, stream, id DESC)
     WHERE outcome = 'ok' AND NOT aside AND follows IS NULL;
