@@ -28,6 +28,10 @@ WHAT_TO_DO = {
     "be trusted (a certificate that has expired, for instance) the reason says so, and what "
     "to mend; once mended there, syncd goes on by itself.",
     "postgres-still-away": "See whether Postgres runs and `database.url` leads to it.",
+    "postgres-silent": "Nothing if it ends. Else look for a lock that somebody holds "
+    "(`pg_blocking_pids()`), a slow disk, or a server that hangs.",
+    "postgres-still-silent": "Look for a lock that somebody holds, a slow disk, or a server that "
+    "hangs.",
     "postgres-went-back": "Nothing after a failover. After a restore see docs/operations.md, "
     "After a restore.",
     "api-asked-to-wait": "Nothing. If it comes often, somebody else spends from the same quota: "

@@ -205,7 +205,7 @@ class World:
         self.repeatable = self.rng.random() < 0.5
         self.has_verify = self.rng.random() < 0.5
         self.reconcile = self.rng.choice((None, 600.0, 900.0))
-        self.restless = random.Random(f"restless {self.schedule.seed}").choice((0.0, 0.3))
+        self.restless = random.Random(f"restless {self.schedule.seed}").choice((0.0, 0.5))
         self.forgetful = self.rng.choice((0.0, 0.0, 0.0, 0.3))
         # Drawn apart: what else is drawn stays the same for a seed.
         self.full = random.Random(f"full {self.schedule.seed}").choice((0.0, 0.0, None))
