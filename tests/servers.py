@@ -155,3 +155,14 @@ class Servers:
     def stop(self) -> None:
         while self._running:
             self._running.popitem()[1].stop()
+
+
+async def execute(conninfo: str, *statements: str) -> None:
+    """Run SQL as the database's owner would, each statement by itself."""
+
+    def run() -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    await trio.to_thread.run_sync(run)

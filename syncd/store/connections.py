@@ -71,7 +71,7 @@ class _Watch:
     """For so many seconds an answer is waited for."""
 
     waited: Callable[["_Watch", float], None]
-    """Hears each second for how many nothing has come; less than 0: nothing is waited for."""
+    """Hears each second for how many nothing has come; `-inf`: nothing is waited for."""
 
     silent: bool = attrs.field(default=False, init=False)
     """Whether the connection was closed because nothing came."""
@@ -182,7 +182,7 @@ class Connections:
     """Hears, each second, for how many a statement has been without an answer, and of how many."""
 
     on_answer: Callable[[], None] | None = attrs.field(default=None, init=False)
-    """Hears that none is any more."""
+    """Hears of each answer while no other is missing for long."""
 
     _silent: set[_Watch] = attrs.field(factory=set, init=False)
     """Those whose statement has been without an answer for long."""
@@ -273,7 +273,7 @@ class Connections:
             # What has begun is finished, and what it has done is told.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    watch = _Watch(lambda: self._silence, self._waited_for)
+                    watch = _Watch(lambda: self._silence, self._still_waits)
                     nursery.start_soon(watch.run)
                     await trio.to_thread.run_sync(captured, watch, limiter=self._threads)
                     nursery.cancel_scope.cancel()
@@ -288,7 +288,8 @@ class Connections:
             ) from errors[0]
         raise errors[0]
 
-    def _waited_for(self, watch: _Watch, seconds: float) -> None:
+    def _still_waits(self, watch: _Watch, seconds: float) -> None:
+        """Of so many seconds: remember it, and tell it, if they are many."""
         if seconds < WORTH_A_WORD:
             self._silent.discard(watch)
             return

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -243,8 +243,7 @@ def _launch(where: Place, chosen: Path) -> "tuple[subprocess.Popen[bytes], int]"
     """The server, and how long its log was before."""
     quiet = [word for name, value in QUIET.items() for word in ("-c", f"{name}={value}")]
     try:
-        if where.log.exists() and where.log.stat().st_size > LARGEST:
-            where.log.replace(where.log.with_suffix(".log.1"))
+        _turn(where.log)
         with where.log.open("ab") as log:
             if where.user is not None:
                 os.chown(where.log, where.user.pw_uid, where.user.pw_gid)
@@ -262,6 +261,13 @@ def _launch(where: Place, chosen: Path) -> "tuple[subprocess.Popen[bytes], int]"
             return process, before
     except OSError as error:
         raise EmbeddedFailed(f"{chosen / 'postgres'} can't be run: {error}") from None
+
+
+def _turn(log: Path) -> None:
+    """Make room; a log that can't be moved goes on to grow."""
+    with suppress(OSError):
+        if log.stat().st_size > LARGEST:
+            log.replace(log.with_suffix(".log.1"))
 
 
 def _connect(conninfo: str) -> None:

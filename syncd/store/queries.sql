@@ -1518,7 +1518,7 @@ DELETE FROM syncd.call
 WHERE source = %(source)s AND stream = %(stream)s AND record_key = ANY (%(keys)s);
 
 -- name: begin_to_tidy_up
--- Once after each change: what comes after that was sifted by it.
+-- Once after each change, and each takeover: what comes after that was sifted by it.
 UPDATE syncd.checkpoint SET tidied_version = kept_out_version
 WHERE source = %(source)s AND stream = %(stream)s AND tidied_version <> kept_out_version;
 

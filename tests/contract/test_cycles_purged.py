@@ -114,7 +114,7 @@ OTHERS = StreamId(source="others", stream="orders")
 async def test_streams_that_left_the_config_are_looked_through_by_who_runs_their_source(
     real: PostgresSubject,
 ) -> None:
-    """By nobody else: for how long another keeps what he has only he knows."""
+    """accounted: by nobody else, since for how long another keeps letters only he knows."""
     lost = await opened(real.store, ADS)
     await lost.whole_cycle(row("1"))
     mine = await opened(real.store, OTHER)
@@ -127,7 +127,7 @@ async def test_streams_that_left_the_config_are_looked_through_by_who_runs_their
 
 
 async def test_what_is_refused_of_one_stream_goes_of_the_others(real: PostgresSubject) -> None:
-    """And of all but dead letters that lie there for less long."""
+    """accounted: one whose past can't go is no reason to keep all others' for ever."""
     first, second = await opened(real.store, OTHER), await opened(real.store, ADS)
     await second.begin()
     await second.commit(page(dead=(letter("1"),), next_cursor=None))

@@ -6,7 +6,6 @@ from functools import partial
 import attrs
 import psycopg
 import pytest
-import trio
 from psycopg import sql
 
 from syncd.api import keys
@@ -32,6 +31,7 @@ from tests.contract.subjects import (
     page,
     row,
 )
+from tests.servers import execute
 
 ODD = attrs.evolve(TABLE, schema='od"d $syncd$', name="t'; DROP SCHEMA syncd; --\n100%")
 
@@ -44,14 +44,6 @@ class Logins:
     owner: str
     writer: str
     reader: str
-
-
-async def execute(conninfo: str, statement: str) -> None:
-    def run() -> None:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute(statement.encode())
-
-    await trio.to_thread.run_sync(run)
 
 
 def login(conninfo: str, role: str) -> str:

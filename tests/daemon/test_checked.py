@@ -12,17 +12,9 @@ import trustme
 
 from mock_api.testing import running_mock
 from tests.daemon.conftest import Syncd, config
+from tests.servers import execute
 
 SPEED = 100.0
-
-
-async def execute(conninfo: str, *statements: str) -> None:
-    def run() -> None:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
-
-    await trio.to_thread.run_sync(run)
 
 
 @pytest.mark.parametrize(

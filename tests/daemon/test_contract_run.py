@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from mock_api.testing import running_mock
 from tests.daemon.conftest import Syncd, config, lines_until
+from tests.servers import execute
 
 SPEED = 100.0
 NAMED = ["id", "name", "status", "budget", "impressions", "clicks", "conversions", "created_at"]
@@ -166,12 +167,3 @@ async def test_a_reload_ends_a_freeze(postgres: str, syncd: Syncd) -> None:
         assert (len(rows), rows[ids[14]]["colour"], rows[ids[0]]["colour"]) == (30, "red", None)
         asked = [e for e in await mock.requests() if e["path"] == "/api/campaigns"]
         assert len(asked) == 4
-
-
-async def execute(postgres: str, *statements: str) -> None:
-    def run() -> None:
-        with psycopg.connect(postgres, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
-
-    await trio.to_thread.run_sync(run)

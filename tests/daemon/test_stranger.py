@@ -4,25 +4,15 @@ import os
 import subprocess
 import sys
 
-import psycopg
 import pytest
 import trio
 
 from mock_api.testing import running_mock
 from syncd.store.postgres import open_store
 from tests.daemon.conftest import CAMPAIGNS, Syncd, config
+from tests.servers import execute
 
 SPEED = 100.0
-
-
-async def execute(conninfo: str, statement: str) -> None:
-    """Run SQL as the database's owner would."""
-
-    def run() -> None:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute(statement.encode())
-
-    await trio.to_thread.run_sync(run)
 
 
 async def test_one_table_that_differs_parks_its_stream_and_no_other(
